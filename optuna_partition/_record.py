@@ -1,0 +1,203 @@
+"""Trials -> tree: what a trial carries, and the fold over all of them; knows no rule.
+
+The trials are the truth and the tree is a cache of them. A trial that a partition sampler asked
+for carries ONE system attribute, `KEY`: its cell and the log of what that ask did to the tree.
+Every other trial counts by where its parameters lie. The fold is a union of cells, of observations
+and of cursors, so it does not depend on the order in which trials end or are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+import math
+from typing import Any
+from typing import Generic
+
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+from optuna_partition import _cells
+from optuna_partition._cells import Cell
+from optuna_partition._cells import Point
+from optuna_partition._rule import CursorT
+from optuna_partition._rule import Rule
+from optuna_partition._space import Space
+from optuna_partition._tree import Reading
+from optuna_partition._tree import Tree
+
+
+__all__ = ["ATTEMPTS", "Ask", "History", "KEY"]
+
+KEY = "partition"
+ATTEMPTS = 3
+"""How often a point is evaluated when its worker dies before it counts as failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What a trial carries.
+
+    Args:
+        rule: Name of the rule that asked, with the options that change its choices.
+        space: Fingerprint of the search space the cells live in.
+        cell: The cell that the trial evaluates at its centre.
+        opened: The cells the ask opened, in order.
+        cursor: Where the rule stood afterwards, as JSON values.
+        partial: Whether some parameters of the sampler's space were fixed from outside.
+        failed: Whether the objective itself failed, so that another attempt is no use.
+    """
+
+    rule: str
+    space: str
+    cell: Cell
+    opened: tuple[Cell, ...]
+    cursor: tuple[Any, ...]
+    partial: bool = False
+    failed: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """The attribute's value."""
+        flags = {flag: True for flag in ("partial", "failed") if getattr(self, flag)}
+        return {
+            "rule": self.rule,
+            "space": self.space,
+            "cell": _cells.name(self.cell),
+            "opened": [_cells.name(cell) for cell in self.opened],
+            "cursor": list(self.cursor),
+            **flags,
+        }
+
+    @classmethod
+    def of(cls, trial: FrozenTrial) -> Ask | None:
+        """What a trial carries, None for a trial from elsewhere."""
+        json = trial.system_attrs.get(KEY)
+        if json is None:
+            return None
+        return cls(
+            rule=json["rule"],
+            space=json["space"],
+            cell=_cells.parse(json["cell"]),
+            opened=tuple(_cells.parse(cell) for cell in json["opened"]),
+            cursor=tuple(json["cursor"]),
+            partial=json.get("partial", False),
+            failed=json.get("failed", False),
+        )
+
+
+class History(Generic[CursorT]):
+    """The fold of one study's trials over one space.
+
+    Args:
+        space: The search space.
+        rule: The rule whose logs are read; a log of another rule is an error.
+        sign: +1 when the study minimises, -1 when it maximises.
+        strict: Whether a log over another space is an error rather than another tree's.
+    """
+
+    def __init__(self, space: Space, rule: Rule[CursorT], *, sign: float, strict: bool) -> None:
+        self.space = space
+        self.tree = Tree(space.axes)
+        self.cursor = rule.start
+        self._rule, self._sign, self._strict = rule, sign, strict
+        self._read = 0  # trials read so far
+        self._pending: list[int] = []  # those of them that have not ended
+        self._logged: set[int] = set()  # those of them whose log is in the tree
+        self._deaths: dict[Point, int] = {}
+        self._last: FrozenTrial | None = None
+
+    def continues(self, trials: Sequence[FrozenTrial]) -> bool:
+        """Whether these are the trials read so far and perhaps more: ids can be used again."""
+        if self._last is None:
+            return True
+        number = self._last.number
+        return (
+            number < len(trials)
+            and trials[number].datetime_complete == self._last.datetime_complete
+        )
+
+    def update(self, trials: Sequence[FrozenTrial]) -> None:
+        """Folds in what has changed; `trials` is the whole study in the order of numbers."""
+        fresh = range(self._read, len(trials))
+        self._read = len(trials)
+        waiting = [*self._pending, *fresh]
+        self._pending = [number for number in waiting if not self._fold(trials[number])]
+
+    def _fold(self, trial: FrozenTrial) -> bool:
+        """Folds in one trial; whether that was its last word."""
+        ask = self._ours(trial)
+        if ask is not None and trial.number not in self._logged:
+            self._log(trial.number, ask)
+        point = self._point(trial, ask)
+        if point is not None:
+            self._read_off(trial, ask, point)
+        if not trial.state.is_finished():
+            return False
+        self._logged.discard(trial.number)
+        self._last = trial
+        return True
+
+    def _ours(self, trial: FrozenTrial) -> Ask | None:
+        ask = Ask.of(trial)
+        if ask is None:
+            return None
+        if ask.rule != self._rule.name:
+            raise ValueError(
+                f"`sampler` must be the one the study was started with, but trial {trial.number} "
+                f"was asked by (rule={ask.rule!r}), this sampler is (rule={self._rule.name!r}); "
+                "use that sampler with its options, or start a new study."
+            )
+        if ask.space == self.space.fingerprint:
+            return ask
+        if self._strict and not ask.partial:
+            raise ValueError(
+                "`search_space` must be the one the study was started with, parameters in the "
+                f"same order, but trial {trial.number} was asked over another one "
+                f"(theirs={dict(trial.distributions)}, ours={dict(self.space.distributions)}); "
+                "pass that search space, or start a new study."
+            )
+        return None
+
+    def _log(self, number: int, ask: Ask) -> None:
+        for cell in ask.opened:
+            self.tree.open(cell)
+        self.cursor = self._rule.join(self.cursor, self._rule.load(*ask.cursor))
+        self._logged.add(number)
+
+    def _point(self, trial: FrozenTrial, ask: Ask | None) -> Point | None:
+        """Where a trial lies: at its cell's centre, unless its parameters say otherwise."""
+        if ask is not None:
+            centre = _cells.centre(self.space.axes, ask.cell)
+            if not trial.state.is_finished() or self.space.at(centre, trial.params):
+                return centre
+        if trial.state is TrialState.WAITING:
+            return self.space.point(trial.system_attrs.get("fixed_params", {}))
+        return self.space.point(trial.params)
+
+    def _read_off(self, trial: FrozenTrial, ask: Ask | None, point: Point) -> None:
+        if not trial.state.is_finished():
+            self.tree.observe(trial.number, point, Reading.FLYING)
+        elif (value := _value(trial)) is not None:
+            self.tree.observe(trial.number, point, self._sign * value)
+        elif trial.state is TrialState.PRUNED or (ask is not None and ask.failed):
+            self.tree.observe(trial.number, point, Reading.FAILED)
+        else:
+            self._bury(trial.number, point)
+
+    def _bury(self, number: int, point: Point) -> None:
+        """Frees the point of a worker that died, until it has died there too often."""
+        self._deaths[point] = self._deaths.get(point, 0) + 1
+        if self._deaths[point] < ATTEMPTS:
+            self.tree.forget(number)
+        else:
+            self.tree.observe(number, point, Reading.FAILED)
+
+
+def _value(trial: FrozenTrial) -> float | None:
+    """The value a finished trial stands for; a pruned one's is the last it reported."""
+    if trial.state is TrialState.COMPLETE:
+        return trial.value
+    if trial.state is TrialState.PRUNED and trial.intermediate_values:
+        last = trial.intermediate_values[max(trial.intermediate_values)]
+        return None if math.isnan(last) else last
+    return None

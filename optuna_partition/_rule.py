@@ -1,0 +1,54 @@
+"""What a rule is: a name, a cursor and a choice; the standard library and the tree only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from typing import Generic
+from typing import TypeVar
+
+from optuna_partition._cells import Cell
+from optuna_partition._tree import Tree
+
+
+__all__ = ["Choice", "CursorT", "Rule"]
+
+CursorT = TypeVar("CursorT")
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Generic[CursorT]):
+    """What an ask decided.
+
+    Args:
+        cell: The cell to evaluate; None when every point of a finite space is taken.
+        opened: The cells opened on the way, in order.
+        cursor: Where the rule stands now.
+    """
+
+    cell: Cell | None
+    opened: tuple[Cell, ...]
+    cursor: CursorT
+
+
+@dataclass(frozen=True, slots=True)
+class Rule(Generic[CursorT]):
+    """A way to choose the next cell, as a value.
+
+    Args:
+        name: The rule with the options that change its choices; trials carry it.
+        start: The cursor before any ask.
+        join: The later of two cursors; commutative, associative and idempotent, so that it does
+            not matter in which order two workers are read.
+        choose: Picks the next cell, opening cells of the tree until there is one.
+        dump: A cursor as JSON values.
+        load: A cursor from those values.
+    """
+
+    name: str
+    start: CursorT
+    join: Callable[[CursorT, CursorT], CursorT]
+    choose: Callable[[Tree, CursorT], Choice[CursorT]]
+    dump: Callable[[CursorT], tuple[Any, ...]]
+    load: Callable[..., CursorT]

@@ -1,0 +1,166 @@
+"""Optuna's distributions <-> axes of the unit cube: the only translator; knows no tree."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+from fractions import Fraction
+import hashlib
+import math
+import sys
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import distribution_to_json
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
+
+from optuna_partition._cells import Axis
+from optuna_partition._cells import Continuous
+from optuna_partition._cells import Coordinate
+from optuna_partition._cells import Grid
+from optuna_partition._cells import LogGrid
+from optuna_partition._cells import Point
+
+
+__all__ = ["Space"]
+
+_FEWEST_ULPS = 8  # neighbouring centres differ by at least this many units in the last place
+
+
+@dataclass(frozen=True)
+class Space:
+    """A search space, axis by axis in the order of its dictionary.
+
+    Args:
+        distributions: Name -> Optuna distribution; the order is the order of the axes.
+    """
+
+    distributions: Mapping[str, BaseDistribution]
+    axes: tuple[Axis, ...] = field(init=False)
+    fingerprint: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        axes = tuple(_axis(name, d) for name, d in self.distributions.items())
+        text = "\n".join(f"{n} {distribution_to_json(d)}" for n, d in self.distributions.items())
+        object.__setattr__(self, "axes", axes)
+        object.__setattr__(self, "fingerprint", hashlib.sha256(text.encode()).hexdigest()[:16])
+
+    @property
+    def finite(self) -> bool:
+        """Whether the space has finitely many points by its distributions."""
+        return not any(isinstance(axis, Continuous) for axis in self.axes)
+
+    def params(self, point: Point) -> dict[str, Any]:
+        """The parameters at a point, as native Python values inside their distributions."""
+        pairs = zip(self.distributions.items(), point, strict=True)
+        return {name: _value(distribution, x) for (name, distribution), x in pairs}
+
+    def point(self, params: Mapping[str, Any]) -> Point | None:
+        """Where parameters lie, or None if one is absent or outside its distribution."""
+        coordinates = []
+        for name, distribution in self.distributions.items():
+            x = _coordinate(distribution, params[name]) if name in params else None
+            if x is None:
+                return None
+            coordinates.append(x)
+        return tuple(coordinates)
+
+    def at(self, point: Point, params: Mapping[str, Any]) -> bool:
+        """Whether parameters are those of a point, up to the rounding of a float."""
+        return all(
+            name in params and _same(distribution, value, params[name])
+            for (name, distribution), value in zip(
+                self.distributions.items(), self.params(point).values(), strict=True
+            )
+        )
+
+
+def _axis(name: str, distribution: BaseDistribution) -> Axis:
+    if isinstance(distribution, CategoricalDistribution):
+        return Grid(len(distribution.choices))
+    if isinstance(distribution, IntDistribution):
+        if distribution.log:
+            return LogGrid(distribution.low, distribution.high)
+        return Grid((distribution.high - distribution.low) // distribution.step + 1)
+    if isinstance(distribution, FloatDistribution):
+        if distribution.step is not None:
+            return Grid(round((distribution.high - distribution.low) / distribution.step) + 1)
+        return Continuous(_levels(distribution))
+    raise ValueError(
+        f"`search_space` must map names to Optuna distributions, but got ({name}={distribution!r})"
+        "; use FloatDistribution, IntDistribution or CategoricalDistribution."
+    )
+
+
+def _levels(distribution: FloatDistribution) -> int:
+    """How often an axis can be cut before two centres come too close to tell apart."""
+    low, high = _scale(distribution)
+    magnitude = max(abs(low), abs(high))
+    resolution = max(1.0, magnitude) * sys.float_info.epsilon if distribution.log else 0.0
+    resolution = max(resolution, math.ulp(magnitude)) * _FEWEST_ULPS
+    width = high - low
+    if not math.isfinite(width):
+        raise ValueError(
+            f"`high - low` must be a finite float, but got ({distribution}); narrow the range or "
+            "use log=True."
+        )
+    return max(0, math.floor(math.log(width / resolution, 3))) if width > resolution else 0
+
+
+def _scale(distribution: FloatDistribution) -> tuple[float, float]:
+    """The ends of the axis on the scale that is cut evenly."""
+    if distribution.log:
+        return math.log(distribution.low), math.log(distribution.high)
+    return distribution.low, distribution.high
+
+
+def _value(distribution: BaseDistribution, x: Coordinate) -> Any:
+    if isinstance(distribution, CategoricalDistribution):
+        return distribution.choices[int(x)]
+    if isinstance(distribution, IntDistribution):
+        return int(x) if distribution.log else distribution.low + int(x) * distribution.step
+    assert isinstance(distribution, FloatDistribution)
+    if distribution.step is not None:
+        return min(distribution.low + int(x) * distribution.step, distribution.high)
+    low, high = _scale(distribution)
+    value = low + float(x) * (high - low)
+    value = math.exp(value) if distribution.log else value
+    return min(max(value, distribution.low), distribution.high)
+
+
+def _coordinate(distribution: BaseDistribution, value: Any) -> Coordinate | None:
+    try:
+        internal = distribution.to_internal_repr(value)
+    except ValueError:  # not a choice, or not a number
+        return None
+    if not distribution._contains(internal):
+        return None
+    if isinstance(distribution, CategoricalDistribution):
+        return int(internal)
+    if isinstance(distribution, IntDistribution):
+        if distribution.log:
+            return int(internal)
+        return (int(internal) - distribution.low) // distribution.step
+    assert isinstance(distribution, FloatDistribution)
+    if distribution.step is not None:
+        return round((internal - distribution.low) / distribution.step)
+    return _unit(distribution, internal)
+
+
+def _unit(distribution: FloatDistribution, value: float) -> Fraction:
+    low, high = _scale(distribution)
+    scaled = math.log(value) if distribution.log else value
+    share = (scaled - low) / (high - low) if high > low else 0.5
+    return Fraction(min(max(share, 0.0), 1.0))
+
+
+def _same(distribution: BaseDistribution, ours: Any, theirs: Any) -> bool:
+    if isinstance(distribution, FloatDistribution):
+        width = distribution.high - distribution.low
+        return math.isclose(ours, theirs, rel_tol=1e-9, abs_tol=1e-12 * width)
+    if isinstance(distribution, CategoricalDistribution):
+        return bool(distribution.to_internal_repr(ours) == distribution.to_internal_repr(theirs))
+    return bool(ours == theirs)

@@ -1,0 +1,86 @@
+"""The house: who may import whom, what is public, and how light the import is."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+import subprocess
+import sys
+
+import pytest
+
+import optuna_partition
+
+
+ROOT = Path(__file__).parent.parent
+CORE = {"_cells", "_tree", "_rule", "_soo"}
+MAY_IMPORT = {  # inside the library
+    "_cells": set(),
+    "_tree": {"_cells"},
+    "_rule": {"_cells", "_tree"},
+    "_soo": {"_cells", "_tree", "_rule"},
+    "_space": {"_cells"},
+    "_record": {"_cells", "_tree", "_rule", "_space"},
+}
+
+
+def imported(file: Path) -> set[str]:
+    """Full names of the modules a file imports, wherever in the file."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return names
+
+
+def files(folder: str) -> list[Path]:
+    return sorted((ROOT / folder).rglob("*.py"))
+
+
+@pytest.mark.parametrize("module", sorted(MAY_IMPORT))
+def test_a_room_imports_only_the_rooms_below_it(module: str) -> None:
+    rooms = {file.stem for file in files("optuna_partition")}
+    names = imported(ROOT / "optuna_partition" / f"{module}.py")
+    inside = {name.split(".")[1] for name in names if name.startswith("optuna_partition.")}
+    assert inside & rooms <= MAY_IMPORT[module]
+
+
+@pytest.mark.parametrize("module", sorted(CORE))
+def test_the_core_knows_no_optuna_no_clock_and_no_randomness(module: str) -> None:
+    names = imported(ROOT / "optuna_partition" / f"{module}.py")
+    outside = {name.split(".")[0] for name in names} - {"optuna_partition"}
+    assert outside <= set(sys.stdlib_module_names) | {"numpy"}
+    assert not outside & {"time", "datetime", "random", "secrets", "uuid"}
+
+
+@pytest.mark.parametrize(
+    ("folder", "foreign"),
+    [
+        ("optuna_partition", {"objectives", "storage"}),
+        ("objectives", {"optuna_partition", "storage"}),
+        ("storage", {"objectives"}),
+    ],
+)
+def test_only_the_command_line_knows_all_three_packages(folder: str, foreign: set[str]) -> None:
+    for file in files(folder):
+        if file != ROOT / "objectives" / "tune.py":
+            packages = {name.split(".")[0] for name in imported(file)}
+            assert not packages & foreign, f"{file.name} imports {packages & foreign}"
+
+
+def test_public_names_are_listed_and_sorted() -> None:
+    listed = optuna_partition.__all__
+    assert listed == sorted(listed)
+    public = {name for name in vars(optuna_partition) if not name.startswith("_")}
+    modules = {name for name in public if name == "samplers"}
+    assert public - modules == set(listed) - {"__version__"}
+
+
+def test_importing_the_library_imports_no_torch() -> None:
+    code = (
+        "import sys, optuna_partition; heavy = {'torch', 'botorch', 'plotly', 'transformers'}; "
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

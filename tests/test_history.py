@@ -1,0 +1,132 @@
+"""Same history, same tree: whatever the order of ends, reads and processes."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
+from optuna.trial import TrialState
+
+from optuna_partition import _cells
+from optuna_partition import SOOSampler
+from optuna_partition._record import History
+from optuna_partition._soo import SOO
+from optuna_partition._space import Space
+from optuna_partition._tree import Tree
+
+
+SPACE: dict[str, BaseDistribution] = {
+    "x": FloatDistribution(0, 1),
+    "y": FloatDistribution(0.01, 1, log=True),
+    "n": IntDistribution(0, 6),
+}
+
+
+def value(params: dict[str, Any]) -> float:
+    return round(abs(params["x"] - 0.3) + abs(math.log(params["y"]) + 2) + params["n"] % 3, 1)
+
+
+def snapshot(tree: Tree) -> list[tuple[Any, ...]]:
+    return [(n.cell, n.depth, n.index, n.state, str(n.value)) for n in tree.leaves()]
+
+
+def folded(study: optuna.Study) -> History[Any]:
+    history = History(Space(SPACE), SOO, sign=1.0, strict=True)
+    history.update(study.get_trials(deepcopy=False))
+    return history
+
+
+def end(study: optuna.Study, trial: optuna.Trial, fate: str) -> None:
+    if fate == "value":
+        study.tell(trial, value(trial.params))
+    elif fate == "nan":
+        study.tell(trial, state=TrialState.FAIL)
+    elif fate == "died":  # as when a heartbeat stops: nobody calls `after_trial`
+        study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+    else:
+        trial.report(value(trial.params), step=1)
+        study.tell(trial, state=TrialState.PRUNED)
+
+
+fates = st.lists(
+    st.sampled_from(["value", "value", "value", "nan", "died", "pruned"]), min_size=5, max_size=40
+)
+
+
+@settings(max_examples=60)
+@given(fates, st.integers(1, 6), st.randoms(use_true_random=False))
+def test_cached_and_fresh_folds_agree_after_every_step(
+    ends: list[str], workers: int, order: random.Random
+) -> None:
+    """Trials end in random order; at each step a new process sees what the old one sees."""
+    study = optuna.create_study(sampler=SOOSampler(search_space=dict(SPACE)))
+    cached = History(Space(SPACE), SOO, sign=1.0, strict=True)
+    running: list[optuna.Trial] = []
+    for fate in ends:
+        while len(running) < workers:
+            running.append(study.ask(dict(SPACE)))
+        end(study, running.pop(order.randrange(len(running))), fate)
+        cached.update(study.get_trials(deepcopy=False))
+        fresh = folded(study)
+        assert snapshot(fresh.tree) == snapshot(cached.tree)
+        assert fresh.cursor == cached.cursor
+        ours, theirs = SOO.choose(fresh.tree, fresh.cursor), study.ask(dict(SPACE))
+        assert ours.cell is not None
+        asked = study.trials[theirs.number].system_attrs["partition"]
+        assert asked["cell"] == _cells.name(ours.cell)
+        assert asked["opened"] == [_cells.name(cell) for cell in ours.opened]
+        running.append(theirs)
+
+
+@settings(max_examples=30)
+@given(st.integers(5, 60), st.randoms(use_true_random=False))
+def test_the_order_in_which_trials_are_read_leaves_no_trace(n: int, order: random.Random) -> None:
+    study = optuna.create_study(sampler=SOOSampler(search_space=dict(SPACE)))
+    for _ in range(n):
+        trial = study.ask(dict(SPACE))
+        study.tell(trial, value(trial.params))
+    trials = study.get_trials(deepcopy=False)
+    shuffled = History(Space(SPACE), SOO, sign=1.0, strict=True)
+    for trial in order.sample(trials, len(trials)):
+        shuffled._fold(trial)
+    in_order = folded(study)
+    assert snapshot(shuffled.tree) == snapshot(in_order.tree)
+    assert shuffled.cursor == in_order.cursor
+
+
+def test_a_point_is_given_up_after_three_dead_workers() -> None:
+    study = optuna.create_study(sampler=SOOSampler(search_space=dict(SPACE)))
+    asked = []
+    for _ in range(5):
+        trial = study.ask(dict(SPACE))
+        asked.append(trial.params)
+        end(study, trial, "died")
+    assert asked[0] == asked[1] == asked[2]
+    assert asked[3] != asked[2]
+
+
+def test_a_retry_keeps_its_cell() -> None:
+    """Optuna's retry of a stale trial copies parameters and attributes to a waiting trial."""
+    study = optuna.create_study(sampler=SOOSampler(search_space=dict(SPACE)))
+    first = study.ask(dict(SPACE))
+    end(study, first, "died")
+    dead = study.trials[0]
+    study.add_trial(
+        optuna.trial.create_trial(
+            state=TrialState.WAITING,
+            params=dead.params,
+            distributions=dead.distributions,
+            system_attrs={**dead.system_attrs, "failed_trial": 0},
+        )
+    )
+    retried, other = study.ask(dict(SPACE)), study.ask(dict(SPACE))
+    assert retried.params == first.params
+    assert other.params != first.params

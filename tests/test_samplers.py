@@ -1,0 +1,378 @@
+"""The samplers as Optuna's users use them: spaces, warm starts, resuming, errors."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+import pickle
+from typing import Any
+
+from hypothesis import given
+from hypothesis import settings
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
+from optuna.samplers import PartialFixedSampler
+from optuna.trial import create_trial
+from optuna.trial import TrialState
+import pytest
+from strategies import finite_distributions
+from strategies import spaces
+
+from optuna_partition import SOOSampler
+
+
+SPACE: dict[str, BaseDistribution] = {
+    "x": FloatDistribution(-1, 2),
+    "n": IntDistribution(0, 8),
+    "lr": FloatDistribution(1e-5, 1e-1, log=True),
+}
+
+
+def bowl(trial: optuna.Trial) -> float:
+    x = trial.suggest_float("x", -1, 2)
+    n = trial.suggest_int("n", 0, 8)
+    lr = trial.suggest_float("lr", 1e-5, 1e-1, log=True)
+    return (x - 0.3) ** 2 + abs(n - 5) / 8 + abs(lr - 0.001)
+
+
+def new_study(**options: Any) -> optuna.Study:
+    return optuna.create_study(sampler=SOOSampler(search_space=dict(SPACE), **options))
+
+
+def points(study: optuna.Study) -> list[dict[str, Any]]:
+    return [trial.params for trial in study.trials]
+
+
+# ---- the space ----
+
+
+def test_the_first_trial_is_the_centre() -> None:
+    study = new_study()
+    study.optimize(bowl, n_trials=1)
+    assert study.trials[0].params == {"x": 0.5, "n": 4, "lr": pytest.approx(1e-3)}
+
+
+def test_an_inferred_space_gives_the_sequence_of_the_given_one() -> None:
+    given = optuna.create_study(
+        sampler=SOOSampler(search_space={name: SPACE[name] for name in sorted(SPACE)})
+    )
+    inferred = optuna.create_study(sampler=SOOSampler())
+    for study in (given, inferred):
+        study.optimize(bowl, n_trials=40)
+    assert points(inferred) == points(given)
+
+
+def test_a_point_at_the_centre_of_an_axis_is_asked_for_once() -> None:
+    study = optuna.create_study(sampler=SOOSampler())
+    study.optimize(bowl, n_trials=100)
+    assert len({tuple(p.values()) for p in points(study)}) == 100
+
+
+@settings(max_examples=60)
+@given(spaces(finite_distributions, most=3))
+def test_a_finite_space_is_evaluated_whole_and_once_then_the_study_stops(
+    space: dict[str, BaseDistribution],
+) -> None:
+    study = optuna.create_study(sampler=SOOSampler(search_space=dict(space)))
+    size = 1
+    for distribution in space.values():
+        size *= _size(distribution)
+
+    def objective(trial: optuna.Trial) -> float:
+        values = [trial._suggest(name, distribution) for name, distribution in space.items()]
+        return float(sum(hash(str(value)) % 7 for value in values))
+
+    study.optimize(objective, n_trials=size + 5)
+    assert len({tuple(p.values()) for p in points(study)}) == size
+    assert len(study.trials) == size or size == 1  # no relative parameter, nothing to stop on
+
+
+def _size(distribution: BaseDistribution) -> int:
+    if isinstance(distribution, CategoricalDistribution):
+        return len(distribution.choices)
+    assert isinstance(distribution, IntDistribution | FloatDistribution)
+    return round((distribution.high - distribution.low) / (distribution.step or 1)) + 1
+
+
+def test_an_exhausted_space_still_answers(caplog: pytest.LogCaptureFixture) -> None:
+    optuna.logging.enable_propagation()
+    study = optuna.create_study(sampler=SOOSampler(search_space={"n": IntDistribution(0, 2)}))
+    for _ in range(3):
+        study.tell(study.ask({"n": IntDistribution(0, 2)}), 1.0)
+    again = study.ask({"n": IntDistribution(0, 2)})
+    assert again.params["n"] in (0, 1, 2)
+    assert "evaluates a point again in trial 3" in caplog.text
+    optuna.logging.disable_propagation()
+
+
+def test_parameters_outside_the_tree_are_sampled_independently_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    optuna.logging.enable_propagation()
+    study = optuna.create_study(sampler=SOOSampler(search_space={"x": SPACE["x"]}, seed=1))
+
+    def objective(trial: optuna.Trial) -> float:
+        return trial.suggest_float("x", -1, 2) + trial.suggest_float("y", 0, 1)
+
+    study.optimize(objective, n_trials=3)
+    assert len({p["y"] for p in points(study)}) == 3
+    warned = {m.split(" is sampled")[0] for m in caplog.messages}
+    assert warned == {f"The parameter `y` in trial {i}" for i in range(3)}
+    quiet = SOOSampler(search_space={"x": SPACE["x"]}, warn_independent_sampling=False)
+    caplog.clear()
+    optuna.create_study(sampler=quiet).optimize(objective, n_trials=3)
+    assert "independently" not in caplog.text
+    optuna.logging.disable_propagation()
+
+
+# ---- warm starts: every trial counts by where it lies ----
+
+
+def test_a_point_known_from_elsewhere_is_not_asked_for() -> None:
+    plain = new_study()
+    plain.optimize(bowl, n_trials=30)
+    warm = new_study()
+    known = [plain.trials[0], plain.trials[2], plain.trials[5]]
+    for trial in known:
+        warm.add_trial(
+            create_trial(params=trial.params, distributions=trial.distributions, value=trial.value)
+        )
+    warm.optimize(bowl, n_trials=27)
+    assert sorted(map(str, points(warm))) == sorted(map(str, points(plain)))
+
+
+def test_an_enqueued_trial_steers_the_search() -> None:
+    study = new_study()
+    study.enqueue_trial({"x": 0.31, "n": 5, "lr": 2e-3})
+    study.optimize(bowl, n_trials=60)
+    assert study.trials[0].params == {"x": 0.31, "n": 5, "lr": 2e-3}
+    assert study.trials[1].system_attrs["partition"]["opened"] == ["0.0 0.8 0.0"]  # root is known
+    assert len({tuple(p.values()) for p in points(study)}) == 60
+
+
+def test_a_partly_enqueued_trial_counts_by_where_it_lies() -> None:
+    study = new_study(seed=0)
+    study.enqueue_trial({"x": 0.3})
+    study.optimize(bowl, n_trials=2)
+    assert study.trials[0].params["x"] == 0.3
+    assert "partition" not in study.trials[0].system_attrs
+    assert study.trials[1].system_attrs["partition"]["opened"] == ["0.0 0.8 0.0"]
+
+
+def test_other_samplers_trials_are_taken_in() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
+    study.optimize(bowl, n_trials=20)
+    study.sampler = SOOSampler()
+    study.optimize(bowl, n_trials=40)
+    assert len({tuple(p.values()) for p in points(study)}) == 60
+    first = study.trials[20].system_attrs["partition"]
+    assert first["opened"], "20 observations let the first ask open cells"
+
+
+@pytest.mark.filterwarnings("ignore:PartialFixedSampler is experimental")
+def test_fixed_parameters_leave_a_smaller_tree() -> None:
+    study = new_study()
+    study.optimize(bowl, n_trials=5)
+    whole = study.sampler
+    study.sampler = PartialFixedSampler({"n": 5}, whole)
+    study.optimize(bowl, n_trials=10)
+    study.sampler = whole
+    study.optimize(bowl, n_trials=10)
+    assert [p["n"] for p in points(study)[5:15]] == [5] * 10
+    assert len({tuple(p.values()) for p in points(study)}) == 25
+
+
+def test_hyperband_sees_the_whole_study() -> None:
+    study = optuna.create_study(
+        sampler=SOOSampler(search_space=dict(SPACE)),
+        pruner=optuna.pruners.HyperbandPruner(min_resource=1, max_resource=9),
+    )
+
+    def objective(trial: optuna.Trial) -> float:
+        value = bowl(trial)
+        for step in range(9):
+            trial.report(value + 1 / (step + 1), step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return value
+
+    study.optimize(objective, n_trials=60)
+    assert len({tuple(p.values()) for p in points(study)}) == 60
+
+
+# ---- failures ----
+
+
+def test_a_failed_point_is_not_tried_again_and_its_cell_stays_openable() -> None:
+    study = new_study()
+
+    def objective(trial: optuna.Trial) -> float:
+        value = bowl(trial)
+        return float("nan") if trial.params["x"] < 0 else value
+
+    study.optimize(objective, n_trials=200)
+    assert len({tuple(p.values()) for p in points(study)}) == 200
+    opened = {c for t in study.trials for c in t.system_attrs["partition"]["opened"]}
+    failed = [t for t in study.trials if t.state is TrialState.FAIL]
+    assert failed and all(t.system_attrs["partition"]["failed"] for t in failed)
+    assert any(t.system_attrs["partition"]["cell"] in opened for t in failed)
+
+
+def test_an_objective_that_always_fails_still_moves_on() -> None:
+    study = new_study()
+    study.optimize(lambda trial: bowl(trial) * float("nan"), n_trials=50)
+    assert len({tuple(p.values()) for p in points(study)}) == 50
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interrupted_point_is_evaluated_again(error: type[BaseException]) -> None:
+    whole = new_study()
+    whole.optimize(bowl, n_trials=20)
+    study = new_study()
+    calls = 0
+
+    def interrupted(trial: optuna.Trial) -> float:
+        nonlocal calls
+        calls += 1
+        value = bowl(trial)
+        if calls in (4, 9):
+            raise error
+        return value
+
+    for _ in range(3):
+        try:
+            study.optimize(interrupted, n_trials=22 - len(study.trials))
+        except error:
+            pass
+    done = [t.params for t in study.trials if t.state is TrialState.COMPLETE]
+    assert done == points(whole)
+
+
+def test_a_caught_error_is_the_objective_s_failure() -> None:
+    study = new_study()
+
+    def objective(trial: optuna.Trial) -> float:
+        bowl(trial)
+        raise RuntimeError("diverged")
+
+    study.optimize(objective, n_trials=3, catch=(RuntimeError,))
+    assert len({tuple(p.values()) for p in points(study)}) == 3
+
+
+def test_pruned_trials_count_with_their_last_value() -> None:
+    study = new_study()
+
+    def objective(trial: optuna.Trial) -> float:
+        value = bowl(trial)
+        if value > 1:
+            trial.report(value, step=1)
+            raise optuna.TrialPruned
+        return value
+
+    study.optimize(objective, n_trials=60)
+    plain = new_study()
+    plain.optimize(bowl, n_trials=60)
+    assert any(t.state is TrialState.PRUNED for t in study.trials)
+    assert points(study) == points(plain)
+
+
+@pytest.mark.parametrize("infinite", [float("inf"), float("-inf")])
+def test_infinite_values_are_ranked(infinite: float) -> None:
+    study = new_study()
+    study.optimize(lambda t: infinite if bowl(t) > 0.9 else t.params["x"], n_trials=80)
+    assert len({tuple(p.values()) for p in points(study)}) == 80
+
+
+# ---- resuming ----
+
+
+@pytest.mark.parametrize("every", [1, 7])
+def test_a_new_process_continues_the_sequence(every: int) -> None:
+    whole = new_study()
+    whole.optimize(bowl, n_trials=42)
+    study = new_study()
+    while len(study.trials) < 42:
+        study.sampler = SOOSampler(search_space=dict(SPACE))
+        study.optimize(bowl, n_trials=every)
+    assert points(study) == points(whole)
+
+
+def test_a_pickled_sampler_continues_the_sequence() -> None:
+    whole = new_study()
+    whole.optimize(bowl, n_trials=20)
+    study = new_study()
+    study.optimize(bowl, n_trials=10)
+    study.sampler = pickle.loads(pickle.dumps(study.sampler))
+    study.optimize(bowl, n_trials=10)
+    assert points(study) == points(whole)
+
+
+def test_a_copied_study_continues_the_sequence() -> None:
+    storage = optuna.storages.InMemoryStorage()
+    study = optuna.create_study(
+        storage=storage, study_name="a", sampler=SOOSampler(search_space=dict(SPACE))
+    )
+    study.optimize(bowl, n_trials=15)
+    optuna.copy_study(
+        from_study_name="a", from_storage=storage, to_storage=storage, to_study_name="b"
+    )
+    copy = optuna.load_study(
+        storage=storage, study_name="b", sampler=SOOSampler(search_space=dict(SPACE))
+    )
+    for continued in (study, copy):
+        continued.optimize(bowl, n_trials=15)
+    assert points(copy) == points(study)
+
+
+def test_one_sampler_can_serve_a_study_made_anew_under_the_same_id(tmp_path: Any) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    sampler = SOOSampler(search_space=dict(SPACE))
+    storage = optuna.storages.RDBStorage(url)
+    sequences = []
+    for _ in range(2):  # SQLite gives the second study the id of the deleted first
+        study = optuna.create_study(storage=storage, study_name="s", sampler=sampler)
+        study.optimize(bowl, n_trials=5)
+        sequences.append(points(study))
+        optuna.delete_study(study_name="s", storage=storage)
+    assert sequences[0] == sequences[1]
+
+
+# ---- threads ----
+
+
+def test_threads_share_a_sampler_and_no_point_is_asked_for_twice() -> None:
+    study = new_study()
+    study.optimize(bowl, n_trials=200, n_jobs=4)
+    assert len({tuple(p.values()) for p in points(study)}) == 200
+
+
+def test_idle_workers_get_different_points_at_once() -> None:
+    study = new_study()
+    with ThreadPoolExecutor(8) as pool:
+        asked = list(pool.map(lambda _: study.ask(dict(SPACE)), range(64)))
+    assert len({tuple(trial.params.values()) for trial in asked}) == 64
+
+
+# ---- errors ----
+
+
+def test_another_space_is_refused_by_name() -> None:
+    study = new_study()
+    study.optimize(bowl, n_trials=2)
+    other = dict(SPACE, x=FloatDistribution(-1, 3))
+    study.sampler = SOOSampler(search_space=other)
+    with pytest.raises(ValueError, match=r"`search_space` must be the one .* trial 0 .*high=3\.0"):
+        study.ask(other)
+
+
+def test_something_that_is_no_distribution_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"Optuna distributions, but got \(x=\(0, 1\)\)"):
+        SOOSampler(search_space={"x": (0, 1)})  # type: ignore[dict-item]
+
+
+def test_several_objectives_are_refused() -> None:
+    study = optuna.create_study(directions=["minimize"] * 2, sampler=SOOSampler())
+    with pytest.raises(ValueError, match="multi-objective"):
+        study.ask(dict(SPACE))

@@ -1,0 +1,109 @@
+"""The tree: states of its leaves and the repair of failed cells, against plain definitions."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from optuna_partition import _cells
+from optuna_partition._cells import Continuous
+from optuna_partition._cells import Grid
+from optuna_partition._tree import Node
+from optuna_partition._tree import Reading
+from optuna_partition._tree import State
+from optuna_partition._tree import Tree
+
+
+AXES = (Continuous(6), Grid(5))
+
+
+def grown(parts: list[int]) -> Tree:
+    """A tree with some cells open: each number picks the leaf to open next."""
+    tree = Tree(AXES)
+    for part in parts:
+        leaves = [leaf for leaf in tree.leaves() if leaf.axis is not None]
+        tree.open(leaves[part % len(leaves)].cell)
+    return tree
+
+
+def repaired(tree: Tree, leaf: Node) -> float:
+    """Gablonsky's rule by its definition, over all leaves."""
+    readings = [o for node in tree.leaves() for o in node.observations.values()]
+    known = [o for o in readings if not isinstance(o.reading, Reading)]
+    around = [o.reading for o in known if _cells.near(AXES, leaf.cell, o.point)]
+    if around:
+        return min(around) + 1e-6 * abs(min(around))
+    return max((o.reading for o in known), default=0.0) + 1.0
+
+
+readings = st.one_of(st.sampled_from(list(Reading)), st.floats(-100, 100))
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.integers(0, 50), max_size=15),
+    st.lists(st.tuples(st.integers(0, 50), readings), max_size=25),
+)
+def test_leaves_say_what_was_observed_in_them(
+    parts: list[int], told: list[tuple[int, float | Reading]]
+) -> None:
+    tree = Tree(AXES)
+    for number, (part, reading) in enumerate(told):
+        leaves = list(tree.leaves())
+        if number < len(parts) and leaves[parts[number] % len(leaves)].axis is not None:
+            tree.open(leaves[parts[number] % len(leaves)].cell)
+        leaves = list(tree.leaves())
+        cell = leaves[part % len(leaves)].cell
+        tree.observe(number, _cells.centre(AXES, cell), reading)
+    for leaf in tree.leaves():
+        inside = [o.reading for o in leaf.observations.values()]
+        values = [reading for reading in inside if not isinstance(reading, Reading)]
+        if values:
+            assert (leaf.state, leaf.value) == (State.KNOWN, min(values))
+        elif Reading.FLYING in inside:
+            assert leaf.state is State.FLYING
+        elif inside:
+            assert (leaf.state, leaf.value) == (State.FAILED, repaired(tree, leaf))
+        else:
+            assert leaf.state is State.EMPTY
+
+
+@settings(max_examples=100)
+@given(
+    st.lists(st.integers(0, 50), max_size=15),
+    st.lists(st.tuples(st.integers(0, 50), readings), max_size=25),
+)
+def test_the_heaps_answer_as_a_scan_of_all_leaves(
+    parts: list[int], told: list[tuple[int, float | Reading]]
+) -> None:
+    tree = grown(parts)
+    for number, (part, reading) in enumerate(told):
+        leaves = list(tree.leaves())
+        tree.observe(number % 7, _cells.centre(AXES, leaves[part % len(leaves)].cell), reading)
+        leaves = sorted(tree.leaves(), key=lambda leaf: (leaf.depth, leaf.index))
+        empty = [leaf for leaf in leaves if leaf.state is State.EMPTY]
+        flying = [f for f in leaves if f.state is State.FLYING and f.axis is not None]
+        assert tree.first_empty() is (empty[0] if empty else None)
+        assert tree.first_flying() is (flying[0] if flying else None)
+        for depth in range(tree.deepest + 1):
+            ranked = [
+                leaf
+                for leaf in leaves
+                if leaf.depth == depth and leaf.axis is not None
+                if leaf.state in (State.KNOWN, State.FAILED)
+            ]
+            assert tree.best(depth) is min(ranked, key=lambda leaf: leaf.value, default=None)
+
+
+def test_opening_a_cell_opens_the_cells_around_it() -> None:
+    whole, again = Tree(AXES), Tree(AXES)
+    target = grown([0, 0, 0, 0]).root.children[0].children[0]
+    again.open(target.cell)
+    assert again.root.state is State.OPEN
+    assert target.cell in [n.cell for n in again.root.children[0].children]
+    whole.open(again.root.cell)
+    whole.open(again.root.children[0].cell)
+    whole.open(target.cell)
+    whole.open(target.cell)  # twice is once
+    assert [n.cell for n in whole.leaves()] == [n.cell for n in again.leaves()]

@@ -74,6 +74,12 @@ class Axis(Protocol):
     def near(self, interval: Interval, x: Coordinate) -> bool:
         """Whether the coordinate lies in the interval enlarged twice around its centre."""
 
+    def ends(self, interval: Interval) -> tuple[float, float]:
+        """The interval's ends in [0, 1], for models and pictures; the tree never asks."""
+
+    def unit(self, x: Coordinate) -> float:
+        """The coordinate in [0, 1], for models and pictures; the tree never asks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Continuous:
@@ -109,6 +115,13 @@ class Continuous:
     def near(self, interval: Interval, x: Coordinate) -> bool:
         side = self.side(interval)
         return -side <= x - self.centre(interval) <= side
+
+    def ends(self, interval: Interval) -> tuple[float, float]:
+        level, index = interval
+        return index / 3**level, (index + 1) / 3**level
+
+    def unit(self, x: Coordinate) -> float:
+        return float(x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +166,12 @@ class Grid:
         twice: int = 2 * (last - first + 1)
         return -twice <= 2 * x - (first + last) <= twice
 
+    def ends(self, interval: Interval) -> tuple[float, float]:
+        return interval[0] / self.count, (interval[1] + 1) / self.count
+
+    def unit(self, x: Coordinate) -> float:
+        return (float(x) + 0.5) / self.count
+
 
 @dataclass(frozen=True, slots=True)
 class LogGrid:
@@ -173,9 +192,8 @@ class LogGrid:
 
     def side(self, interval: Interval) -> Fraction:
         first, last = interval
-        share = math.log((2 * last + 1) / (2 * first - 1))
-        whole = math.log((2 * self.high + 1) / (2 * self.low - 1))
-        return Fraction(max(1, round(share / whole * _LOG_SHARE_UNIT)), _LOG_SHARE_UNIT)
+        share = self._share(2 * first - 1, 2 * last + 1)
+        return Fraction(max(1, round(share * _LOG_SHARE_UNIT)), _LOG_SHARE_UNIT)
 
     def cut(self, interval: Interval) -> tuple[Interval, ...]:
         first, last = interval
@@ -196,6 +214,17 @@ class LogGrid:
     def near(self, interval: Interval, x: Coordinate) -> bool:
         first, last = interval
         return first**3 <= x * x * last and x * x * first <= last**3
+
+    def ends(self, interval: Interval) -> tuple[float, float]:
+        start = 2 * self.low - 1
+        return self._share(start, 2 * interval[0] - 1), self._share(start, 2 * interval[1] + 1)
+
+    def unit(self, x: Coordinate) -> float:
+        return self._share(2 * self.low - 1, 2 * int(x))
+
+    def _share(self, a: int, b: int) -> float:
+        """The distance of two half-integers a / 2 and b / 2 on the logarithmic axis."""
+        return math.log(b / a) / math.log((2 * self.high + 1) / (2 * self.low - 1))
 
 
 def _cube_root(n: int) -> int:

@@ -41,6 +41,7 @@ class Ask:
     Args:
         rule: Name of the rule that asked, with the options that change its choices.
         space: Fingerprint of the search space the cells live in.
+        axes: Names of its parameters, in order.
         cell: The cell that the trial evaluates at its centre.
         opened: The cells the ask opened, in order.
         cursor: Where the rule stood afterwards, as JSON values.
@@ -50,6 +51,7 @@ class Ask:
 
     rule: str
     space: str
+    axes: tuple[str, ...]
     cell: Cell
     opened: tuple[Cell, ...]
     cursor: tuple[Any, ...]
@@ -62,7 +64,7 @@ class Ask:
         return {
             "rule": self.rule,
             "space": self.space,
-            "cell": _cells.name(self.cell),
+            "cell": dict(zip(self.axes, _cells.name(self.cell).split(" "), strict=True)),
             "opened": [_cells.name(cell) for cell in self.opened],
             "cursor": list(self.cursor),
             **flags,
@@ -77,7 +79,8 @@ class Ask:
         return cls(
             rule=json["rule"],
             space=json["space"],
-            cell=_cells.parse(json["cell"]),
+            axes=tuple(json["cell"]),
+            cell=_cells.parse(" ".join(json["cell"].values())),
             opened=tuple(_cells.parse(cell) for cell in json["opened"]),
             cursor=tuple(json["cursor"]),
             partial=json.get("partial", False),

@@ -68,6 +68,14 @@ class Space:
             coordinates.append(x)
         return tuple(coordinates)
 
+    def unit(self, params: Mapping[str, Any]) -> dict[str, float] | None:
+        """Where parameters lie in the unit cube, or None if they lie nowhere in the space."""
+        point = self.point(params)
+        if point is None:
+            return None
+        units = [axis.unit(x) for axis, x in zip(self.axes, point, strict=True)]
+        return dict(zip(self.distributions, units, strict=True))
+
     def at(self, point: Point, params: Mapping[str, Any]) -> bool:
         """Whether parameters are those of a point, up to the rounding of a float."""
         return all(

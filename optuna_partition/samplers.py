@@ -177,6 +177,7 @@ class _PartitionSampler(BaseSampler):
         ask = Ask(
             rule=self._rule.name,
             space=history.space.fingerprint,
+            axes=tuple(history.space.distributions),
             cell=choice.cell,
             opened=choice.opened,
             cursor=self._rule.dump(choice.cursor),

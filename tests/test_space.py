@@ -123,3 +123,13 @@ def test_an_infinite_width_is_refused() -> None:
 def test_another_order_is_another_space() -> None:
     a, b = FloatDistribution(0, 1), IntDistribution(0, 5)
     assert Space({"a": a, "b": b}).fingerprint != Space({"b": b, "a": a}).fingerprint
+
+
+@given(space_and_cell())
+def test_the_unit_coordinates_of_a_centre_lie_in_its_cell(found: tuple[Space, Cell]) -> None:
+    space, cell = found
+    units = space.unit(space.params(_cells.centre(space.axes, cell)))
+    assert units is not None
+    for axis, interval, unit in zip(space.axes, cell, units.values(), strict=True):
+        low, high = axis.ends(interval)
+        assert 0 <= low <= unit <= high <= 1 + 1e-12

@@ -1,0 +1,36 @@
+"""What a study's partition looks like from outside."""
+
+from __future__ import annotations
+
+import optuna
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
+import pytest
+
+from optuna_partition import SOOSampler
+from optuna_partition.inspection import cells
+
+
+SPACE = {"y": FloatDistribution(0, 1), "n": IntDistribution(1, 40, log=True)}
+
+
+def objective(trial: optuna.Trial) -> float:
+    return -abs(trial.suggest_int("n", 1, 40, log=True) - 9) - trial.suggest_float("y", 0, 1)
+
+
+def test_cells_cover_the_space_and_name_their_trials() -> None:
+    sampler = SOOSampler(search_space=dict(SPACE))
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    study.optimize(objective, n_trials=40)
+    found = cells(study)
+    area = sum((c.high["y"] - c.low["y"]) * (c.high["n"] - c.low["n"]) for c in found)
+    assert area == pytest.approx(1)
+    assert sorted(n for c in found for n in c.trials) == list(range(40))
+    best = max(found, key=lambda c: c.value if c.value is not None else -1e9)
+    assert best.value == study.best_value and study.best_trial.number in best.trials
+
+
+def test_a_study_of_another_sampler_has_no_cells() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    study.optimize(objective, n_trials=3)
+    assert cells(study) == []

@@ -1,0 +1,1 @@
+"""LoRA fine-tuning and scoring as an Optuna objective; run from the checkout."""

@@ -1,0 +1,214 @@
+"""Loads base, tokenizer and corpus once, and puts adapters on the base and takes them off.
+
+    bench = load_bench(experiment)                     once per worker
+    model = new_adapter(bench, settings, chosen)       or load_adapter(bench, folder)
+    save_adapter(model, folder)
+    release(bench, model)                              the untouched base is on the bench again
+
+It reads the model and the data, writes the cache of the tokenised data where `load_bench` is told
+to and adapters where `save_adapter` is, and trains nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+import warnings
+
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from huggingface_hub import constants
+from peft import get_peft_model
+from peft import LoraConfig
+from peft import PeftModel
+from peft.tuners.tuners_utils import BaseTunerLayer
+import torch
+from torch import nn
+from transformers import AutoModelForCausalLM
+from transformers import AutoTokenizer
+from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerBase
+from transformers.utils.logging import disable_progress_bar
+
+from objectives.config import Experiment
+from objectives.config import Hyperparameters
+from objectives.config import ModelSettings
+from objectives.config import TrainingSettings
+from objectives.corpus import Corpus
+from objectives.corpus import load_corpus
+from objectives.errors import UserError
+
+
+__all__ = ["Bench", "load_adapter", "load_bench", "new_adapter", "release", "save_adapter"]
+
+
+@dataclass
+class Bench:
+    """What a worker loads once.
+
+    Attributes:
+        accelerator: The one of this process; its settings cannot change afterwards.
+        base: Frozen, on the accelerator's device, without adapter between two trainings.
+        tokenizer: The base's.
+        corpus: Token samples for training and validation.
+        revision: Of the base, as the experiment names it; goes into the adapter's configuration.
+    """
+
+    accelerator: Accelerator
+    base: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    corpus: Corpus
+    revision: str | None = None
+
+
+def load_bench(experiment: Experiment, *, cache: Path | None = None) -> Bench:
+    """Loads tokenizer, data and base: a mistake in the data shows before gigabytes are loaded.
+
+    Args:
+        experiment: What to load.
+        cache: Folder for the tokenised data; None keeps it in memory only.
+
+    Raises:
+        UserError: Model or data is not there, or does not fit the settings.
+    """
+    accelerator = Accelerator(mixed_precision=_mixed_precision(experiment.model))
+    with _named(experiment.model):
+        tokenizer = AutoTokenizer.from_pretrained(
+            experiment.model.name, revision=experiment.model.revision or "main"
+        )
+    corpus = load_corpus(experiment.data, tokenizer, cache)
+    base = _load_base(experiment.model).to(accelerator.device).requires_grad_(False)
+    _check_targets(base, experiment.training.targets)
+    _check_length(base, experiment.data.max_length)
+    return Bench(accelerator, base, tokenizer, corpus, experiment.model.revision)
+
+
+def _load_base(settings: ModelSettings) -> PreTrainedModel:
+    disable_progress_bar()  # "Loading weights"
+    with _named(settings):
+        base: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            settings.name, revision=settings.revision or "main", dtype=_dtype(settings)
+        )
+    return base
+
+
+def _dtype(settings: ModelSettings) -> torch.dtype:
+    if settings.dtype == "auto":
+        return torch.bfloat16 if torch.cuda.is_available() else torch.float32
+    dtype: torch.dtype = getattr(torch, settings.dtype)
+    return dtype
+
+
+def _mixed_precision(settings: ModelSettings) -> str:
+    """Autocast where there is CUDA, in the base's half precision; nowhere else."""
+    names = {torch.bfloat16: "bf16", torch.float16: "fp16"}
+    return names.get(_dtype(settings), "no") if torch.cuda.is_available() else "no"
+
+
+@contextmanager
+def _named(settings: ModelSettings) -> Iterator[None]:
+    """transformers' many ways to say that a model cannot be had, as one short message."""
+    try:
+        yield
+    except (OSError, ValueError, ImportError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(
+            f"`[model] name` = {settings.name!r}: cannot be loaded ({reason}); {_way_out()}"
+        ) from None
+
+
+def _way_out() -> str:
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE is set: unset it, or give a folder with the model in it"
+    return (
+        "check the spelling and the network, run `hf auth login` for a gated model, "
+        "or give a folder with the model in it"
+    )
+
+
+def _check_targets(base: nn.Module, targets: str | list[str]) -> None:
+    names = [name for name, _ in base.named_modules()]
+    for target in [] if isinstance(targets, str) else targets:
+        if not any(name == target or name.endswith(f".{target}") for name in names):
+            linear = {
+                name.rpartition(".")[2]
+                for name, module in base.named_modules()
+                if isinstance(module, nn.Linear)
+            }
+            raise UserError(
+                f"`[training] targets`: the model has no module {target!r}; its linear ones are "
+                f'{", ".join(sorted(linear))}; or write targets = "all-linear"'
+            )
+
+
+def _check_length(base: PreTrainedModel, max_length: int) -> None:
+    limit = getattr(base.config, "max_position_embeddings", None)
+    if limit is not None and max_length > limit:
+        raise UserError(
+            f"`[data] max_length` = {max_length}: the model takes {limit} tokens at most; "
+            f"write max_length = {limit} or less"
+        )
+
+
+def new_adapter(bench: Bench, settings: TrainingSettings, chosen: Hyperparameters) -> PeftModel:
+    """Seeds the random numbers and puts a fresh adapter on the base; `release` takes it off."""
+    config = LoraConfig(
+        r=chosen.rank,
+        lora_alpha=chosen.alpha,
+        lora_dropout=chosen.dropout,
+        target_modules=settings.targets,
+        use_rslora=settings.rslora,
+        use_dora=settings.dora,
+        task_type="CAUSAL_LM",
+        revision=bench.revision,
+    )
+    # here and not earlier: the adapter's start is random, and so is dropout
+    set_seed(settings.seed)
+    with _old_name():
+        model = get_peft_model(bench.base, config)
+    assert isinstance(model, PeftModel)
+    return model
+
+
+def load_adapter(bench: Bench, folder: Path) -> PeftModel:
+    """Puts a saved adapter on the base, frozen; `release` takes it off."""
+    with _old_name():
+        model = PeftModel.from_pretrained(bench.base, str(folder))
+    assert isinstance(model, PeftModel)
+    return model
+
+
+def save_adapter(model: PeftModel, folder: Path) -> None:
+    """Writes the adapter alone: weights, configuration and model card, as peft reads them."""
+    # Without the `False` peft asks the hub, on every save, whether the vocabulary was resized.
+    model.save_pretrained(str(folder), save_embedding_layers=False)
+
+
+def release(bench: Bench, model: nn.Module) -> None:
+    """Takes the adapter off the base, and frees its memory and the optimizer's.
+
+    Args:
+        bench: Its base is afterwards as `load_bench` left it.
+        model: From `new_adapter` or `load_adapter`, trained or not, or the base itself with an
+            adapter on it. Use it no more.
+    """
+    # What peft's `unload` does; but this also clears up after a `get_peft_model` that stopped
+    # half-way.
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, BaseTunerLayer):
+                setattr(parent, name, child.get_base_layer())
+    if hasattr(bench.base, "peft_config"):
+        del bench.base.peft_config
+    bench.base.eval()
+    bench.accelerator.free_memory()
+
+
+@contextmanager
+def _old_name() -> Iterator[None]:
+    """peft 0.21 asks transformers 5 for an attribute by its old name, and every user is told."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")
+        yield

@@ -1,0 +1,228 @@
+"""Scores a model on validation loss and on loaded lm-eval tasks; writes nothing.
+
+Two kinds of score:
+
+* the validation loss: nats per label token, summed over all tokens before the one division, so
+  that it does not depend on how samples are put into batches (a mean of batch means does:
+  transformers issue 39241);
+* lm-eval: the tasks' data and prompts are built once, and every model is scored on the same `Task`
+  objects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import copy
+from dataclasses import dataclass
+import math
+from typing import Any
+from typing import TYPE_CHECKING
+
+from accelerate import Accelerator
+import torch
+from torch import nn
+from torch import Tensor
+from torch.nn import functional as F
+
+from objectives.corpus import collate
+from objectives.corpus import IGNORED
+from objectives.corpus import Sample
+from objectives.errors import UserError
+from objectives.tasks import load_tasks
+from objectives.tasks import metrics
+from objectives.tasks import quiet
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from objectives.config import ScoringSettings
+
+__all__ = ["Score", "Scorer", "label_losses", "validation_loss"]
+
+FEW_SHOT_SEED = 1234  # lm-eval's own default: which examples come before a question
+
+
+def label_losses(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+    """The loss of every label in a batch, in nats; shape (labels,), float32.
+
+    `lm_head` runs only on the positions that have a label. The result is the same as from all
+    logits, and their memory (513 kB per token for Llama-3.2-1B in float32) is not spent on prompts
+    and padding.
+
+    Args:
+        model: A causal language model of transformers, with or without an adapter or DDP around
+            it.
+        batch: `input_ids`, `attention_mask`, `labels`, each (rows, tokens), on the model's device.
+            A label belongs to the token it stands at and is predicted from the position before, as
+            transformers does it.
+    """
+    labels = batch["labels"][:, 1:]
+    labelled = labels != IGNORED
+    logits = model(
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        use_cache=False,
+        logits_to_keep=F.pad(labelled, (0, 1)),  # bool, (rows, tokens): nothing follows the last
+    ).logits  # (labels, vocabulary)
+    return F.cross_entropy(logits.float(), labels[labelled], reduction="none")
+
+
+def validation_loss(
+    model: nn.Module,
+    samples: Sequence[Sample],
+    *,
+    pad_id: int,
+    micro_batch: int,
+    accelerator: Accelerator,
+) -> float:
+    """Nats per label token over all samples; independent of `micro_batch` to float rounding.
+
+    Args:
+        model: The unwrapped model; it is left in the mode (training or not) it came in.
+        samples: Token samples; each has a label.
+        pad_id: The id that fills short rows.
+        micro_batch: Samples per forward; a matter of speed and memory only.
+        accelerator: Gives device, autocast and ranks. Every rank must call this, and gets the same
+            float.
+    """
+    was_training = model.training
+    model.eval()
+    batches = _batches(samples, micro_batch)
+    share = batches[accelerator.process_index :: accelerator.num_processes]
+    total = torch.zeros(2, dtype=torch.float64)  # nats, labels
+    with torch.no_grad(), accelerator.autocast():
+        for batch in share:
+            tensors = collate(batch, pad_id)
+            losses = label_losses(model, {k: v.to(accelerator.device) for k, v in tensors.items()})
+            total += torch.tensor([losses.cpu().double().sum(), losses.numel()])
+    model.train(was_training)
+    nats, labels = _over_ranks(total, accelerator).tolist()
+    return float(nats / labels)
+
+
+def _batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
+    """Neighbours in length together, so that little padding is computed."""
+    ordered = sorted(samples, key=lambda sample: len(sample.input_ids))
+    return [ordered[i : i + size] for i in range(0, len(ordered), size)]
+
+
+def _over_ranks(total: Tensor, accelerator: Accelerator) -> Tensor:
+    if accelerator.num_processes == 1:
+        return total  # stays on the CPU: not every accelerator has float64
+    reduced: Tensor = accelerator.reduce(total.to(accelerator.device), "sum")
+    return reduced
+
+
+@dataclass(frozen=True)
+class Score:
+    """One model on one task.
+
+    Attributes:
+        task: lm-eval's name of the task or group.
+        metric: lm-eval's name of the metric.
+        value: The metric.
+        stderr: Its standard error; nan for a metric that is not a mean over the questions.
+        n: Questions scored.
+    """
+
+    task: str
+    metric: str
+    value: float
+    stderr: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """lm-eval tasks, loaded once, and how to score a model on them. Make it with `Scorer.load`."""
+
+    settings: ScoringSettings
+    tokenizer: PreTrainedTokenizerBase
+    tasks: Mapping[str, Any]  # name -> lm-eval's TaskDict
+
+    @classmethod
+    def load(
+        cls,
+        settings: ScoringSettings,
+        tokenizer: PreTrainedTokenizerBase,
+        tasks: Sequence[str],
+    ) -> Scorer:
+        """Loads tasks by name, from the folder `settings.tasks` or those that lm-eval brings.
+
+        Raises:
+            UserError: A task is not there, its data cannot be loaded, or the objective's metric
+                does not fit it.
+        """
+        loaded = load_tasks(settings, tasks)
+        # lm-eval gives a tokenizer without a pad token one; ours must stay as it is
+        return cls(settings, copy.deepcopy(tokenizer), loaded)
+
+    def score(self, model: nn.Module, task: str, metric: str | None = None) -> Score:
+        """Scores a model, with or without an adapter; independent of `settings.batch`.
+
+        Args:
+            model: A causal language model; it is left in evaluation mode.
+            task: One of the tasks that were loaded.
+            metric: lm-eval's name; without it `settings.metric` where the task has it, otherwise
+                its first.
+        """
+        loaded = self.tasks[task]
+        metric = metric or _default_metric(self.settings, loaded)
+        for part in loaded["tasks"].values():  # the same examples for every model
+            part.set_fewshot_seed(FEW_SHOT_SEED)
+        results = self._evaluate(model, loaded)
+        return _pick(results["results"][task], task, metric)
+
+    def direction(self, task: str) -> str:
+        """Whether `settings.metric` is to "maximize" or to "minimize", as the task says."""
+        parts = self.tasks[task]["tasks"].values()
+        higher = all(part.higher_is_better()[self.settings.metric] for part in parts)
+        return "maximize" if higher else "minimize"
+
+    def _evaluate(self, model: nn.Module, loaded: Any) -> dict[str, Any]:
+        from lm_eval import evaluate
+        from lm_eval.models.huggingface import HFLM
+
+        with quiet():
+            results = evaluate(
+                lm=HFLM(
+                    pretrained=model, tokenizer=self.tokenizer, batch_size=self.settings.batch
+                ),
+                task_dict=loaded,
+                limit=self.settings.limit,
+                # any number above 0 asks for the closed form of a mean's error; other metrics
+                # would be resampled by a pool of processes, in every trial
+                bootstrap_iters=int(_all_means(loaded)),
+                log_samples=False,
+            )
+        assert results is not None, "lm-eval gives None only on ranks other than 0"
+        return dict(results)
+
+
+def _default_metric(settings: ScoringSettings, loaded: Any) -> str:
+    available = metrics(loaded)
+    return settings.metric if settings.metric in available else available[0]
+
+
+def _all_means(loaded: Any) -> bool:
+    from lm_eval.api.metrics import mean
+
+    aggregations = [task.aggregation() for task in loaded["tasks"].values()]
+    return all(how is mean for each in aggregations for how in each.values())
+
+
+def _pick(result: Mapping[str, Any], task: str, metric: str) -> Score:
+    """One metric of lm-eval's `{"acc,none": 0.5, "acc_stderr,none": 0.1, "sample_len": 9}`."""
+    key = next((key for key in result if key.partition(",")[0] == metric), None)
+    if key is None:
+        raise UserError(f"metric {metric!r}: the task {task!r} does not give it")
+    stderr = result.get(key.replace(metric, f"{metric}_stderr", 1), math.nan)
+    return Score(
+        task=task,
+        metric=metric,
+        value=float(result[key]),
+        stderr=float(stderr) if isinstance(stderr, int | float) else math.nan,  # lm-eval: "N/A"
+        n=int(result["sample_len"]),
+    )

@@ -1,0 +1,164 @@
+"""Loads lm-eval tasks by name, with their data; reads task files and data sets, scores nothing.
+
+A task comes from the folder `[scoring] tasks` or from those that lm-eval brings. Whatever is wrong
+with it is found here, before anything is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+import contextlib
+from dataclasses import replace
+import difflib
+import io
+import logging
+from pathlib import Path
+from typing import Any
+from typing import TYPE_CHECKING
+
+from objectives.errors import UserError
+
+
+if TYPE_CHECKING:
+    from lm_eval.tasks import TaskManager
+
+    from objectives.config import ScoringSettings
+
+__all__ = ["load_tasks", "metrics", "quiet"]
+
+
+def load_tasks(settings: ScoringSettings, names: Sequence[str]) -> dict[str, Any]:
+    """Loads each name on its own: name -> lm-eval's `TaskDict`.
+
+    Raises:
+        UserError: A task is not there, its data cannot be loaded, or the objective's metric does
+            not fit it.
+    """
+    manager = _manager(settings, names)
+    loaded = {name: _load(name, manager, settings) for name in names}
+    if settings.objective in loaded:
+        _check_objective(settings, loaded[settings.objective])
+    return loaded
+
+
+def metrics(loaded: Any) -> list[str]:
+    """Metrics that every task of a (group of) task(s) has, in the first one's order."""
+    each = [list(task.aggregation()) for task in loaded["tasks"].values()]
+    return [metric for metric in each[0] if all(metric in other for other in each)]
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars and no advice from lm-eval: a score is one part of a trial."""
+    logger = logging.getLogger("lm_eval")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _manager(settings: ScoringSettings, tasks: Sequence[str]) -> TaskManager:
+    """A manager that knows all tasks; lm-eval's own 14,000 are indexed (14 s) only if needed."""
+    from lm_eval.tasks import TaskManager
+
+    with quiet():
+        manager = TaskManager(include_path=settings.tasks, include_defaults=False)
+        if not set(tasks) <= set(manager.task_index):
+            manager = TaskManager(include_path=settings.tasks)
+    if settings.tasks is not None:
+        _anchor_data_files(manager, Path(settings.tasks).resolve())
+    return manager
+
+
+def _load(name: str, manager: TaskManager, settings: ScoringSettings) -> Any:
+    if name not in manager.task_index:
+        raise UserError(_unknown(name, manager, settings))
+    try:
+        with quiet():
+            loaded = manager.load([name])
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{_key(name, settings)} = {name!r}: the task's data cannot be loaded "
+            f"({_first_line(error)}); check the network and HF_HUB_OFFLINE, download it "
+            "beforehand, or name a task in the folder `[scoring] tasks`"
+        ) from None
+    for task in loaded["tasks"].values():
+        _set_few_shot(task, settings.few_shot)
+    if name not in loaded["tasks"] and not _has_own_score(loaded["groups"].get(name)):
+        raise UserError(
+            f"{_key(name, settings)} = {name!r}: it is a set of tasks without a score of its own; "
+            f"name one of them: {', '.join(sorted(loaded['tasks'])[:8])}"
+        )
+    return loaded
+
+
+def _set_few_shot(task: Any, few_shot: int | None) -> None:
+    """As lm-eval's `simple_evaluate`: a task that says 0 keeps 0; one that says nothing gets 0."""
+    given = task.get_config("num_fewshot")
+    if few_shot is not None and given != 0:
+        task.set_config(key="num_fewshot", value=few_shot)
+    elif given is None:
+        task.set_config(key="num_fewshot", value=0)
+
+
+def _has_own_score(group: Any) -> bool:
+    return group is not None and bool(group.aggregate_metric_list)
+
+
+def _anchor_data_files(manager: TaskManager, folder: Path) -> None:
+    """Makes the data files of a folder's tasks absolute, wherever the command runs.
+
+    `datasets` looks for them in the working directory, not beside the YAML file.
+    """
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    for name, entry in manager.task_index.items():
+        if entry.yaml_path is None or folder not in entry.yaml_path.resolve().parents:
+            continue
+        config = load_yaml(entry.yaml_path)
+        arguments = config.get("dataset_kwargs") or {}
+        if "data_files" in arguments:
+            files = _absolute(arguments["data_files"], entry.yaml_path.resolve().parent)
+            config["dataset_kwargs"] = {**arguments, "data_files": files}
+            # lm-eval takes an entry without a file as it stands
+            manager.task_index[name] = replace(entry, yaml_path=None, cfg=config)
+
+
+def _absolute(files: Any, folder: Path) -> Any:
+    """`data_files` of datasets: a path, a list of them, or a dictionary of either."""
+    if isinstance(files, Mapping):
+        return {split: _absolute(part, folder) for split, part in files.items()}
+    if isinstance(files, list):
+        return [_absolute(part, folder) for part in files]
+    if "://" in files:
+        return files
+    return str(folder / files)
+
+
+def _check_objective(settings: ScoringSettings, loaded: Any) -> None:
+    available = metrics(loaded)
+    if settings.metric not in available:
+        raise UserError(
+            f"`[scoring] metric` = {settings.metric!r}: the task {settings.objective!r} does not "
+            f"give it; choose one of {', '.join(available)}"
+        )
+
+
+def _unknown(name: str, manager: TaskManager, settings: ScoringSettings) -> str:
+    near = difflib.get_close_matches(name, manager.all_tasks, n=3)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see `lm-eval ls tasks`"
+    where = f"in the folder {settings.tasks} nor " if settings.tasks else ""
+    return f"{_key(name, settings)} = {name!r}: there is no such task {where}in lm-eval; {hint}"
+
+
+def _key(name: str, settings: ScoringSettings) -> str:
+    return f"`[scoring] {'objective' if name == settings.objective else 'test'}`"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

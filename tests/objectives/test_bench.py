@@ -1,0 +1,100 @@
+"""The bench: what it refuses to load, and adapters that come off as they went on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+from objectives.bench import Bench
+from objectives.bench import load_adapter
+from objectives.bench import load_bench
+from objectives.bench import release
+from objectives.bench import save_adapter
+from objectives.config import Experiment
+from objectives.config import Hyperparameters
+from objectives.config import TrainingSettings
+from objectives.errors import UserError
+from objectives.lora import train
+from objectives.score import validation_loss
+
+
+CHOSEN = Hyperparameters(
+    learning_rate=5e-3, weight_decay=0.1, rank=4, alpha=8, dropout=0.0, effective_batch=12
+)
+SETTINGS = TrainingSettings(micro_batch=5, validations=1)
+
+
+def test_loading_is_quiet(tiny_experiment: Experiment, capfd: pytest.CaptureFixture[str]) -> None:
+    """The terminal belongs to the study."""
+    load_bench(tiny_experiment)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_saved_adapter_gives_the_same_loss(
+    tiny_experiment: Experiment, bench: Bench, tmp_path: Path
+) -> None:
+    trained = train(bench, SETTINGS, CHOSEN, report=lambda *_: None)
+    save_adapter(trained.model, tmp_path / "adapter")
+    release(bench, trained.model)
+    model = load_adapter(bench, tmp_path / "adapter")
+    loss = validation_loss(
+        model,
+        bench.corpus.validation,
+        pad_id=bench.corpus.pad_id,
+        micro_batch=SETTINGS.micro_batch,
+        accelerator=bench.accelerator,
+    )
+    release(bench, model)
+    assert loss == trained.validation_loss
+    assert {file.name for file in (tmp_path / "adapter").iterdir()} == {
+        "README.md",
+        "adapter_config.json",
+        "adapter_model.safetensors",
+    }
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == tiny_experiment.model.name
+    weights = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    assert len(weights) == 2 * 7 * 2 and all("lora_" in name for name in weights)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"model": {"name": "no-such-user/no-such-model"}},
+            r"`\[model\] name` = 'no-such-user/no-such-model': cannot be loaded \(.*\); "
+            "HF_HUB_OFFLINE is set: unset it, or give a folder",
+        ),
+        (
+            {"training": {"targets": ["q_proj", "v_prj"]}},
+            r"`\[training\] targets`: the model has no module 'v_prj'; .* q_proj, up_proj, v_proj",
+        ),
+        (
+            {"data": {"max_length": 513}},
+            r"`\[data\] max_length` = 513: the model takes 512 tokens at most; write",
+        ),
+    ],
+)
+def test_mistakes_are_named_before_anything_is_trained(
+    tiny_experiment: Experiment,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, dict[str, object]],
+    message: str,
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # read at import
+    section, keys = next(iter(change.items()))
+    changed = getattr(tiny_experiment, section).model_copy(update=keys)
+    with pytest.raises(UserError, match=message) as caught:
+        load_bench(tiny_experiment.model_copy(update={section: changed}))
+    assert "\n" not in str(caught.value)
+    error = caught.value
+    assert error.__cause__ is None and (error.__suppress_context__ or error.__context__ is None)
+
+
+def test_an_empty_folder_is_no_model(tiny_experiment: Experiment, tmp_path: Path) -> None:
+    model = tiny_experiment.model.model_copy(update={"name": str(tmp_path)})
+    with pytest.raises(UserError, match=r"`\[model\] name` = .*cannot be loaded"):
+        load_bench(tiny_experiment.model_copy(update={"model": model}))

@@ -1,0 +1,64 @@
+"""Loading lm-eval tasks: from a user's folder, from lm-eval's own, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import shutil
+
+import lm_eval.tasks
+import pytest
+
+from objectives.config import ScoringSettings
+from objectives.errors import UserError
+from objectives.tasks import load_tasks
+from objectives.tasks import metrics
+
+
+@pytest.fixture
+def few_of_lm_eval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the tasks that lm-eval brings, HellaSwag alone: reading all 14,000 takes 12 s."""
+    folder = Path(lm_eval.tasks.__file__).parent / "hellaswag"
+    assert (folder / "hellaswag.yaml").is_file()
+    # lm-eval looks for its tasks beside this file
+    monkeypatch.setattr("lm_eval.tasks.manager.__file__", str(folder / "manager.py"))
+
+
+def test_metrics_are_those_of_the_task(task_folder: Path) -> None:
+    loaded = load_tasks(ScoringSettings(tasks=str(task_folder)), ["beliefs", "all_colours"])
+    assert {name: metrics(task) for name, task in loaded.items()} == {
+        "beliefs": ["brier_score"],
+        "all_colours": ["acc", "acc_norm"],
+    }
+
+
+def test_data_files_lie_beside_the_task(
+    task_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the command runs, and however the folder is written."""
+    shutil.copytree(task_folder, tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    (task,) = load_tasks(ScoringSettings(tasks="mine"), ["colours"])["colours"]["tasks"].values()
+    files = {split: tmp_path / "mine" / "questions.jsonl" for split in ("test", "train")}
+    assert {k: Path(v) for k, v in task.config.dataset_kwargs["data_files"].items()} == files
+
+
+@pytest.mark.usefixtures("few_of_lm_eval")
+@pytest.mark.parametrize(
+    ("settings", "task", "message"),
+    [
+        ({"objective": "hellaswagg"}, "hellaswagg", r"objective` = 'hellaswagg'.*'hellaswag'"),
+        ({"objective": "colours", "metric": "f1"}, "colours", "not give it.* acc, acc_norm"),
+        ({}, "some_colours", r"test` = 'some_colours'.*name one of them: colours"),
+    ],
+)
+def test_mistakes_are_named(
+    task_folder: Path, settings: dict[str, str], task: str, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        load_tasks(ScoringSettings(tasks=str(task_folder), **settings), [task])
+
+
+def test_missing_data_is_named(task_folder: Path, tmp_path: Path) -> None:
+    shutil.copy(task_folder / "colours.yaml", tmp_path)
+    with pytest.raises(UserError, match=r"test` = 'colours': the task's data cannot be loaded"):
+        load_tasks(ScoringSettings(tasks=str(tmp_path)), ["colours"])

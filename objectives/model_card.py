@@ -1,0 +1,87 @@
+"""The model card of the best adapter, as the hub reads it; text in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from optuna.trial import FrozenTrial
+
+from objectives.config import Experiment
+from objectives.report.figures import FinalRow
+
+
+__all__ = ["model_card"]
+
+_CARD = """\
+---
+base_model: {base}
+library_name: peft
+pipeline_tag: text-generation
+tags: [lora, optuna, optuna-partition]
+---
+
+# {study}: the best LoRA adapter
+
+Trial {number} of the Optuna study `{study}`, chosen by {objective} = {value:.4f}.
+
+| hyperparameter | value |
+|---|---|
+{hyperparameters}
+
+Trained for {epochs:g} epoch(s) on `{data}`; all settings are in `experiment.json`.
+
+{final}
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+base = AutoModelForCausalLM.from_pretrained({base!r})
+model = PeftModel.from_pretrained(base, "best_adapter")
+```
+"""
+
+_FINAL = """\
+## Final test
+
+The adapters were chosen without these tasks, and scored on them once.
+
+{table}
+"""
+
+
+def model_card(
+    experiment: Experiment, study: str, trial: FrozenTrial, rows: Sequence[FinalRow]
+) -> str:
+    """Markdown with the hub's front matter.
+
+    Args:
+        experiment: Settings of the study.
+        study: Its name.
+        trial: The best one.
+        rows: The final test; none: the card has no such section.
+    """
+    scoring = experiment.scoring
+    metric = "validation loss" if scoring.objective == "loss" else scoring.metric
+    chosen = asdict(experiment.hyperparameters(trial.params))
+    return _CARD.format(
+        base=experiment.model.name,
+        study=study,
+        number=trial.number,
+        objective=metric if scoring.objective == "loss" else f"{scoring.objective} {metric}",
+        value=trial.value,
+        hyperparameters="\n".join(f"| {name} | {value:g} |" for name, value in chosen.items()),
+        epochs=experiment.training.epochs,
+        data=experiment.data.train,
+        final=_FINAL.format(table=_table(rows)) if rows else "",
+    )
+
+
+def _table(rows: Sequence[FinalRow]) -> str:
+    tasks = list(rows[0].scores)
+    head = ["", "validation loss", *tasks]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in rows:
+        scores = [f"{row.scores[task][0]:.4f} ± {row.scores[task][1]:.4f}" for task in tasks]
+        lines.append("| " + " | ".join([row.name, f"{row.validation_loss:.4f}", *scores]) + " |")
+    return "\n".join(lines)

@@ -1,0 +1,82 @@
+"""One line per finished trial on the terminal; reads the study, writes nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import time
+
+import optuna
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+
+__all__ = ["Progress", "finished", "readable"]
+
+
+def finished(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials that count: with a value, pruned, or failed by themselves.
+
+    A trial that was interrupted has failed without a reason of its own; its point is asked for
+    again, and it does not count.
+    """
+    trials = study.get_trials(deepcopy=False)
+    return [t for t in trials if t.state.is_finished() and _counts(t)]
+
+
+def _counts(trial: FrozenTrial) -> bool:
+    return trial.state is not TrialState.FAIL or "failure" in trial.user_attrs
+
+
+def readable(seconds: float) -> str:
+    """A duration for people: 45 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+class Progress:
+    """A callback of `study.optimize`.
+
+    Args:
+        wanted: Finished trials at the end.
+        unit: What the value is, as text.
+        write: Where a line goes.
+    """
+
+    def __init__(self, wanted: int, unit: str, write: Callable[[str], object] = print) -> None:
+        self._wanted, self._unit, self._write = wanted, unit, write
+        self._start = time.monotonic()
+        self._done_here = 0
+
+    def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        done = len(finished(study))
+        self._done_here += 1
+        if done >= self._wanted:
+            study.stop()
+        self._write(
+            f"trial {done:>3} of {self._wanted}   {self._result(trial)}   {_best(study)}   "
+            f"{self._left(self._wanted - done)}"
+        )
+
+    def _result(self, trial: FrozenTrial) -> str:
+        took = f"({readable(trial.duration.total_seconds())})" if trial.duration else ""
+        if trial.state is TrialState.COMPLETE:
+            return f"{self._unit} {trial.value:.4f} {took}"
+        if trial.state is TrialState.PRUNED:
+            return f"pruned {took}"
+        return f"failed: {trial.user_attrs.get('failure', 'interrupted')} {took}"
+
+    def _left(self, trials: int) -> str:
+        pace = (time.monotonic() - self._start) / self._done_here
+        return f"{readable(pace * trials)} left" if trials > 0 else "done"
+
+
+def _best(study: optuna.Study) -> str:
+    try:
+        best = study.best_trial
+    except ValueError:  # Optuna's word for: no trial has a value yet
+        return "no value yet"
+    return f"best {best.value:.4f} (trial {best.number})"

@@ -1,0 +1,231 @@
+"""The report's figures of trials, times and final scores: plain data in, Matplotlib Figure out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+import math
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+import numpy as np
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+from objectives.report import canvas
+from objectives.report import scales
+from objectives.report.canvas import ACCENT
+from objectives.report.canvas import BLUE
+from objectives.report.canvas import MUTED
+from objectives.report.canvas import PALE
+from objectives.report.canvas import SAND
+from objectives.report.history import duration
+from objectives.report.history import History
+from objectives.report.history import parts
+from objectives.report.history import value_of
+
+
+__all__ = ["FinalRow", "final_scores", "parameters_by_trial", "parameters_by_value", "progress"]
+__all__ += ["times"]
+
+PART_COLOURS = {"set-up": PALE, "training": BLUE, "scoring": SAND, "other": "#dfe4e8"}
+
+
+@dataclass(frozen=True)
+class FinalRow:
+    """One adapter (or the untuned base) in the final test.
+
+    Attributes:
+        name: "base", "PEFT defaults", "trial 7".
+        value: The study's objective, None when it was not computed.
+        validation_loss: Nats per label token, None when it was not computed.
+        scores: Task -> (score, standard error).
+    """
+
+    name: str
+    value: float | None
+    validation_loss: float | None
+    scores: Mapping[str, tuple[float, float]]
+
+
+# -- value against trial -------------------------------------------------------------------------
+
+
+def progress(history: History, width: float = 10.0) -> Figure:
+    """Every value against the trial number, with the running best; `width` is in inches."""
+    figure = canvas.blank(width, height=min(4.2, 0.75 * width))
+    axes = canvas.dress(figure.add_subplot())
+    _mark_complete(axes, history)
+    _mark_others(axes, history)
+    _mark_running_best(axes, history)
+    canvas.label(axes.xaxis, "trial")
+    canvas.label(axes.yaxis, canvas.value_label(history))
+    canvas.value_limits(axes, history)
+    canvas.trial_axis(axes, history)
+    _legend(figure, axes)
+    return figure
+
+
+def _legend(figure: Figure, axes: Axes) -> None:
+    columns = 5 if figure.get_figwidth() > 6 else 3
+    if axes.get_legend_handles_labels()[0]:
+        figure.legend(loc="outside upper left", ncols=columns, **canvas.LEGEND)
+
+
+def _mark_complete(axes: Axes, history: History) -> None:
+    shown = [t for t in history.complete if history.window.shows(value_of(t))]
+    beyond = [t for t in history.complete if not history.window.shows(value_of(t))]
+    size = canvas.dot_size(len(history.trials))
+    _marks(axes, shown, [value_of(t) for t in shown], label="value", color=PALE, s=size)
+    look = {"marker": "^" if history.minimise else "v", "color": PALE, "s": 30}
+    _marks(axes, beyond, [history.window.edge] * len(beyond), label="off the scale", **look)
+
+
+def _mark_others(axes: Axes, history: History) -> None:
+    pruned = [t for t in history.trials if t.state == TrialState.PRUNED]
+    failed = [t for t in history.trials if t.state == TrialState.FAIL]
+    heights = [history.window.clip(value_of(t)) for t in pruned]
+    ring = {"facecolor": "white", "edgecolor": MUTED, "linewidth": 0.9, "s": 20}
+    _marks(axes, pruned, heights, label="pruned", **ring)
+    cross = {"marker": "x", "color": ACCENT, "linewidth": 1.2, "s": 24}
+    _marks(axes, failed, [history.window.edge] * len(failed), label="failed", **cross)
+
+
+def _marks(axes: Axes, trials: Sequence[FrozenTrial], y: Sequence[float], **look: Any) -> None:
+    if trials:
+        numbers = [t.number for t in trials]
+        axes.scatter(numbers, y, rasterized=len(trials) > canvas.MANY, zorder=3, **look)
+
+
+def _mark_running_best(axes: Axes, history: History) -> None:
+    bests = [(n, v) for n, v in history.running_best() if history.window.shows(v)]
+    if bests and history.best:
+        numbers, values = zip(*bests, (history.trials[-1].number, bests[-1][1]), strict=True)
+        text = f"best so far: {scales.number(values[-1])} (trial {history.best.number})"
+        axes.step(numbers, values, where="post", color=BLUE, lw=2, zorder=4, label=text)
+    if history.best:
+        at = [history.best.number], [history.window.clip(value_of(history.best))]
+        canvas.star_best(axes, history, [history.best], *at)
+
+
+# -- parameters ----------------------------------------------------------------------------------
+
+
+def parameters_by_value(
+    history: History, shares: Mapping[str, float], width: float = 10.0
+) -> Figure:
+    """Every parameter against the value, one panel each, in the order of `shares`."""
+    figure, panels = canvas.panels(list(shares), width)
+    for name, axes in panels.items():
+        note = f"explains {shares[name]:.0%}" if any(shares.values()) else ""
+        canvas.panel_title(axes, name, note)
+        trials = history.placed(name, history.complete)
+        x = [canvas.jittered(history.space[name], t, name) for t in trials]
+        y = [history.window.clip(value_of(t)) for t in trials]
+        look: dict[str, Any] = {"color": BLUE, "alpha": 0.55, "linewidth": 0, "zorder": 3}
+        axes.scatter(x, y, s=canvas.dot_size(len(x)), rasterized=len(x) > canvas.MANY, **look)
+        canvas.star_best(axes, history, trials, x, y)
+        canvas.parameter_axis(axes, "x", history.space[name])
+        canvas.value_limits(axes, history)
+    canvas.outer_labels(panels, ylabel=canvas.value_label(history))
+    return figure
+
+
+def parameters_by_trial(
+    history: History, shares: Mapping[str, float], width: float = 10.0
+) -> Figure:
+    """Every parameter against the trial number, coloured by value, failures as crosses."""
+    figure, panels = canvas.panels(list(shares), width)
+    failed = [t for t in history.trials if t.state == TrialState.FAIL]
+    for name, axes in panels.items():
+        canvas.panel_title(axes, name)
+        trials = history.placed(name, history.complete)
+        y = [canvas.jittered(history.space[name], t, name) for t in trials]
+        canvas.coloured(axes, history, trials, [t.number for t in trials], y)
+        lost = history.placed(name, failed)
+        heights = [canvas.jittered(history.space[name], t, name) for t in lost]
+        _marks(axes, lost, heights, marker="x", color=MUTED, linewidth=0.9, s=16)
+        canvas.parameter_axis(axes, "y", history.space[name])
+        canvas.trial_axis(axes, history)
+    canvas.outer_labels(panels, xlabel="trial")
+    canvas.value_bar(figure, list(panels.values()), history)
+    return figure
+
+
+# -- time, final test ----------------------------------------------------------------------------
+
+
+def times(history: History, width: float = 10.0) -> Figure:
+    """Time of each trial that has ended, stacked by part: set-up, training, scoring, other."""
+    figure = canvas.blank(width, height=min(3.4, 0.7 * width))
+    axes = canvas.dress(figure.add_subplot())
+    ended = [t for t in history.trials if duration(t) > 0]
+    divisor, word = _time_unit(max((sum(parts(t).values()) for t in ended), default=0.0))
+    base = np.zeros(len(ended))
+    for name, colour in PART_COLOURS.items():
+        heights = np.array([parts(t)[name] for t in ended]) / divisor
+        if heights.sum() > 0.01 * history.seconds() / divisor:
+            _bars(axes, [t.number for t in ended], base, heights, color=colour, label=name)
+            base = base + heights
+    canvas.label(axes.xaxis, "trial")
+    canvas.label(axes.yaxis, f"time per trial ({word})")
+    axes.set_ylim(bottom=0)
+    canvas.trial_axis(axes, history)
+    _legend(figure, axes)
+    return figure
+
+
+def _time_unit(longest: float) -> tuple[float, str]:
+    if longest < 180:
+        return 1.0, "seconds"
+    return (60.0, "minutes") if longest < 180 * 60 else (3600.0, "hours")
+
+
+def _bars(
+    axes: Axes,
+    numbers: Sequence[int],
+    base: NDArray[np.float64],
+    heights: NDArray[np.float64],
+    **look: Any,
+) -> None:
+    """Bars as one staircase with gaps, so that ten thousand of them are drawn at once."""
+    half = 0.4 if len(numbers) < 120 else 0.5
+    edges = [edge for n in numbers for edge in (n - half, n + half)]
+    tops = _with_gaps(base + heights)
+    bars = axes.stairs(tops, edges, baseline=_with_gaps(base), fill=True, lw=0, zorder=2, **look)
+    bars.set_rasterized(len(numbers) > canvas.MANY)
+
+
+def _with_gaps(heights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The heights of the bars with a nan between any two of them."""
+    return np.column_stack([heights, np.full(len(heights), math.nan)]).ravel()[:-1]
+
+
+def final_scores(rows: Sequence[FinalRow], width: float = 10.0) -> Figure:
+    """Score and one standard error of every row on every test task; the base as a dashed line."""
+    tasks = list(dict.fromkeys(task for row in rows for task in row.scores))
+    figure, panels = canvas.panels(tasks, width, height=0.8 + 0.3 * len(rows))
+    for task, axes in panels.items():
+        canvas.panel_title(axes, task)
+        for y, row in enumerate(rows):
+            if task in row.scores and math.isfinite(row.scores[task][0]):
+                _score(axes, y, row.name, *row.scores[task])
+        axes.set_yticks(range(len(rows)), [row.name for row in rows], parse_math=False)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.grid(axis="y", visible=False)
+        axes.margins(x=0.12)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    canvas.outer_labels(panels, xlabel="score ± standard error")
+    return figure
+
+
+def _score(axes: Axes, y: int, name: str, score: float, error: float) -> None:
+    colour = BLUE if name.startswith("trial") else MUTED
+    width = error if math.isfinite(error) else 0.0
+    if name == "base":
+        axes.axvline(score, color=MUTED, lw=1, ls=(0, (4, 3)), zorder=1)
+    axes.errorbar(score, y, xerr=width, fmt="o", ms=6, color=colour, lw=1.6, zorder=3)

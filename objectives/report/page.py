@@ -1,0 +1,253 @@
+"""The HTML of a study's report: text in, text out; every text from outside is escaped here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Mapping
+from collections.abc import Sequence
+from datetime import datetime
+from html import escape
+import math
+from typing import Any
+
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+from objectives.report import scales
+from objectives.report.figures import FinalRow
+from objectives.report.history import duration
+from objectives.report.history import History
+from objectives.report.history import STATES
+from objectives.report.history import value_of
+
+
+__all__ = ["figure", "render"]
+
+NONE = "–"
+
+STYLE = """
+:root { color-scheme: light; --ink: #1f2933; --muted: #66727f; --line: #e1e6ea; --blue: #2f6690; }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 62rem; padding: 2.5rem 1.5rem 4rem; background: white;
+  color: var(--ink); font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .3rem; overflow-wrap: anywhere; }
+h2 { font-size: 1.2rem; margin: 3rem 0 .3rem; }
+p { margin: 0 0 1rem; max-width: 46rem; }
+.muted, figcaption, caption { color: var(--muted); font-size: .92rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.5rem, 1fr));
+  gap: .8rem; margin: 1.6rem 0; }
+.tile { border: 1px solid var(--line); border-radius: .5rem; padding: .8rem 1rem; }
+.tile b { display: block; font-size: 1.5rem; line-height: 1.3; font-weight: 650;
+  font-variant-numeric: tabular-nums; overflow-wrap: anywhere; }
+.tile span { color: var(--muted); font-size: .85rem; display: block; }
+.columns h2 { margin-top: 1.2rem; }
+.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr));
+  gap: 0 3rem; }
+figure { margin: 0; } figcaption { margin-bottom: .8rem; max-width: 46rem; }
+img { width: 100%; height: auto; display: block; }
+.scroll { overflow-x: auto; margin-bottom: 1.6rem; }
+table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
+.wide { width: 100%; }
+th, td { padding: .32rem .9rem .32rem 0; text-align: left; vertical-align: top;
+  border-bottom: 1px solid var(--line); }
+th { color: var(--muted); font-weight: 500; }
+td:first-child { white-space: nowrap; }
+td.n, th.n { text-align: right; white-space: nowrap; }
+td.why { min-width: 14rem; overflow-wrap: anywhere; } td small { color: var(--muted); }
+tr.best td { background: #eef4f9; font-weight: 600; } tr.off td { color: var(--muted); }
+@media (max-width: 640px) { body { padding: 1.2rem 1rem 3rem; } h1 { font-size: 1.5rem; } }
+@media print { body { padding: 0; max-width: none; font-size: 12px; } h2 { margin-top: 1.5rem; }
+  figure, tr, .tile { break-inside: avoid; } h2 { break-after: avoid; }
+  .scroll { overflow: visible; } table { font-size: .75rem; } @page { margin: 1.5cm; } }
+"""
+
+
+def render(
+    title: str,
+    history: History,
+    shares: Mapping[str, float],
+    sections: Sequence[str],
+    final: Sequence[FinalRow],
+    settings: Mapping[str, str],
+) -> str:
+    """The whole page.
+
+    Args:
+        title: The study's title.
+        history: The trials.
+        shares: Parameter -> importance, most important first.
+        sections: The figures, as `figure` returns them.
+        final: Rows of the final test.
+        settings: What a reader should know about the run, as name -> text.
+    """
+    body = [
+        f"<h1>{_text(title)}</h1>",
+        _subtitle(history),
+        _tiles(history),
+        _facts(history, shares, settings),
+        _final_table(final),
+        *sections,
+        _trials_table(history),
+    ]
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{_text(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
+        + "\n".join(part for part in body if part)
+        + "\n</body>\n</html>\n"
+    )
+
+
+def figure(slug: str, heading: str, caption: str, wide: str, narrow: str) -> str:
+    """A section with one picture; `wide` and `narrow` are its data URIs, for screen and phone."""
+    title = f"<h2>{_text(heading)}</h2>\n" if heading else ""
+    return (
+        f'<section id="{_text(slug)}">\n{title}'
+        f"<figure><figcaption>{_text(caption)}</figcaption>\n"
+        f'<picture><source media="screen and (max-width: 640px)" srcset="{narrow}">'
+        f'<img src="{wide}" alt="{_text(caption)}"></picture></figure>\n'
+        "</section>"
+    )
+
+
+# -- head ----------------------------------------------------------------------------------------
+
+
+def _subtitle(history: History) -> str:
+    direction = "minimised" if history.minimise else "maximised"
+    starts = [t.datetime_start for t in history.trials if t.datetime_start]
+    ends = [t.datetime_complete for t in history.trials if t.datetime_complete]
+    span = f" · {_moment(min(starts))} to {_moment(max(ends))}" if starts and ends else ""
+    return f'<p class="muted">Value {direction}{span}</p>'
+
+
+def _moment(time: datetime) -> str:
+    return time.strftime("%Y-%m-%d %H:%M")
+
+
+def _tiles(history: History) -> str:
+    counts = history.counts()
+    states = ", ".join(f"{count} {state}" for state, count in counts.items()) or "none yet"
+    ended = [duration(t) for t in history.complete]
+    each = f"{scales.seconds(sum(ended) / len(ended))} per complete trial" if ended else NONE
+    tiles = [
+        _best_tile(history.best),
+        ("trials", str(len(history.trials)), states),
+        ("time in trials", scales.seconds(history.seconds()), each),
+    ]
+    return f'<div class="tiles">{"".join(_tile(*tile) for tile in tiles)}</div>'
+
+
+def _best_tile(best: FrozenTrial | None) -> tuple[str, str, str]:
+    shown = (_value(best.value), f"trial {best.number}") if best else (NONE, "no complete trial")
+    return "best value", *shown
+
+
+def _tile(name: str, number: str, note: str) -> str:
+    return f'<div class="tile"><span>{name}</span><b>{number}</b><span>{_text(note)}</span></div>'
+
+
+def _facts(history: History, shares: Mapping[str, float], settings: Mapping[str, str]) -> str:
+    best = history.best.params if history.best else {}
+    names = [*(n for n in shares if n in best), *(n for n in best if n not in shares)]
+    params = [(n, scales.number(best[n])) for n in names]
+    lists = _pairs("Best parameters", params) + _pairs("Settings", settings.items())
+    return f'<div class="columns">{lists}</div>' if lists else ""
+
+
+def _pairs(heading: str, pairs: Iterable[tuple[str, str]]) -> str:
+    rows = [f"<tr><th>{_text(name)}</th><td>{_text(text)}</td></tr>" for name, text in pairs]
+    if not rows:
+        return ""
+    return f'<div><h2>{heading}</h2><table class="wide">{"".join(rows)}</table></div>'
+
+
+# -- tables --------------------------------------------------------------------------------------
+
+
+def _final_table(final: Sequence[FinalRow]) -> str:
+    if not final:
+        return ""
+    tasks = list(dict.fromkeys(task for row in final for task in row.scores))
+    base = next((row for row in final if row.name == "base"), None)
+    rows = [_final_cells(row, tasks, base) for row in final]
+    head = ["", "value", "validation loss", *tasks]
+    note = (
+        '<p class="muted">Score on tasks that the search has not seen, ± standard error; '
+        "below it the difference from the base.</p>"
+    )
+    table = _table(head, [(cells, "") for cells in rows], numeric=range(1, len(head)))
+    return f"<h2>Final test</h2>{note if tasks else ''}{table}"
+
+
+def _final_cells(row: FinalRow, tasks: Sequence[str], base: FinalRow | None) -> list[str]:
+    scores = [_score(row, task, base) for task in tasks]
+    return [_text(row.name), _value(row.value), _value(row.validation_loss), *scores]
+
+
+def _score(row: FinalRow, task: str, base: FinalRow | None) -> str:
+    if task not in row.scores:
+        return NONE
+    score, error = row.scores[task]
+    text = f"{score:.4f} ± {error:.4f}"
+    if base is None or base is row or task not in base.scores:
+        return text
+    return f"{text}<br><small>{score - base.scores[task][0]:+.4f}</small>"
+
+
+def _trials_table(history: History) -> str:
+    if not history.trials:
+        return "<h2>All trials</h2><p>No trials yet.</p>"
+    names = list(dict.fromkeys([*history.space, *(n for t in history.trials for n in t.params)]))
+    failures = any("failure" in t.user_attrs for t in history.trials)
+    head = ["trial", "state", "value", "time", *names, *(["failure"] if failures else [])]
+    rows = [(_trial_cells(t, names, failures), _row_class(t, history)) for t in history.trials]
+    numeric = [0, *range(2, 4 + len(names))]
+    return f"<h2>All trials</h2>{_table(head, rows, numeric)}"
+
+
+def _trial_cells(trial: FrozenTrial, names: Sequence[str], failures: bool) -> list[str]:
+    took = scales.seconds(duration(trial)) if duration(trial) else NONE
+    params = [_text(scales.number(trial.params[n])) if n in trial.params else NONE for n in names]
+    why = [_text(trial.user_attrs.get("failure", ""))] if failures else []
+    state = STATES[trial.state]
+    return [str(trial.number), state, _value(value_of(trial)), took, *params, *why]
+
+
+def _row_class(trial: FrozenTrial, history: History) -> str:
+    if trial is history.best:
+        return "best"
+    return "" if trial.state == TrialState.COMPLETE else "off"
+
+
+def _table(
+    head: Sequence[str], rows: Sequence[tuple[Sequence[str], str]], numeric: Iterable[int]
+) -> str:
+    """A table that scrolls sideways on a phone; `head` is plain text, `rows` hold HTML."""
+    kinds = ["n" if i in set(numeric) else "" for i in range(len(head))]
+    kinds = ["why" if name == "failure" else kind for name, kind in zip(head, kinds, strict=True)]
+    top = "".join(f'<th class="{k}">{_text(h)}</th>' for h, k in zip(head, kinds, strict=True))
+    body = "\n".join(
+        f'<tr class="{look}">'
+        + "".join(f'<td class="{k}">{c}</td>' for c, k in zip(cells, kinds, strict=True))
+        + "</tr>"
+        for cells, look in rows
+    )
+    return (
+        f'<div class="scroll"><table class="wide"><thead><tr>{top}</tr></thead>'
+        f"<tbody>\n{body}\n</tbody></table></div>"
+    )
+
+
+# -- text ----------------------------------------------------------------------------------------
+
+
+def _value(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return NONE
+    plain = 1e-3 <= abs(value) < 1e5  # trailing zeros kept: values stand below each other
+    return f"{value:#.5g}" if plain else scales.number(float(value), digits=5)
+
+
+def _text(anything: Any) -> str:
+    return escape(str(anything), quote=True)

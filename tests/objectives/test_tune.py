@@ -1,0 +1,266 @@
+"""The command as a user runs it: to the end, interrupted, killed, and with bad input."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+import io
+import json
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from peft import PeftModel
+import pytest
+from transformers import AutoModelForCausalLM
+
+from objectives.final import FINAL
+from objectives.tune import main
+
+
+ROOT = Path(__file__).parent.parent.parent
+EXPERIMENT = """
+[model]
+name = "{model}"
+
+[data]
+train = "{data}"
+validation_rows = 8
+mask_prompt = true
+max_length = 256
+
+[training]
+epochs = 8
+micro_batch = 8
+validations = 2
+
+[scoring]
+tasks = "tasks"
+test = ["colours"]
+best = 2
+
+[search]
+learning_rate = {{low = 1e-4, high = 1e-1, log = true}}
+weight_decay = 0.01
+rank = {{low = 2, high = 8, log = true}}
+alpha = 8
+dropout = 0.1
+effective_batch = 16
+
+[study]
+name = "tiny"
+trials = 5
+"""
+TASK = """
+task: colours
+dataset_path: json
+dataset_kwargs: {data_files: {test: colours.jsonl}}
+test_split: test
+output_type: multiple_choice
+doc_to_text: "{{query}}"
+doc_to_choice: choices
+doc_to_target: gold
+target_delimiter: " "
+metric_list: [{metric: acc, aggregation: mean, higher_is_better: true}]
+"""
+
+
+@dataclass(frozen=True)
+class Ended:
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Done = tuple[Path, Ended]
+
+
+def written(folder: Path, model: Path, data: Path) -> Path:
+    """An experiment file with its task."""
+    tasks = folder / "tasks"
+    tasks.mkdir()
+    (tasks / "colours.yaml").write_text(TASK)
+    rows = [
+        {"query": f"Name the thing {i}.", "choices": ["apple", "river"], "gold": i % 2}
+        for i in range(10)
+    ]
+    (tasks / "colours.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    file = folder / "tiny.toml"
+    file.write_text(EXPERIMENT.format(model=model, data=data))
+    return file
+
+
+@pytest.fixture
+def experiment(tmp_path: Path, tiny_model_folder: Path, alpaca_file: Path) -> Path:
+    """An experiment to spoil."""
+    return written(tmp_path, tiny_model_folder, alpaca_file)
+
+
+@pytest.fixture(scope="module")
+def done(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, alpaca_file: Path
+) -> Done:
+    """An experiment, and its uninterrupted run as study "tiny"."""
+    file = written(tmp_path_factory.mktemp("tune"), tiny_model_folder, alpaca_file)
+    return file, run(file)
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "objectives.tune", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def run(experiment: Path, *options: str | Path) -> Ended:
+    """The command in this process, which has paid for the imports."""
+    out, err = io.StringIO(), io.StringIO()
+    arguments = [experiment, "--output", experiment.parent / "runs", *options]
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        status = main([str(argument) for argument in arguments])
+    return Ended(status, out.getvalue(), err.getvalue())
+
+
+def load(experiment: Path, name: str = "tiny") -> optuna.Study:
+    url = f"sqlite:///{experiment.parent}/runs/{name}/study.db"
+    return optuna.load_study(study_name=name, storage=url)
+
+
+def values(study: optuna.Study) -> list[tuple[dict[str, Any], float | None]]:
+    return [(t.params, t.value) for t in study.trials if t.state is TrialState.COMPLETE]
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`")  # peft 0.21, transformers 5
+def test_a_study_from_start_to_report(done: Done, tiny_model_folder: Path) -> None:
+    experiment, ended = done
+    assert ended.returncode == 0, ended.stderr
+    assert "trial   5 of 5" in ended.stdout and "done" in ended.stdout
+    folder = experiment.parent / "runs" / "tiny"
+    study = load(experiment)
+    assert len(values(study)) == 5
+    page = (folder / "report" / "report.html").read_text()
+    assert "PEFT defaults" in page and (folder / "report" / "partition.png").exists()
+    rows = study.user_attrs[FINAL]["rows"]
+    assert [r["name"] for r in rows][:2] == ["base", "PEFT defaults"] and len(rows) == 4
+    assert len(list((folder / "adapters").glob("0*"))) == 2, "only the best are kept"
+    base = AutoModelForCausalLM.from_pretrained(tiny_model_folder)
+    assert isinstance(PeftModel.from_pretrained(base, folder / "best_adapter"), PeftModel)
+    assert f"Trial {study.best_trial.number} of" in (folder / "best_adapter/README.md").read_text()
+
+
+def test_running_it_again_adds_nothing_and_tests_nothing_again(done: Done) -> None:
+    experiment, _ = done
+    before = values(load(experiment))
+    again = run(experiment)
+    assert again.returncode == 0, again.stderr
+    assert "5 of 5 trials finished" in again.stdout
+    assert "scored before, not scored again" in again.stdout
+    assert values(load(experiment)) == before
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_study_continues_as_if_it_had_not_been(
+    done: Done, stop: signal.Signals
+) -> None:
+    experiment, _ = done
+    options = ("--study", stop.name, "--output", experiment.parent / "runs")
+    with subprocess.Popen(
+        command(experiment, *options),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("trial   2"):
+                break
+        time.sleep(0.2)  # somewhere inside the third trial
+        process.send_signal(stop)
+        rest = process.stdout.read()
+    if stop is not signal.SIGKILL:
+        assert process.returncode == 130 and "the same command continues" in rest
+    assert len(values(load(experiment, stop.name))) < 5
+    finished = run(experiment, *options)
+    assert finished.returncode == 0, finished.stderr
+    assert values(load(experiment, stop.name)) == values(load(experiment))
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
+def test_other_samplers_run_by_name(done: Done, sampler: str) -> None:
+    experiment, _ = done
+    ended = run(experiment, "--sampler", sampler, "--study", sampler, "--trials", "2")
+    assert ended.returncode == 0, ended.stderr
+    assert len(values(load(experiment, sampler))) == 2
+
+
+def bad(experiment: Path, *options: str) -> str:
+    """The one message of a run that must not start."""
+    ended = run(experiment, *options)
+    assert ended.returncode == 2, ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stderr and ended.stderr.startswith("error: ")
+    return ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("micro_batch = 8", "mirco_batch = 8", "mirco_batch"),
+        ("rank = {low = 2, high = 8, log = true}", "rank = 0", "rank = 0"),
+        ("dropout = 0.1", "dropout = 1", "dropout = 1"),
+        ("low = 1e-4, high = 1e-1", "low = 1e-1, high = 1e-4", "`low < high`"),
+        ('test = ["colours"]', 'test = ["colors"]', "did you mean 'colours'"),
+        ("mask_prompt = true", 'mask_prompt = "yes"', "mask_prompt"),
+        (
+            'tasks = "tasks"',
+            'tasks = "tasks"\nobjective = "colours"',
+            "must not hold the objective's task",
+        ),
+    ],
+    ids=["misspelt", "rank 0", "dropout 1", "reversed", "no such task", "type", "same task"],
+)
+def test_a_mistake_in_the_file_is_one_message(
+    experiment: Path, old: str, new: str, expected: str
+) -> None:
+    text = experiment.read_text()
+    assert old in text
+    experiment.write_text(text.replace(old, new))
+    assert expected in bad(experiment)
+    assert not (experiment.parent / "runs" / "tiny").exists(), "nothing half-started"
+
+
+def test_a_model_that_is_not_there_is_one_message(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    text = experiment.read_text().splitlines()
+    text[2] = 'name = "nobody/no-such-model"'
+    experiment.write_text("\n".join(text))
+    message = bad(experiment)
+    assert "nobody/no-such-model" in message and "HF_HUB_OFFLINE" in message
+
+
+def test_bad_options_are_one_message(experiment: Path) -> None:
+    assert "--sampler sooo: must be one of soo" in bad(experiment, "--sampler", "sooo")
+    assert "--trials 0: must be >= 1" in bad(experiment, "--trials", "0")
+    assert "must be a database URL" in bad(experiment, "--storage", "study.db")
+    assert "no folder /no/such" in bad(experiment, "--storage", "sqlite:////no/such/s.db")
+    unreachable = "postgresql://nobody@127.0.0.1:1/none"
+    assert "postgres" in bad(experiment, "--storage", unreachable)
+
+
+def test_another_experiment_is_refused_by_what_changed(done: Done) -> None:
+    experiment, _ = done
+    other = experiment.with_name("other.toml")
+    other.write_text(experiment.read_text().replace("high = 8, log", "high = 16, log"))
+    message = bad(other)
+    assert "[search] rank: was" in message and "choose another --study" in message

@@ -1,4 +1,4 @@
-"""SOO on Branin's function, and the picture of its partition: `python examples/branin.py [FILE]`."""
+"""SOO on Branin's function, and a picture of it: `python examples/branin.py [FILE]`."""
 
 from __future__ import annotations
 

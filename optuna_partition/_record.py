@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 from optuna_partition import _cells
 from optuna_partition._cells import Cell
 from optuna_partition._cells import Point
+from optuna_partition._claims import ANNOUNCED
 from optuna_partition._rule import CursorT
 from optuna_partition._rule import Rule
 from optuna_partition._space import Space
@@ -47,6 +48,7 @@ class Ask:
         cursor: Where the rule stood afterwards, as JSON values.
         partial: Whether some parameters of the sampler's space were fixed from outside.
         failed: Whether the objective itself failed, so that another attempt is no use.
+        announced: Whether the claim is not confirmed yet: then the log does not count.
     """
 
     rule: str
@@ -57,6 +59,7 @@ class Ask:
     cursor: tuple[Any, ...]
     partial: bool = False
     failed: bool = False
+    announced: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """The attribute's value."""
@@ -85,6 +88,7 @@ class Ask:
             cursor=tuple(json["cursor"]),
             partial=json.get("partial", False),
             failed=json.get("failed", False),
+            announced=json.get(ANNOUNCED, False),
         )
 
 
@@ -126,16 +130,35 @@ class History(Generic[CursorT]):
         waiting = [*self._pending, *fresh]
         self._pending = [number for number in waiting if not self._fold(trials[number])]
 
+    def holds(self, trial: FrozenTrial, point: Point) -> bool:
+        """Whether a trial that once claimed a point may still have it, or has evaluated it."""
+        ask = Ask.of(trial)
+        if ask is None:  # it has claimed and not yet written down what
+            return not trial.state.is_finished()
+        if ask.space != self.space.fingerprint or self._centre(ask) != point:
+            return False
+        return trial.state is not TrialState.FAIL or ask.failed
+
+    def hold(self, number: int, point: Point, asking: int) -> None:
+        """Leaves a point to the trial that has claimed it and perhaps not yet written it down."""
+        if self.tree.is_empty(point, but=asking):
+            self.tree.observe(number, point, Reading.FLYING)
+
+    def _centre(self, ask: Ask) -> Point:
+        return _cells.centre(self.space.axes, ask.cell)
+
     def _fold(self, trial: FrozenTrial) -> bool:
         """Folds in one trial; whether that was its last word."""
         ask = self._ours(trial)
-        if ask is not None and trial.number not in self._logged:
+        if ask is not None and not ask.announced and trial.number not in self._logged:
             self._log(trial.number, ask)
         point = self._point(trial, ask)
         if point is not None:
             self._read_off(trial, ask, point)
         if not trial.state.is_finished():
             return False
+        if point is None:
+            self.tree.forget(trial.number)  # it may have held a point that it never wrote down
         self._logged.discard(trial.number)
         self._last = trial
         return True
@@ -170,7 +193,7 @@ class History(Generic[CursorT]):
     def _point(self, trial: FrozenTrial, ask: Ask | None) -> Point | None:
         """Where a trial lies: at its cell's centre, unless its parameters say otherwise."""
         if ask is not None:
-            centre = _cells.centre(self.space.axes, ask.cell)
+            centre = self._centre(ask)
             if not trial.state.is_finished() or self.space.at(centre, trial.params):
                 return centre
         if trial.state is TrialState.WAITING:

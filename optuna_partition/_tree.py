@@ -135,6 +135,10 @@ class Tree:
 
     # ---- what one may ask ----
 
+    def is_empty(self, point: Point, but: int) -> bool:
+        """Whether the leaf around a point has no observation, one trial's aside."""
+        return not self._leaf(point).observations.keys() - {but}
+
     def first_empty(self) -> Node | None:
         """The largest leaf nobody evaluates, the leftmost of them."""
         return _top(self._empty, State.EMPTY)

@@ -21,10 +21,14 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_partition import _cells
+from optuna_partition._cells import Cell
+from optuna_partition._cells import Point
+from optuna_partition._claims import Claimant
+from optuna_partition._claims import claims_on
+from optuna_partition._claims import mutex
 from optuna_partition._record import Ask
 from optuna_partition._record import History
 from optuna_partition._record import KEY
-from optuna_partition._rule import Choice
 from optuna_partition._rule import Rule
 from optuna_partition._soo import SOO
 from optuna_partition._space import Space
@@ -83,7 +87,7 @@ class _PartitionSampler(BaseSampler):
         self._raise_error_if_multi_objective(study)
         if not search_space:
             return {}
-        with self._lock:
+        with mutex(study._storage), self._lock:
             try:
                 return self._ask(study, trial, search_space)
             except BaseException:
@@ -135,18 +139,63 @@ class _PartitionSampler(BaseSampler):
             return {}
         history = self._read(study, search_space)
         asked = Ask.of(trial)
-        if asked is not None:  # a retry whose worker died half-way through its parameters
+        if (
+            asked is not None and not asked.announced
+        ):  # a retry whose worker died half-way through its parameters
             return history.space.params(_cells.centre(history.space.axes, asked.cell))
-        choice = self._rule.choose(history.tree, history.cursor)
-        if choice.cell is None:
+        cell = self._claim(study, trial, history)
+        if cell is None:
             return self._ask_again(study, trial, search_space)
-        self._write(study, trial, history, choice)
-        return history.space.params(_cells.centre(history.space.axes, choice.cell))
+        return history.space.params(_cells.centre(history.space.axes, cell))
+
+    def _claim(self, study: Study, trial: FrozenTrial, history: History[Any]) -> Cell | None:
+        """Chooses cells until one's centre is this trial's; None when every point is taken."""
+        claims = claims_on(study._storage, KEY)
+        opened: tuple[Cell, ...] = ()
+        while True:
+            choice = self._rule.choose(history.tree, history.cursor)
+            history.cursor, opened = choice.cursor, opened + choice.opened
+            if choice.cell is None:
+                return None
+            point = _cells.centre(history.space.axes, choice.cell)
+            ask = self._log(history, choice.cell, opened)
+            holder = claims.take(self._claimant(study, trial, history, ask, point))
+            if holder is None:
+                return choice.cell
+            history.update(_trials(study))
+            history.hold(holder, point, asking=trial.number)
+
+    def _log(self, history: History[Any], cell: Cell, opened: tuple[Cell, ...]) -> Ask:
+        return Ask(
+            rule=self._rule.name,
+            space=history.space.fingerprint,
+            axes=tuple(history.space.distributions),
+            cell=cell,
+            opened=opened,
+            cursor=self._rule.dump(history.cursor),
+            partial=self._given is not None and history.space.distributions != self._given,
+        )
+
+    def _claimant(
+        self, study: Study, trial: FrozenTrial, history: History[Any], ask: Ask, point: Point
+    ) -> Claimant:
+        def write(more: dict[str, Any]) -> None:
+            attribute = {**ask.to_json(), **more}
+            study._storage.set_trial_system_attr(trial._trial_id, KEY, attribute)
+
+        def holds(number: int) -> bool:
+            trials = _trials(study)
+            history.update(trials)
+            if not history.tree.is_empty(point, but=trial.number):
+                return True  # meanwhile; perhaps by the retry of that trial
+            return number < len(trials) and history.holds(trials[number], point)
+
+        name = f"{history.space.fingerprint} {_cells.point_name(point)}"
+        return Claimant(study._study_id, trial.number, name, write, holds)
 
     def _read(self, study: Study, search_space: dict[str, BaseDistribution]) -> History[Any]:
         """The fold of the study's trials, as they are in the storage now."""
-        # Not `study.get_trials`: under Hyperband that shows one bracket's trials only.
-        trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
+        trials = _trials(study)
         history = self._cached(study, search_space, trials)
         if history is None:
             sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
@@ -168,23 +217,6 @@ class _PartitionSampler(BaseSampler):
         same = study_id == study._study_id and history.space.distributions == search_space
         return history if same and history.continues(trials) else None
 
-    def _write(
-        self, study: Study, trial: FrozenTrial, history: History[Any], choice: Choice[Any]
-    ) -> None:
-        assert choice.cell is not None
-        history.cursor = choice.cursor
-        partial = self._given is not None and history.space.distributions != self._given
-        ask = Ask(
-            rule=self._rule.name,
-            space=history.space.fingerprint,
-            axes=tuple(history.space.distributions),
-            cell=choice.cell,
-            opened=choice.opened,
-            cursor=self._rule.dump(choice.cursor),
-            partial=partial,
-        )
-        study._storage.set_trial_system_attr(trial._trial_id, KEY, ask.to_json())
-
     def _ask_again(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
@@ -200,7 +232,7 @@ class _PartitionSampler(BaseSampler):
 
     def _begins(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether no earlier trial has a parameter, so that this one may take the centre."""
-        trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
+        trials = _trials(study)
         return not any(t.params for t in trials[: trial.number])
 
     def _stop_if_settled(self, study: Study, trial: FrozenTrial) -> None:
@@ -225,6 +257,11 @@ class _PartitionSampler(BaseSampler):
             "every trial with the same distribution. `warn_independent_sampling=False` silences "
             "this."
         )
+
+
+def _trials(study: Study) -> list[FrozenTrial]:
+    """All trials by number. `study.get_trials` shows one bracket's only, under Hyperband."""
+    return study._storage.get_all_trials(study._study_id, deepcopy=False)
 
 
 def _searched(space: dict[str, BaseDistribution]) -> dict[str, BaseDistribution]:

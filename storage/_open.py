@@ -8,10 +8,12 @@ import time
 from typing import Any
 import warnings
 
+import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from optuna.storages import RDBStorage
 from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna.trial import FrozenTrial
 from sqlalchemy import event
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine import URL
@@ -28,6 +30,7 @@ GRACE_SECONDS = 180  # well above any pause of a worker that lives, a long GP fi
 RETRIES = 2  # of a trial whose worker died
 BUSY_SECONDS = 60  # how long SQLite waits for another writer
 _START_ATTEMPTS = 8
+_PARTITION = "partition"  # the attribute that a partition sampler's trials carry
 
 _INSTALL = {
     "postgresql": 'pip install "optuna-partition[postgres]"',
@@ -57,8 +60,7 @@ def open(url: str) -> BaseStorage:
         try:
             storage = _rdb(parsed)
         except (IntegrityError, OperationalError, ProgrammingError) as error:
-            # On an empty database several workers create the tables at once; all but one fail.
-            if "exist" not in str(error).lower() or attempt == _START_ATTEMPTS:
+            if not _lost_the_start(error) or attempt == _START_ATTEMPTS:
                 raise _refused(parsed, error) from None
             time.sleep(random.uniform(0, 0.1 * attempt))
         except ImportError as error:
@@ -104,6 +106,12 @@ def _engine(url: URL) -> dict[str, Any]:
     return {"pool_pre_ping": True, "pool_recycle": 1800}
 
 
+def _lost_the_start(error: Exception) -> bool:
+    """Whether another worker was making the tables at the same time: all but one fail then."""
+    words = ("already exists", "does not exist", "locked", "deadlock", "duplicate")
+    return isinstance(error, IntegrityError) or any(w in str(error).lower() for w in words)
+
+
 def _rdb(url: URL) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # the heartbeat is, since 2021
@@ -112,8 +120,20 @@ def _rdb(url: URL) -> RDBStorage:
             engine_kwargs=_engine(url),
             heartbeat_interval=HEARTBEAT_SECONDS,
             grace_period=GRACE_SECONDS,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(RETRIES),
+            heartbeat_stale_trial_callback=try_again,
         )
+
+
+def try_again(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Puts a trial whose worker died back in the queue.
+
+    Not one of a partition sampler: it asks for the point again by itself as soon as the trial has
+    failed, and two ways to try again would be one too many.
+    """
+    if trial.params and _PARTITION not in trial.system_attrs:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            RetryHeartbeatStaleTrialCallback(RETRIES)(study, trial)
 
 
 def _tune_sqlite(storage: RDBStorage) -> None:

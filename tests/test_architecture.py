@@ -21,7 +21,8 @@ MAY_IMPORT = {  # inside the library
     "_rule": {"_cells", "_tree"},
     "_soo": {"_cells", "_tree", "_rule"},
     "_space": {"_cells"},
-    "_record": {"_cells", "_tree", "_rule", "_space"},
+    "_claims": set(),
+    "_record": {"_cells", "_claims", "_tree", "_rule", "_space"},
 }
 
 

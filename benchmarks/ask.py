@@ -19,6 +19,7 @@ from optuna.samplers import BaseSampler
 from optuna.samplers import RandomSampler
 from optuna.samplers import TPESampler
 
+from optuna_partition import DIRECTSampler
 from optuna_partition import SOOSampler
 
 
@@ -26,6 +27,7 @@ SPACE = {f"x{i}": FloatDistribution(-2.0, 3.0) for i in range(6)}
 SAMPLERS: dict[str, Callable[[], BaseSampler]] = {
     "random": lambda: RandomSampler(seed=0),
     "soo": lambda: SOOSampler(search_space=dict(SPACE)),
+    "direct": lambda: DIRECTSampler(search_space=dict(SPACE)),
     "tpe": lambda: TPESampler(seed=0),
 }
 
@@ -62,7 +64,11 @@ def main() -> None:
     parser.add_argument("--asks", type=int, default=30, help="timed asks of each sampler")
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    print(f"{'trials':>7}  " + "  ".join(f"{name + ' ms':>10}" for name in SAMPLERS) + "  soo/tpe")
+    print(
+        f"{'trials':>7}  "
+        + "  ".join(f"{name + ' ms':>10}" for name in SAMPLERS)
+        + "  soo/tpe  direct/tpe"
+    )
     for n in arguments.trials:
         studies = {name: grown(make(), n) for name, make in SAMPLERS.items()}
         times: dict[str, list[float]] = {name: [] for name in studies}
@@ -72,8 +78,12 @@ def main() -> None:
             for name, study in studies.items():
                 times[name].append(timed_ask(study))
         median = {name: statistics.median(t) * 1e3 for name, t in times.items()}
-        ratio = median["soo"] / median["tpe"]
-        print(f"{n:>7}  " + "  ".join(f"{m:>10.2f}" for m in median.values()) + f"  {ratio:7.3f}")
+        ratios = [median[name] / median["tpe"] for name in ("soo", "direct")]
+        print(
+            f"{n:>7}  "
+            + "  ".join(f"{m:>10.2f}" for m in median.values())
+            + f"  {ratios[0]:7.4f}  {ratios[1]:7.4f}"
+        )
 
 
 if __name__ == "__main__":

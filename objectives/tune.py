@@ -2,36 +2,35 @@
 
     python -m objectives.tune examples/standin.toml                        # minutes, no GPU
     python -m objectives.tune examples/llama_1b_alpaca.toml --storage sqlite:///llama.db \\
-        --study llama --sampler soo --trials 50
+        --study llama --sampler soo --trials 50 --workers 8
 
 Run it again to continue a study: trials of earlier runs count, an interrupted one is repeated.
 """
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
 import os
 from pathlib import Path
-import signal
 import sys
 from typing import Any
-from typing import NoReturn
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.distributions import distribution_to_json
 from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
 
-from objectives.config import Experiment
-from objectives.config import load_experiment
-from objectives.config import StudySettings
+from objectives.comparable import check_comparable
+from objectives.comparable import keep_experiment
 from objectives.errors import UserError
+from objectives.interruption import Interruption
+from objectives.plan import Plan
+from objectives.plan import read_plan
 from objectives.progress import finished
 from objectives.progress import Progress
+from optuna_partition import DIRECTSampler
 from optuna_partition import inspection
 from optuna_partition import SOOSampler
 import storage
@@ -43,6 +42,7 @@ Space = dict[str, BaseDistribution]
 
 SAMPLERS: Mapping[str, Callable[[Space, int], BaseSampler]] = {
     "soo": lambda space, seed: SOOSampler(search_space=space, seed=seed),
+    "direct": lambda space, seed: DIRECTSampler(search_space=space, seed=seed),
     "tpe": lambda space, seed: optuna.samplers.TPESampler(seed=seed),
     "gp": lambda space, seed: optuna.samplers.GPSampler(seed=seed),
     "random": lambda space, seed: optuna.samplers.RandomSampler(seed=seed),
@@ -52,93 +52,83 @@ PRUNERS: Mapping[str, Callable[[], optuna.pruners.BasePruner]] = {
     "median": optuna.pruners.MedianPruner,
     "hyperband": optuna.pruners.HyperbandPruner,
 }
-EXPERIMENT = "experiment"
-"""Study user attribute: the settings that values depend on."""
 INTERRUPTED = 130  # as a shell counts an end by SIGINT
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What one call of the command is to do."""
-
-    experiment: Experiment
-    name: str
-    url: str
-    folder: Path
-    settings: StudySettings
+MISTAKE = storage.workers.MISTAKE
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; its exit status."""
-    parsed = _parser().parse_args(arguments)
+    storage.workers.follow()
     _quieten()
     try:
-        return _run(_plan(parsed))
+        return _run(read_plan(arguments, SAMPLERS, PRUNERS))
     except (UserError, storage.StorageError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return MISTAKE
+    except storage.workers.WorkersFailed as error:
+        print(error if error.mistake else f"error: {error}", file=sys.stderr)
+        return MISTAKE if error.mistake else 1
+    except KeyboardInterrupt:
+        return _stopped()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m objectives.tune",
-        description="Searches the hyperparameters of a LoRA fine-tuning.",
-    )
-    parser.add_argument("file", type=Path, help="the experiment, TOML (see examples/)")
-    parser.add_argument("--storage", help="database URL; default sqlite in the output folder")
-    parser.add_argument("--study", dest="name", help="name of the study; default the file's")
-    parser.add_argument("--sampler", help=f"one of {', '.join(SAMPLERS)}")
-    parser.add_argument("--trials", type=int, help="finished trials wanted, earlier runs included")
-    parser.add_argument("--seed", type=int, help="of a sampler that draws")
-    parser.add_argument("--pruner", help=f"one of {', '.join(PRUNERS)}")
-    parser.add_argument("--output", help="folder for adapters and report; default runs")
-    return parser
-
-
-def _plan(parsed: argparse.Namespace) -> Plan:
-    """The experiment with the command line's settings over the file's."""
-    experiment = load_experiment(parsed.file)
-    given = {
-        name: value
-        for name in StudySettings.model_fields
-        if (value := getattr(parsed, name, None)) is not None
-    }
-    settings = experiment.study.model_copy(update=given)
-    _check_choice("--sampler", settings.sampler, SAMPLERS)
-    _check_choice("--pruner", settings.pruner, PRUNERS)
-    if settings.trials < 1:
-        raise UserError(f"--trials {settings.trials}: must be >= 1; for example --trials 20")
-    name = settings.name or parsed.file.stem
-    folder = Path(settings.output) / name
-    url = settings.storage or f"sqlite:///{folder / 'study.db'}"
-    return Plan(experiment, name, url, folder, settings)
-
-
-def _check_choice(flag: str, value: str, choices: Mapping[str, Any]) -> None:
-    if value not in choices:
-        raise UserError(f"{flag} {value}: must be one of {', '.join(choices)}")
+def _stopped() -> int:
+    print("stopped; the same command continues this study", flush=True)
+    return INTERRUPTED
 
 
 def _run(plan: Plan) -> int:
-    _check_same_experiment(plan, _existing(plan))
-    # The heavy imports wait until the plan is sound.
+    existing = _existing(plan)
+    if existing is not None:
+        check_comparable(existing, plan.experiment, storage.shown(plan.url))
+    if plan.workers is not None and storage.private(plan.url):
+        raise UserError(
+            f"--workers {plan.workers}: {plan.url} is in the memory of one process; "
+            "take a file, for example --storage sqlite:///study.db"
+        )
+    print(f"loading {plan.experiment.model.name} and {plan.experiment.data.train} ...", flush=True)
+    return _run_here(plan) if plan.workers is None else _run_workers(plan)
+
+
+# The heavy imports wait until the plan is sound.
+
+
+def _run_here(plan: Plan) -> int:
     from objectives.bench import load_bench
     from objectives.objective import LoraObjective
+
+    bench = load_bench(plan.experiment, cache=plan.cache)
+    scorer = _scorer(plan, bench.tokenizer)
+    objective = LoraObjective(plan.experiment, bench, scorer, plan.folder)
+    study = _open(plan)
+    if _search(plan, study, objective):
+        return _stopped()
+    return 0 if plan.search_only else _finish(plan, study, bench, scorer)
+
+
+def _run_workers(plan: Plan) -> int:
+    """The same with the search in other processes; the base is loaded here when they are done."""
+    from objectives.bench import load_bench
+    from objectives.bench import load_data
+    from objectives.objective import check_direction
+
+    tokenizer, _ = load_data(plan.experiment, cache=plan.cache)
+    scorer = _scorer(plan, tokenizer)
+    check_direction(plan.experiment, scorer)
+    study = _open(plan)
+    if _search_with_workers(plan, study):
+        return _stopped()
+    return _finish(plan, study, load_bench(plan.experiment, cache=plan.cache), scorer)
+
+
+def _scorer(plan: Plan, tokenizer: Any) -> Any:
+    """For the tasks of the experiment; None where it has none."""
     from objectives.score import Scorer
 
-    experiment = plan.experiment
-    print(f"loading {experiment.model.name} and {experiment.data.train} ...", flush=True)
-    bench = load_bench(experiment, cache=Path(plan.settings.output) / "cache")
-    goal = [] if experiment.scoring.objective == "loss" else [experiment.scoring.objective]
-    tasks = list(dict.fromkeys([*goal, *experiment.scoring.test]))
-    scorer = Scorer.load(experiment.scoring, bench.tokenizer, tasks) if tasks else None
-    objective = LoraObjective(experiment, bench, scorer, plan.folder)
-    study = _open(plan)
-    interrupted = _search(plan, study, objective)
-    if interrupted:
-        print("stopped; the same command continues this study", flush=True)
-        return INTERRUPTED
-    return _finish(plan, study, bench, scorer)
+    scoring = plan.experiment.scoring
+    goal = [] if scoring.objective == "loss" else [scoring.objective]
+    tasks = list(dict.fromkeys([*goal, *scoring.test]))
+    return Scorer.load(scoring, tokenizer, tasks) if tasks else None
 
 
 def _quieten() -> None:
@@ -162,42 +152,6 @@ def _existing(plan: Plan) -> optuna.Study | None:
         return None
 
 
-def _values_depend_on(experiment: Experiment) -> dict[str, str]:
-    """The settings that make values comparable, as text; paths by their last part."""
-    space = {
-        f"[search] {n}": distribution_to_json(d) for n, d in experiment.search_space().items()
-    }
-    scoring = experiment.scoring.model_dump(include={"objective", "metric", "limit", "few_shot"})
-    training = experiment.training.model_dump(exclude={"micro_batch", "validations"})
-    data = experiment.data.model_dump()
-    for key in ("train", "validation"):
-        data[key] = data[key] and Path(data[key]).name
-    sections = {"data": data, "training": training, "scoring": scoring}
-    rest = {f"[{s}] {k}": str(v) for s, keys in sections.items() for k, v in keys.items()}
-    return {"[model] name": Path(experiment.model.name).name, **space, **rest}
-
-
-def _check_same_experiment(plan: Plan, study: optuna.Study | None) -> None:
-    if study is None:
-        return
-    before = study.user_attrs.get(EXPERIMENT, {})
-    now = _values_depend_on(plan.experiment)
-    changed = [key for key in {**before, **now} if before and before.get(key) != now.get(key)]
-    if changed:
-        lines = [
-            f"  {k}: was {before.get(k, 'absent')}, is {now.get(k, 'absent')}" for k in changed
-        ]
-        raise UserError(
-            f"--study {plan.name}: exists in {plan.url} with another experiment, whose values do "
-            "not compare; choose another --study, or restore:\n" + "\n".join(lines)
-        )
-    if study.direction.name.lower() != plan.experiment.direction:
-        raise UserError(
-            f"--study {plan.name}: exists in {plan.url} to {study.direction.name.lower()}, and "
-            f"this experiment is to {plan.experiment.direction}; choose another --study"
-        )
-
-
 def _open(plan: Plan) -> optuna.Study:
     """The study, made or continued."""
     plan.folder.mkdir(parents=True, exist_ok=True)
@@ -210,7 +164,7 @@ def _open(plan: Plan) -> optuna.Study:
         direction=plan.experiment.direction,
         load_if_exists=True,
     )
-    study.set_user_attr(EXPERIMENT, _values_depend_on(plan.experiment))
+    keep_experiment(study, plan.experiment)
     for number in storage.recover(study):
         print(f"trial {number} was left by a process that is gone; it is run again")
     return study
@@ -220,29 +174,50 @@ def _search(plan: Plan, study: optuna.Study, objective: Callable[[optuna.Trial],
     """Runs trials until enough have finished; whether the user stopped it."""
     from objectives.final import keep_best_adapters
 
-    done = len(finished(study))
     wanted = plan.settings.trials
-    print(f"study {plan.name} in {plan.url}: {done} of {wanted} trials finished", flush=True)
-    if done >= wanted:
+    if _told(plan, study) >= wanted:
         return False
+    turns, interruption = storage.Turns(wanted, finished), Interruption()
 
     def run(trial: optuna.Trial) -> float:
-        storage.mark_worker(trial)
-        return objective(trial)
+        with interruption.welcome():
+            storage.mark_worker(trial)
+            return objective(trial)
 
-    scoring = plan.experiment.scoring
-    unit = "loss" if scoring.objective == "loss" else scoring.metric
-    progress, prune = Progress(wanted, unit), keep_best_adapters(scoring.best)
-    signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        study.optimize(run, callbacks=[progress, prune])
-    except KeyboardInterrupt:
-        return True
+    def take_turn(study: optuna.Study, trial: FrozenTrial) -> None:
+        with interruption.welcome():
+            turns(study, trial)
+
+    prune = keep_best_adapters(plan.experiment.scoring.best)
+    with interruption.installed():
+        try:
+            with interruption.welcome():
+                needed = turns.wait(study)
+            if needed:
+                study.optimize(run, callbacks=[Progress(wanted, plan.unit), prune, take_turn])
+        except KeyboardInterrupt:
+            return True
     return False
 
 
-def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
+def _search_with_workers(plan: Plan, study: optuna.Study) -> bool:
+    """Has trials run by workers until enough have finished; whether the user stopped it."""
+    assert plan.workers is not None
+    wanted = plan.settings.trials
+    if _told(plan, study) >= wanted:
+        return False
+    progress = Progress(wanted, plan.unit, seen=finished(study))
+    return storage.workers.run(
+        plan.worker, plan.workers, logs=plan.folder / "workers", look=lambda: progress.look(study)
+    )
+
+
+def _told(plan: Plan, study: optuna.Study) -> int:
+    """The trials finished before."""
+    done = len(finished(study))
+    of = f"{done} of {plan.settings.trials} trials finished"
+    print(f"study {plan.name} in {storage.shown(plan.url)}: {of}", flush=True)
+    return done
 
 
 # ---- afterwards ----
@@ -288,7 +263,7 @@ def _report(plan: Plan, study: optuna.Study, rows: Sequence[Any]) -> Path:
             "data": plan.experiment.data.train,
             "objective": scoring.objective,
             "sampler": plan.settings.sampler,
-            "storage": plan.url,
+            "storage": storage.shown(plan.url),
         },
     )
 

@@ -34,12 +34,14 @@ __all__ = [
     "Interval",
     "LogGrid",
     "Point",
+    "at_centre",
     "centre",
     "children",
     "holds",
     "longest_axis",
     "name",
     "near",
+    "outer_parts",
     "parse",
     "point_name",
     "root",
@@ -59,6 +61,9 @@ class Axis(Protocol):
     def whole(self) -> Interval:
         """The interval that covers the axis."""
 
+    def size(self) -> float:
+        """How many coordinates there are."""
+
     def centre(self, interval: Interval) -> Coordinate:
         """The coordinate at which a cell with this interval is evaluated."""
 
@@ -73,6 +78,9 @@ class Axis(Protocol):
 
     def near(self, interval: Interval, x: Coordinate) -> bool:
         """Whether the coordinate lies in the interval enlarged twice around its centre."""
+
+    def at_centre(self, interval: Interval, x: Coordinate) -> bool:
+        """Whether the coordinate is the centre, to a millionth of the side."""
 
     def ends(self, interval: Interval) -> tuple[float, float]:
         """The interval's ends in [0, 1], for models and pictures; the tree never asks."""
@@ -93,6 +101,9 @@ class Continuous:
 
     def whole(self) -> Interval:
         return (0, 0)
+
+    def size(self) -> float:
+        return math.inf
 
     def centre(self, interval: Interval) -> Fraction:
         level, index = interval
@@ -116,6 +127,10 @@ class Continuous:
         side = self.side(interval)
         return -side <= x - self.centre(interval) <= side
 
+    def at_centre(self, interval: Interval, x: Coordinate) -> bool:
+        side = self.side(interval)
+        return -side <= (x - self.centre(interval)) * 1_000_000 <= side
+
     def ends(self, interval: Interval) -> tuple[float, float]:
         level, index = interval
         return index / 3**level, (index + 1) / 3**level
@@ -136,6 +151,9 @@ class Grid:
 
     def whole(self) -> Interval:
         return (0, self.count - 1)
+
+    def size(self) -> float:
+        return self.count
 
     def centre(self, interval: Interval) -> int:
         first, last = interval
@@ -166,6 +184,9 @@ class Grid:
         twice: int = 2 * (last - first + 1)
         return -twice <= 2 * x - (first + last) <= twice
 
+    def at_centre(self, interval: Interval, x: Coordinate) -> bool:
+        return x == self.centre(interval)
+
     def ends(self, interval: Interval) -> tuple[float, float]:
         return interval[0] / self.count, (interval[1] + 1) / self.count
 
@@ -186,6 +207,9 @@ class LogGrid:
 
     def whole(self) -> Interval:
         return (self.low, self.high)
+
+    def size(self) -> float:
+        return self.high - self.low + 1
 
     def centre(self, interval: Interval) -> int:
         return math.isqrt(interval[0] * interval[1])
@@ -214,6 +238,9 @@ class LogGrid:
     def near(self, interval: Interval, x: Coordinate) -> bool:
         first, last = interval
         return first**3 <= x * x * last and x * x * first <= last**3
+
+    def at_centre(self, interval: Interval, x: Coordinate) -> bool:
+        return x == self.centre(interval)
 
     def ends(self, interval: Interval) -> tuple[float, float]:
         start = 2 * self.low - 1
@@ -270,6 +297,19 @@ def holds(axes: Sequence[Axis], cell: Cell, point: Point) -> bool:
 def near(axes: Sequence[Axis], cell: Cell, point: Point) -> bool:
     """Whether a point lies in the cell enlarged twice around its centre."""
     return all(a.near(i, x) for a, i, x in zip(axes, cell, point, strict=True))
+
+
+def at_centre(axes: Sequence[Axis], cell: Cell, point: Point) -> bool:
+    """Whether a point is a cell's centre, to a millionth of its sides: parameters are floats."""
+    if point == centre(axes, cell):
+        return True
+    return all(a.at_centre(i, x) for a, i, x in zip(axes, cell, point, strict=True))
+
+
+def outer_parts(axis: Axis, interval: Interval) -> tuple[Interval, ...]:
+    """The parts of a cut whose centre is new, from right to left."""
+    kept = axis.centre(interval)
+    return tuple(part for part in reversed(axis.cut(interval)) if axis.centre(part) != kept)
 
 
 def name(cell: Cell) -> str:

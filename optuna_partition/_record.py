@@ -104,7 +104,7 @@ class History(Generic[CursorT]):
 
     def __init__(self, space: Space, rule: Rule[CursorT], *, sign: float, strict: bool) -> None:
         self.space = space
-        self.tree = Tree(space.axes)
+        self.tree: Tree = rule.plant(space.axes)
         self.cursor = rule.start
         self._rule, self._sign, self._strict = rule, sign, strict
         self._read = 0  # trials read so far
@@ -129,6 +129,7 @@ class History(Generic[CursorT]):
         self._read = len(trials)
         waiting = [*self._pending, *fresh]
         self._pending = [number for number in waiting if not self._fold(trials[number])]
+        self._rule.settle(self.tree)
 
     def holds(self, trial: FrozenTrial, point: Point) -> bool:
         """Whether a trial that once claimed a point may still have it, or has evaluated it."""
@@ -185,9 +186,10 @@ class History(Generic[CursorT]):
         return None
 
     def _log(self, number: int, ask: Ask) -> None:
-        for cell in ask.opened:
-            self.tree.open(cell)
-        self.cursor = self._rule.join(self.cursor, self._rule.load(*ask.cursor))
+        cursor = self._rule.load(*ask.cursor)
+        for place, cell in enumerate(ask.opened):
+            self._rule.open(self.tree, cell, cursor, place)
+        self.cursor = self._rule.join(self.cursor, cursor)
         self._logged.add(number)
 
     def _point(self, trial: FrozenTrial, ask: Ask | None) -> Point | None:

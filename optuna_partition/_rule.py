@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from typing import Generic
 from typing import TypeVar
 
+from optuna_partition._cells import Axis
 from optuna_partition._cells import Cell
 from optuna_partition._tree import Tree
 
@@ -38,17 +40,24 @@ class Rule(Generic[CursorT]):
 
     Args:
         name: The rule with the options that change its choices; trials carry it.
+        plant: A tree with nothing in it, for the axes of a space.
         start: The cursor before any ask.
         join: The later of two cursors; commutative, associative and idempotent, so that it does
             not matter in which order two workers are read.
         choose: Picks the next cell, opening cells of the tree until there is one.
+        open: Opens a cell as the ask did that left the tree at a cursor, its place among the
+            cells of that ask given.
+        settle: Does what follows from the values in the tree without a decision.
         dump: A cursor as JSON values.
         load: A cursor from those values.
     """
 
     name: str
+    plant: Callable[[Sequence[Axis]], Tree]
     start: CursorT
     join: Callable[[CursorT, CursorT], CursorT]
     choose: Callable[[Tree, CursorT], Choice[CursorT]]
+    open: Callable[[Tree, Cell, CursorT, int], None]
+    settle: Callable[[Tree], None]
     dump: Callable[[CursorT], tuple[Any, ...]]
     load: Callable[..., CursorT]

@@ -15,11 +15,14 @@ every cell the sweep has opened; leaves are compared left to right, and the firs
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import astuple
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 
+from optuna_partition import _cells
+from optuna_partition._cells import Axis
 from optuna_partition._cells import Cell
 from optuna_partition._rule import Choice
 from optuna_partition._rule import Rule
@@ -49,8 +52,38 @@ class _Sweep:
     opened: list[Cell] = field(default_factory=list)
 
     def open(self, leaf: Node) -> None:
-        self.tree.open(leaf.cell)
+        _cut(self.tree, leaf)
         self.opened.append(leaf.cell)
+
+
+def _depth(node: Node) -> int:
+    return node.depth
+
+
+def _plant(axes: Sequence[Axis]) -> Tree:
+    return Tree(axes, group=_depth)
+
+
+def _cut(tree: Tree, leaf: Node) -> None:
+    """Cuts a leaf; the children of the j-th cell of a depth are 3j, 3j + 1 and 3j + 2."""
+    assert leaf.axis is not None, f"{leaf.cell} can not be cut"
+    parts = len(tree.axes[leaf.axis].cut(leaf.cell[leaf.axis]))
+    tree.cut(leaf, leaf.axis, [(3 * leaf.order[0] + i,) for i in range(parts)])
+
+
+def _open(tree: Tree, cell: Cell, cursor: Cursor, place: int) -> None:
+    """Opens a cell, and before it every cell around it that is still closed."""
+    node = tree.root
+    while node.cell != cell:
+        if not node.children:
+            _cut(tree, node)
+        node = tree.child(node, _cells.centre(tree.axes, cell))
+    if not node.children:
+        _cut(tree, node)
+
+
+def _settle(tree: Tree) -> None:
+    """A cell is cut as it is opened: nothing is left to follow."""
 
 
 def _join(a: Cursor, b: Cursor) -> Cursor:
@@ -109,9 +142,12 @@ def _open_ahead(sweep: _Sweep) -> bool:
 
 SOO: Rule[Cursor] = Rule(
     name="soo",
+    plant=_plant,
     start=Cursor(sweep=0, depth=0, limit=0, best=None),
     join=_join,
     choose=_choose,
+    open=_open,
+    settle=_settle,
     dump=astuple,
     load=Cursor,
 )

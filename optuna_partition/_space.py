@@ -49,7 +49,7 @@ class Space:
         object.__setattr__(self, "fingerprint", hashlib.sha256(text.encode()).hexdigest()[:16])
 
     @property
-    def finite(self) -> bool:
+    def is_finite(self) -> bool:
         """Whether the space has finitely many points by its distributions."""
         return not any(isinstance(axis, Continuous) for axis in self.axes)
 

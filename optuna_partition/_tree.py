@@ -13,12 +13,15 @@ EMPTY      none                                          an ask evaluates its ce
 FLYING     none with a value, some in flight             the trial's end
 FAILED     none with a value, none in flight             its value is repaired from neighbours
 KNOWN      some with a value: the best is the cell's     the rule opens it
+OPENING    any; the rule waits for more to cut it        the rule cuts it
 OPEN       handed to its children                        nobody
 =========  ============================================  =====================================
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Hashable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +29,7 @@ from dataclasses import field
 from enum import Enum
 import heapq
 import math
+from typing import TypeAlias
 
 from optuna_partition import _cells
 from optuna_partition._cells import Axis
@@ -33,7 +37,9 @@ from optuna_partition._cells import Cell
 from optuna_partition._cells import Point
 
 
-__all__ = ["Node", "Reading", "State", "Tree"]
+__all__ = ["Node", "Opening", "Order", "Reading", "State", "Tree"]
+
+Order: TypeAlias = tuple[int, ...]
 
 
 class Reading(Enum):
@@ -48,6 +54,7 @@ class State(Enum):
     FLYING = "in flight"
     FAILED = "failed"
     KNOWN = "known"
+    OPENING = "opening"
     OPEN = "open"
 
 
@@ -64,13 +71,13 @@ class Node:
     Args:
         cell: Its geometry.
         depth: Number of cuts from the root.
-        index: Position at its depth; the children of index j are 3j, 3j + 1, 3j + 2.
-        axis: The axis it is cut on when it is opened, None when it can not be cut.
+        order: Its place among equals, as the rule has it: the lowest comes first.
+        axis: The axis it is cut on: until then the lowest longest one; None when it cannot be cut.
     """
 
     cell: Cell
     depth: int
-    index: int
+    order: Order
     axis: int | None
     state: State = State.EMPTY
     value: float = math.nan
@@ -78,22 +85,47 @@ class Node:
     observations: dict[int, Observation] = field(default_factory=dict)
 
 
-class Tree:
-    """The partition of one space (smaller values are better)."""
+@dataclass(slots=True, eq=False)
+class Opening:
+    """A leaf that the rule has decided to cut and cannot cut yet.
 
-    def __init__(self, axes: Sequence[Axis]) -> None:
+    Args:
+        node: The leaf.
+        stamp: When that was decided, as the rule counts.
+        missing: Cells the rule wants evaluated first and nobody evaluates; the rule keeps it.
+    """
+
+    node: Node
+    stamp: Order
+    missing: tuple[Cell, ...] = ()
+
+
+class Tree:
+    """The partition of one space (smaller values are better).
+
+    Args:
+        axes: The axes of the space.
+        group: In which group a cell competes; `best` is by group.
+    """
+
+    def __init__(self, axes: Sequence[Axis], group: Callable[[Node], Hashable]) -> None:
         self.axes = tuple(axes)
         self.deepest = 0
+        self.opening: dict[Cell, Opening] = {}
+        self.touched: set[Cell] = set()  # opening cells with news since the rule last looked
+        self.deferred: dict[Cell, Order] = {}  # cells to open that are not there yet
+        self._group = group
+        self._nodes: dict[Cell, Node] = {}
         self._holder: dict[int, Node] = {}  # trial number -> the leaf its observation is in
         self._known: dict[int, Observation] = {}
         self._worst: float | None = None  # largest finite value observed
+        self.incumbent: float | None = None  # least value observed
         self._failed: dict[Cell, Node] = {}
-        self._divisible = 0  # leaves that can be opened
         # Heaps hold every leaf that ever had the state; a stale entry is dropped when it surfaces.
-        self._empty: list[tuple[int, int, Node]] = []
-        self._flying: list[tuple[int, int, Node]] = []
-        self._ranked: list[list[tuple[float, int, Node]]] = []  # by depth
-        self.root = self._add(_cells.root(self.axes), depth=0, index=0)
+        self._empty: list[tuple[int, Order, Node]] = []
+        self._flying: list[tuple[int, Order, Node]] = []
+        self._ranked: dict[Hashable, list[tuple[float, Order, Node]]] = {}
+        self.root = self._add(_cells.root(self.axes), depth=0, order=(0,))
         self._classify(self.root)
 
     # ---- what is so ----
@@ -122,22 +154,46 @@ class Tree:
         self._known.pop(number, None)
         self._classify(leaf)
 
-    def open(self, cell: Cell) -> None:
-        """Opens a cell, and before it every cell around it that is still closed."""
-        centre = _cells.centre(self.axes, cell)
-        node = self.root
-        while node.cell != cell:
-            if not node.children:
-                self._open(node)
-            node = self._child(node, centre)
-        if not node.children:
-            self._open(node)
+    def node(self, cell: Cell) -> Node | None:
+        """The node of a cell, if the tree has it."""
+        return self._nodes.get(cell)
+
+    def start_opening(self, node: Node, stamp: Order) -> None:
+        """Takes a leaf out of the contest until the rule knows how to cut it."""
+        self._failed.pop(node.cell, None)
+        node.state, node.value = State.OPENING, math.nan
+        self.opening[node.cell] = Opening(node, stamp)
+        self.touched.add(node.cell)
+
+    def cut(self, node: Node, axis: int, orders: Sequence[Order]) -> tuple[Node, ...]:
+        """Cuts a leaf on an axis; its observations go to the children they lie in."""
+        parts = _cells.children(self.axes, node.cell, axis)
+        node.axis = axis
+        node.children = tuple(
+            self._add(cell, node.depth + 1, order)
+            for cell, order in zip(parts, orders, strict=True)
+        )
+        node.state = State.OPEN
+        self._failed.pop(node.cell, None)
+        self.opening.pop(node.cell, None)
+        for number, observation in node.observations.items():
+            child = self.child(node, observation.point)
+            child.observations[number] = observation
+            self._holder[number] = child
+        node.observations = {}
+        for child in node.children:
+            self._classify(child)
+        return node.children
 
     # ---- what one may ask ----
 
     def is_empty(self, point: Point, but: int) -> bool:
         """Whether the leaf around a point has no observation, one trial's aside."""
         return not self._leaf(point).observations.keys() - {but}
+
+    def has(self, point: Point) -> bool:
+        """Whether exactly this point is observed or in flight."""
+        return any(o.point == point for o in self._leaf(point).observations.values())
 
     def first_empty(self) -> Node | None:
         """The largest leaf nobody evaluates, the leftmost of them."""
@@ -149,9 +205,9 @@ class Tree:
             heapq.heappop(self._flying)
         return leaf
 
-    def best(self, depth: int) -> Node | None:
-        """The leaf of the least value at a depth that can be opened, the leftmost on ties."""
-        ranked = self._ranked[depth]
+    def best(self, group: Hashable) -> Node | None:
+        """The leaf of the least value in a group that can be opened, the first of equals."""
+        ranked = self._ranked.get(group, [])
         while ranked:
             value, _, leaf = ranked[0]
             if leaf.state in (State.KNOWN, State.FAILED) and leaf.value == value:
@@ -159,16 +215,37 @@ class Tree:
             heapq.heappop(ranked)
         return None
 
-    def settled(self, but: int | None = None) -> bool:
-        """Whether nothing is left to open, to evaluate or to wait for, one trial aside."""
-        if self._divisible or self.first_empty() is not None:
+    def groups(self) -> list[Hashable]:
+        """The groups that have a leaf which can be opened."""
+        return [group for group in self._ranked if self.best(group) is not None]
+
+    def tied(self, best: Node, tolerance: float) -> list[Node]:
+        """The other leaves of the best one's group within a tolerance of its value, in order."""
+        ranked = self._ranked[self._group(best)]
+        found: dict[Cell, Node] = {}
+        entries = []
+        while ranked and ranked[0][0] - best.value <= tolerance:
+            entry = heapq.heappop(ranked)
+            value, _, leaf = entry
+            if leaf.state in (State.KNOWN, State.FAILED) and leaf.value == value:
+                found.setdefault(leaf.cell, leaf)
+                entries.append(entry)
+        for entry in entries:
+            heapq.heappush(ranked, entry)
+        found.pop(best.cell, None)
+        return list(found.values())
+
+    def is_exhausted(self, but: int) -> bool:
+        """Whether every point of a finite space has a reading, that of one trial still to come."""
+        size = math.prod(axis.size() for axis in self.axes)
+        if len(self._holder) < size:
             return False
-        return all(
-            number == but or observation.reading is not Reading.FLYING
-            for node in self.leaves()
-            if node.state is State.FLYING
-            for number, observation in node.observations.items()
-        )
+        done = {
+            leaf.observations[number].point
+            for number, leaf in self._holder.items()
+            if number == but or leaf.observations[number].reading is not Reading.FLYING
+        }
+        return len(done) == size
 
     def leaves(self) -> Iterator[Node]:
         """The cells of the partition, from left to right."""
@@ -182,32 +259,14 @@ class Tree:
 
     # ---- how it is kept ----
 
-    def _add(self, cell: Cell, depth: int, index: int) -> Node:
-        node = Node(cell, depth, index, _cells.longest_axis(self.axes, cell))
-        self._divisible += node.axis is not None
+    def _add(self, cell: Cell, depth: int, order: Order) -> Node:
+        node = Node(cell, depth, order, _cells.longest_axis(self.axes, cell))
+        self._nodes[cell] = node
         self.deepest = max(self.deepest, depth)
-        if depth == len(self._ranked):
-            self._ranked.append([])
         return node
 
-    def _open(self, node: Node) -> None:
-        assert node.axis is not None, f"{node.cell} can not be cut"
-        parts = _cells.children(self.axes, node.cell, node.axis)
-        node.children = tuple(
-            self._add(cell, node.depth + 1, 3 * node.index + i) for i, cell in enumerate(parts)
-        )
-        node.state = State.OPEN
-        self._divisible -= 1
-        self._failed.pop(node.cell, None)
-        for number, observation in node.observations.items():
-            child = self._child(node, observation.point)
-            child.observations[number] = observation
-            self._holder[number] = child
-        node.observations = {}
-        for child in node.children:
-            self._classify(child)
-
-    def _child(self, node: Node, point: Point) -> Node:
+    def child(self, node: Node, point: Point) -> Node:
+        """The child of an open cell that a point lies in."""
         axis = node.axis
         assert axis is not None
         return next(
@@ -219,11 +278,14 @@ class Tree:
     def _leaf(self, point: Point) -> Node:
         node = self.root
         while node.children:
-            node = self._child(node, point)
+            node = self.child(node, point)
         return node
 
     def _classify(self, leaf: Node) -> None:
         """Sets state and value from the observations, and files the leaf."""
+        if leaf.state is State.OPENING:
+            self.touched.add(leaf.cell)
+            return
         readings = [o.reading for o in leaf.observations.values()]
         values = [r for r in readings if not isinstance(r, Reading)]
         self._failed.pop(leaf.cell, None)
@@ -232,24 +294,26 @@ class Tree:
             self._rank(leaf)
         elif Reading.FLYING in readings:
             leaf.state, leaf.value = State.FLYING, math.nan
-            heapq.heappush(self._flying, (leaf.depth, leaf.index, leaf))
+            heapq.heappush(self._flying, (leaf.depth, leaf.order, leaf))
         elif readings:
             leaf.state = State.FAILED
             self._failed[leaf.cell] = leaf
             self._repair(leaf)
         else:
             leaf.state, leaf.value = State.EMPTY, math.nan
-            heapq.heappush(self._empty, (leaf.depth, leaf.index, leaf))
+            heapq.heappush(self._empty, (leaf.depth, leaf.order, leaf))
 
     def _rank(self, leaf: Node) -> None:
         if leaf.axis is not None:
-            heapq.heappush(self._ranked[leaf.depth], (leaf.value, leaf.index, leaf))
+            ranked = self._ranked.setdefault(self._group(leaf), [])
+            heapq.heappush(ranked, (leaf.value, leaf.order, leaf))
 
     def _learn(self, number: int, observation: Observation) -> None:
         """Lets a new value reach the failed cells around it."""
         value = observation.reading
         assert not isinstance(value, Reading)
         self._known[number] = observation
+        self.incumbent = value if self.incumbent is None else min(self.incumbent, value)
         worst_moves = math.isfinite(value) and (self._worst is None or value > self._worst)
         if worst_moves:
             self._worst = value
@@ -276,7 +340,7 @@ class Tree:
         self._rank(leaf)
 
 
-def _top(heap: list[tuple[int, int, Node]], state: State) -> Node | None:
+def _top(heap: list[tuple[int, Order, Node]], state: State) -> Node | None:
     while heap:
         leaf = heap[0][2]
         if leaf.state is state:

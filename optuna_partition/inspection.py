@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 import math
 from typing import Any
@@ -12,16 +13,31 @@ from optuna.study import Study
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
+from optuna_partition import _cells
+from optuna_partition._cells import Cell
+from optuna_partition._cells import Point
+from optuna_partition._direct import direct_named
 from optuna_partition._record import Ask
 from optuna_partition._record import History
+from optuna_partition._rule import Rule
 from optuna_partition._soo import SOO
 from optuna_partition._space import Space
 from optuna_partition._tree import Node
+from optuna_partition._tree import Reading
 
 
-__all__ = ["CellInfo", "cells", "unit"]
+__all__ = ["CellInfo", "TreeCell", "cells", "search_space", "tree", "unit"]
 
-_RULES = {rule.name: rule for rule in (SOO,)}
+
+def _rule(name: str) -> Rule[Any]:
+    """The rule that a trial names."""
+    rule = SOO if name == SOO.name else direct_named(name)
+    if rule is None:
+        raise ValueError(
+            f"`rule` of a trial must be one of this version's, but got ({name!r}); "
+            "use the version of optuna-partition that the study was made with."
+        )
+    return rule
 
 
 @dataclass(frozen=True)
@@ -43,6 +59,24 @@ class CellInfo:
     trials: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class TreeCell:
+    """One cell of the tree, whether it is still in the partition or was opened.
+
+    Args:
+        cell: The cell; an opened one has the best value and the trials of all inside it.
+        parent: Position in `tree` of the cell whose opening made it, None for the whole space.
+        opened: Whether it was opened, so that its children stand for it in the partition.
+        evaluated: Numbers of the trials that evaluated its centre: those asked to, and of the
+            others those that lie there and in the centre of no larger cell.
+    """
+
+    cell: CellInfo
+    parent: int | None
+    opened: bool
+    evaluated: tuple[int, ...]
+
+
 def cells(study: Study) -> list[CellInfo]:
     """The cells that partition the space of a study now, from left to right.
 
@@ -52,15 +86,33 @@ def cells(study: Study) -> list[CellInfo]:
     Returns:
         Disjoint cells that cover the space; empty if no trial is from a partition sampler.
     """
+    return [entry.cell for entry in tree(study) if not entry.opened]
+
+
+def tree(study: Study) -> list[TreeCell]:
+    """All cells of a study's tree, a parent before its children and these from left to right.
+
+    Args:
+        study: As for `cells`, which are the entries of this list that are not opened.
+
+    Returns:
+        The whole space first; empty if no trial is from a partition sampler.
+    """
     trials = study.get_trials(deepcopy=False)
-    newest = next((found for trial in reversed(trials) if (found := _asked(trial))), None)
+    newest = _newest(trials)
     if newest is None:
         return []
     ask, space = newest
     sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
-    history = History(space, _RULES[ask.rule], sign=sign, strict=False)
+    history = History(space, _rule(ask.rule), sign=sign, strict=False)
     history.update(trials)
-    return [_info(space, leaf, sign) for leaf in history.tree.leaves()]
+    return _Walk(space, sign, _asks(trials, space)).over(history.tree.root)
+
+
+def search_space(study: Study) -> dict[str, BaseDistribution]:
+    """The parameters that `cells` cuts, in the order of its axes; empty where it is."""
+    newest = _newest(study.get_trials(deepcopy=False))
+    return {} if newest is None else dict(newest[1].distributions)
 
 
 def unit(
@@ -78,13 +130,94 @@ def _asked(trial: FrozenTrial) -> tuple[Ask, Space] | None:
     return ask, Space({name: trial.distributions[name] for name in ask.axes})
 
 
-def _info(space: Space, leaf: Node, sign: float) -> CellInfo:
-    ends = [axis.ends(i) for axis, i in zip(space.axes, leaf.cell, strict=True)]
-    names = list(space.distributions)
-    return CellInfo(
-        low=dict(zip(names, (low for low, _ in ends), strict=True)),
-        high=dict(zip(names, (high for _, high in ends), strict=True)),
-        depth=leaf.depth,
-        value=None if math.isnan(leaf.value) else sign * leaf.value,
-        trials=tuple(sorted(leaf.observations)),
-    )
+def _newest(trials: Sequence[FrozenTrial]) -> tuple[Ask, Space] | None:
+    return next((found for trial in reversed(trials) if (found := _asked(trial))), None)
+
+
+def _asks(trials: Sequence[FrozenTrial], space: Space) -> dict[Cell, tuple[int, ...]]:
+    """Cell -> the trials that were asked to evaluate it."""
+    found: dict[Cell, tuple[int, ...]] = {}
+    for trial in trials:
+        ask = Ask.of(trial)
+        if ask is not None and ask.space == space.fingerprint:
+            found[ask.cell] = (*found.get(ask.cell, ()), trial.number)
+    return found
+
+
+@dataclass(frozen=True)
+class _Walk:
+    """Nodes -> what people see of them."""
+
+    space: Space
+    sign: float
+    asks: Mapping[Cell, tuple[int, ...]]
+
+    def over(self, root: Node) -> list[TreeCell]:
+        nodes: list[tuple[Node, int | None]] = []
+        stack: list[tuple[Node, int | None]] = [(root, None)]
+        while stack:
+            node, parent = stack.pop()
+            stack.extend((child, len(nodes)) for child in reversed(node.children))
+            nodes.append((node, parent))
+        inside = _inside(nodes)
+        evaluated = self._evaluated(nodes)
+        return [
+            TreeCell(
+                cell=self._info(node, *inside[i]),
+                parent=parent,
+                opened=bool(node.children),
+                evaluated=tuple(evaluated.get(i, ())),
+            )
+            for i, (node, parent) in enumerate(nodes)
+        ]
+
+    def _evaluated(self, nodes: Sequence[tuple[Node, int | None]]) -> dict[int, list[int]]:
+        """Position in `nodes` -> the trials that evaluated that centre."""
+        found = {i: list(self.asks.get(node.cell, ())) for i, (node, _) in enumerate(nodes)}
+        asked = {number for numbers in found.values() for number in numbers}
+        for i, (node, _) in enumerate(nodes):
+            for number in node.observations.keys() - asked:
+                largest = self._largest(nodes, i, node.observations[number].point)
+                if largest is not None:
+                    found[largest].append(number)
+        return {i: sorted(numbers) for i, numbers in found.items()}
+
+    def _largest(
+        self, nodes: Sequence[tuple[Node, int | None]], leaf: int, point: Point
+    ) -> int | None:
+        """The largest cell around a leaf that has the point as its centre."""
+        largest = None
+        i: int | None = leaf
+        while i is not None and _cells.at_centre(self.space.axes, nodes[i][0].cell, point):
+            largest, i = i, nodes[i][1]
+        return largest
+
+    def _info(self, node: Node, value: float, trials: Sequence[int]) -> CellInfo:
+        ends = [axis.ends(i) for axis, i in zip(self.space.axes, node.cell, strict=True)]
+        names = list(self.space.distributions)
+        return CellInfo(
+            low=dict(zip(names, (low for low, _ in ends), strict=True)),
+            high=dict(zip(names, (high for _, high in ends), strict=True)),
+            depth=node.depth,
+            value=None if math.isnan(value) else self.sign * value,
+            trials=tuple(sorted(trials)),
+        )
+
+
+def _inside(nodes: Sequence[tuple[Node, int | None]]) -> list[tuple[float, list[int]]]:
+    """The best value and the trials inside each; children come after their parents."""
+    values = [_best(node) for node, _ in nodes]
+    trials = [list(node.observations) for node, _ in nodes]
+    for i in range(len(nodes) - 1, 0, -1):
+        parent = nodes[i][1]
+        assert parent is not None
+        trials[parent] += trials[i]
+        if math.isnan(values[parent]) or values[i] < values[parent]:
+            values[parent] = values[i]
+    return list(zip(values, trials, strict=True))
+
+
+def _best(node: Node) -> float:
+    """The best value observed; a failed cell's repaired value is the rule's alone."""
+    readings = [o.reading for o in node.observations.values()]
+    return min((r for r in readings if not isinstance(r, Reading)), default=math.nan)

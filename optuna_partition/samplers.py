@@ -26,6 +26,7 @@ from optuna_partition._cells import Point
 from optuna_partition._claims import Claimant
 from optuna_partition._claims import claims_on
 from optuna_partition._claims import mutex
+from optuna_partition._direct import direct
 from optuna_partition._record import Ask
 from optuna_partition._record import History
 from optuna_partition._record import KEY
@@ -34,7 +35,7 @@ from optuna_partition._soo import SOO
 from optuna_partition._space import Space
 
 
-__all__ = ["SOOSampler"]
+__all__ = ["DIRECTSampler", "SOOSampler"]
 
 _logger = optuna.logging.get_logger(f"optuna.{__name__}")
 
@@ -127,7 +128,7 @@ class _PartitionSampler(BaseSampler):
             study._storage.set_trial_system_attr(trial._trial_id, KEY, failed)
         if self._stop_when_exhausted and study._thread_local.in_optimize_loop:
             with self._lock:
-                self._stop_if_settled(study, trial)
+                self._stop_if_exhausted(study, trial)
         self._independent_sampler.after_trial(study, trial, state, values)
 
     # ---- the shared ask ----
@@ -235,13 +236,13 @@ class _PartitionSampler(BaseSampler):
         trials = _trials(study)
         return not any(t.params for t in trials[: trial.number])
 
-    def _stop_if_settled(self, study: Study, trial: FrozenTrial) -> None:
-        if self._history is None or not self._history[1].space.finite:
+    def _stop_if_exhausted(self, study: Study, trial: FrozenTrial) -> None:
+        if self._history is None or not self._history[1].space.is_finite:
             return
         space = dict(self._history[1].space.distributions)
         if set(_searched(trial.distributions)) - set(space):  # there is more than the tree knows
             return
-        if self._read(study, space).tree.settled(but=trial.number):
+        if self._read(study, space).tree.is_exhausted(but=trial.number):
             study.stop()
 
     def _warn(self, trial: FrozenTrial, param_name: str) -> None:
@@ -290,6 +291,61 @@ def _ends_the_study() -> bool:
         return False
     error, catch = frame.f_locals["func_err"], frame.f_locals["catch"]
     return error is not None and not isinstance(error, catch)
+
+
+@final
+class DIRECTSampler(_PartitionSampler):
+    """DIRECT (Jones, Perttunen and Stuckman 1993; Gablonsky 2001) on an exact partition.
+
+    Each iteration opens the cells on the lower right hull of size and value: those that would
+    hold the minimum for some Lipschitz constant. It is Gablonsky's algorithm point by point, and
+    not `scipy.optimize.direct`, which also divides cells above the hull. Iterations never wait:
+    workers beyond the width of one get the next one's cells, on what is known. No randomness; no
+    point is evaluated twice; trials count by where they lie, as with `SOOSampler`.
+
+    Args:
+        locally_biased: Whether cells are sized by their longest side and one cell of a size is
+            opened at a time (DIRECT-L, Gablonsky and Kelley 2001): better for few minima. Else by
+            their diagonal, ties included, as in the original.
+        epsilon: Least improvement a cell must promise, as a share of the best value; larger is
+            more global.
+        search_space: Name -> distribution. By default the parameters that all finished trials
+            share, after a first trial at the centre of every distribution.
+        seed: Seed of the default `independent_sampler`; the partition itself draws nothing.
+        independent_sampler: Samples the parameters outside the search space. By default
+            `optuna.samplers.RandomSampler`.
+        warn_independent_sampling: Whether to log a warning when a parameter is sampled so.
+        stop_when_exhausted: Whether `study.optimize` ends when every point of a finite space is
+            evaluated. Otherwise, and in ask and tell, random points are evaluated again.
+
+    Example:
+        >>> import optuna
+        >>> from optuna_partition import DIRECTSampler
+        >>> study = optuna.create_study(sampler=DIRECTSampler())
+        >>> study.optimize(lambda trial: trial.suggest_float("x", -4, 5) ** 2, n_trials=20)
+    """
+
+    def __init__(
+        self,
+        *,
+        locally_biased: bool = True,
+        epsilon: float = 1e-4,
+        search_space: dict[str, BaseDistribution] | None = None,
+        seed: int | None = None,
+        independent_sampler: BaseSampler | None = None,
+        warn_independent_sampling: bool = True,
+        stop_when_exhausted: bool = True,
+    ) -> None:
+        if not 0 <= epsilon < 1:
+            raise ValueError(f"`0 <= epsilon < 1` must hold, but got ({epsilon=}); 1e-4 is usual.")
+        super().__init__(
+            direct(locally_biased, epsilon),
+            search_space,
+            seed,
+            independent_sampler,
+            warn_independent_sampling,
+            stop_when_exhausted,
+        )
 
 
 @final

@@ -14,12 +14,13 @@ import optuna_partition
 
 
 ROOT = Path(__file__).parent.parent
-CORE = {"_cells", "_tree", "_rule", "_soo"}
+CORE = {"_cells", "_tree", "_rule", "_soo", "_direct"}
 MAY_IMPORT = {  # inside the library
     "_cells": set(),
     "_tree": {"_cells"},
     "_rule": {"_cells", "_tree"},
     "_soo": {"_cells", "_tree", "_rule"},
+    "_direct": {"_cells", "_tree", "_rule"},
     "_space": {"_cells"},
     "_claims": set(),
     "_record": {"_cells", "_claims", "_tree", "_rule", "_space"},

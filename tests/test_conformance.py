@@ -10,7 +10,14 @@ from optuna.testing.pytest_samplers import RelativeSamplerTestCase
 from optuna.testing.pytest_samplers import SingleOnlySamplerTestCase
 import pytest
 
+from optuna_partition import DIRECTSampler
 from optuna_partition import SOOSampler
+
+
+class TestDIRECT(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
+    @pytest.fixture
+    def sampler(self) -> Callable[[], BaseSampler]:
+        return lambda: DIRECTSampler(stop_when_exhausted=False)
 
 
 class TestSOO(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):

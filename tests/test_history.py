@@ -14,10 +14,14 @@ from optuna.distributions import BaseDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 from optuna.trial import TrialState
+import pytest
 
 from optuna_partition import _cells
+from optuna_partition import DIRECTSampler
 from optuna_partition import SOOSampler
+from optuna_partition._direct import direct
 from optuna_partition._record import History
+from optuna_partition._rule import Rule
 from optuna_partition._soo import SOO
 from optuna_partition._space import Space
 from optuna_partition._tree import Tree
@@ -35,11 +39,11 @@ def value(params: dict[str, Any]) -> float:
 
 
 def snapshot(tree: Tree) -> list[tuple[Any, ...]]:
-    return [(n.cell, n.depth, n.index, n.state, str(n.value)) for n in tree.leaves()]
+    return [(n.cell, n.depth, n.order, n.state, str(n.value)) for n in tree.leaves()]
 
 
-def folded(study: optuna.Study) -> History[Any]:
-    history = History(Space(SPACE), SOO, sign=1.0, strict=True)
+def folded(study: optuna.Study, rule: Rule[Any]) -> History[Any]:
+    history = History(Space(SPACE), rule, sign=1.0, strict=True)
     history.update(study.get_trials(deepcopy=False))
     return history
 
@@ -56,29 +60,41 @@ def end(study: optuna.Study, trial: optuna.Trial, fate: str) -> None:
         study.tell(trial, state=TrialState.PRUNED)
 
 
+# The rules and the samplers that use them.
+PAIRS = {
+    "soo": (SOO, lambda: SOOSampler(search_space=dict(SPACE))),
+    "direct-l": (direct(True, 1e-4), lambda: DIRECTSampler(search_space=dict(SPACE))),
+    "direct": (
+        direct(False, 0.01),
+        lambda: DIRECTSampler(search_space=dict(SPACE), locally_biased=False, epsilon=0.01),
+    ),
+}
+by_rule = pytest.mark.parametrize("name", PAIRS)
 fates = st.lists(
     st.sampled_from(["value", "value", "value", "nan", "died", "pruned"]), min_size=5, max_size=40
 )
 
 
+@by_rule
 @settings(max_examples=60)
-@given(fates, st.integers(1, 6), st.randoms(use_true_random=False))
+@given(ends=fates, workers=st.integers(1, 6), order=st.randoms(use_true_random=False))
 def test_cached_and_fresh_folds_agree_after_every_step(
-    ends: list[str], workers: int, order: random.Random
+    name: str, ends: list[str], workers: int, order: random.Random
 ) -> None:
     """Trials end in random order; at each step a new process sees what the old one sees."""
-    study = optuna.create_study(sampler=SOOSampler(search_space=dict(SPACE)))
-    cached = History(Space(SPACE), SOO, sign=1.0, strict=True)
+    rule, sampler = PAIRS[name]
+    study = optuna.create_study(sampler=sampler())
+    cached = History(Space(SPACE), rule, sign=1.0, strict=True)
     running: list[optuna.Trial] = []
     for fate in ends:
         while len(running) < workers:
             running.append(study.ask(dict(SPACE)))
         end(study, running.pop(order.randrange(len(running))), fate)
         cached.update(study.get_trials(deepcopy=False))
-        fresh = folded(study)
+        fresh = folded(study, rule)
         assert snapshot(fresh.tree) == snapshot(cached.tree)
         assert fresh.cursor == cached.cursor
-        ours, theirs = SOO.choose(fresh.tree, fresh.cursor), study.ask(dict(SPACE))
+        ours, theirs = rule.choose(fresh.tree, fresh.cursor), study.ask(dict(SPACE))
         assert ours.cell is not None
         asked = study.trials[theirs.number].system_attrs["partition"]
         assert " ".join(asked["cell"].values()) == _cells.name(ours.cell)
@@ -86,18 +102,23 @@ def test_cached_and_fresh_folds_agree_after_every_step(
         running.append(theirs)
 
 
+@by_rule
 @settings(max_examples=30)
-@given(st.integers(5, 60), st.randoms(use_true_random=False))
-def test_the_order_in_which_trials_are_read_leaves_no_trace(n: int, order: random.Random) -> None:
-    study = optuna.create_study(sampler=SOOSampler(search_space=dict(SPACE)))
+@given(n=st.integers(5, 60), order=st.randoms(use_true_random=False))
+def test_the_order_in_which_trials_are_read_leaves_no_trace(
+    name: str, n: int, order: random.Random
+) -> None:
+    rule, sampler = PAIRS[name]
+    study = optuna.create_study(sampler=sampler())
     for _ in range(n):
         trial = study.ask(dict(SPACE))
         study.tell(trial, value(trial.params))
     trials = study.get_trials(deepcopy=False)
-    shuffled = History(Space(SPACE), SOO, sign=1.0, strict=True)
+    shuffled = History(Space(SPACE), rule, sign=1.0, strict=True)
     for trial in order.sample(trials, len(trials)):
         shuffled._fold(trial)
-    in_order = folded(study)
+        rule.settle(shuffled.tree)
+    in_order = folded(study, rule)
     assert snapshot(shuffled.tree) == snapshot(in_order.tree)
     assert shuffled.cursor == in_order.cursor
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 import pickle
 from typing import Any
 
@@ -13,6 +15,7 @@ from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
+from optuna.samplers import BaseSampler
 from optuna.samplers import PartialFixedSampler
 from optuna.trial import create_trial
 from optuna.trial import TrialState
@@ -20,6 +23,7 @@ import pytest
 from strategies import finite_distributions
 from strategies import spaces
 
+from optuna_partition import DIRECTSampler
 from optuna_partition import SOOSampler
 
 
@@ -43,6 +47,13 @@ def new_study(**options: Any) -> optuna.Study:
 
 def points(study: optuna.Study) -> list[dict[str, Any]]:
     return [trial.params for trial in study.trials]
+
+
+every_sampler = pytest.mark.parametrize(
+    "make",
+    [SOOSampler, DIRECTSampler, partial(DIRECTSampler, locally_biased=False)],
+    ids=["soo", "direct-l", "direct"],
+)
 
 
 # ---- the space ----
@@ -70,12 +81,13 @@ def test_a_point_at_the_centre_of_an_axis_is_asked_for_once() -> None:
     assert len({tuple(p.values()) for p in points(study)}) == 100
 
 
+@every_sampler
 @settings(max_examples=60)
-@given(spaces(finite_distributions, most=3))
+@given(space=spaces(finite_distributions, most=3))
 def test_a_finite_space_is_evaluated_whole_and_once_then_the_study_stops(
-    space: dict[str, BaseDistribution],
+    make: Callable[..., BaseSampler], space: dict[str, BaseDistribution]
 ) -> None:
-    study = optuna.create_study(sampler=SOOSampler(search_space=dict(space)))
+    study = optuna.create_study(sampler=make(search_space=dict(space)))
     size = 1
     for distribution in space.values():
         size *= _size(distribution)
@@ -205,8 +217,11 @@ def test_hyperband_sees_the_whole_study() -> None:
 # ---- failures ----
 
 
-def test_a_failed_point_is_not_tried_again_and_its_cell_stays_openable() -> None:
-    study = new_study()
+@every_sampler
+def test_a_failed_point_is_not_tried_again_and_its_cell_stays_openable(
+    make: Callable[..., BaseSampler],
+) -> None:
+    study = optuna.create_study(sampler=make(search_space=dict(SPACE)))
 
     def objective(trial: optuna.Trial) -> float:
         value = bowl(trial)
@@ -221,8 +236,9 @@ def test_a_failed_point_is_not_tried_again_and_its_cell_stays_openable() -> None
     assert any(cell in opened for cell in cells)
 
 
-def test_an_objective_that_always_fails_still_moves_on() -> None:
-    study = new_study()
+@every_sampler
+def test_an_objective_that_always_fails_still_moves_on(make: Callable[..., BaseSampler]) -> None:
+    study = optuna.create_study(sampler=make(search_space=dict(SPACE)))
     study.optimize(lambda trial: bowl(trial) * float("nan"), n_trials=50)
     assert len({tuple(p.values()) for p in points(study)}) == 50
 
@@ -279,9 +295,10 @@ def test_pruned_trials_count_with_their_last_value() -> None:
     assert points(study) == points(plain)
 
 
+@every_sampler
 @pytest.mark.parametrize("infinite", [float("inf"), float("-inf")])
-def test_infinite_values_are_ranked(infinite: float) -> None:
-    study = new_study()
+def test_infinite_values_are_ranked(make: Callable[..., BaseSampler], infinite: float) -> None:
+    study = optuna.create_study(sampler=make(search_space=dict(SPACE)))
     study.optimize(lambda t: infinite if bowl(t) > 0.9 else t.params["x"], n_trials=80)
     assert len({tuple(p.values()) for p in points(study)}) == 80
 
@@ -289,13 +306,16 @@ def test_infinite_values_are_ranked(infinite: float) -> None:
 # ---- resuming ----
 
 
+@every_sampler
 @pytest.mark.parametrize("every", [1, 7])
-def test_a_new_process_continues_the_sequence(every: int) -> None:
-    whole = new_study()
+def test_a_new_process_continues_the_sequence(
+    make: Callable[..., BaseSampler], every: int
+) -> None:
+    whole = optuna.create_study(sampler=make(search_space=dict(SPACE)))
     whole.optimize(bowl, n_trials=42)
-    study = new_study()
+    study = optuna.create_study()
     while len(study.trials) < 42:
-        study.sampler = SOOSampler(search_space=dict(SPACE))
+        study.sampler = make(search_space=dict(SPACE))
         study.optimize(bowl, n_trials=every)
     assert points(study) == points(whole)
 
@@ -343,20 +363,32 @@ def test_one_sampler_can_serve_a_study_made_anew_under_the_same_id(tmp_path: Any
 # ---- threads ----
 
 
-def test_threads_share_a_sampler_and_no_point_is_asked_for_twice() -> None:
-    study = new_study()
+@every_sampler
+def test_threads_share_a_sampler_and_no_point_is_asked_for_twice(
+    make: Callable[..., BaseSampler],
+) -> None:
+    study = optuna.create_study(sampler=make(search_space=dict(SPACE)))
     study.optimize(bowl, n_trials=200, n_jobs=4)
     assert len({tuple(p.values()) for p in points(study)}) == 200
 
 
-def test_idle_workers_get_different_points_at_once() -> None:
-    study = new_study()
+@every_sampler
+def test_idle_workers_get_different_points_at_once(make: Callable[..., BaseSampler]) -> None:
+    study = optuna.create_study(sampler=make(search_space=dict(SPACE)))
     with ThreadPoolExecutor(8) as pool:
         asked = list(pool.map(lambda _: study.ask(dict(SPACE)), range(64)))
     assert len({tuple(trial.params.values()) for trial in asked}) == 64
 
 
 # ---- errors ----
+
+
+def test_another_sampler_is_refused_by_name() -> None:
+    study = new_study()
+    study.optimize(bowl, n_trials=2)
+    study.sampler = DIRECTSampler(search_space=dict(SPACE))
+    with pytest.raises(ValueError, match=r"`sampler` must be the one .* \(rule='soo'\)"):
+        study.ask(dict(SPACE))
 
 
 def test_another_space_is_refused_by_name() -> None:

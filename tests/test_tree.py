@@ -7,8 +7,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from optuna_partition import _cells
+from optuna_partition._cells import Cell
 from optuna_partition._cells import Continuous
 from optuna_partition._cells import Grid
+from optuna_partition._soo import SOO
 from optuna_partition._tree import Node
 from optuna_partition._tree import Reading
 from optuna_partition._tree import State
@@ -18,12 +20,16 @@ from optuna_partition._tree import Tree
 AXES = (Continuous(6), Grid(5))
 
 
+def open_cell(tree: Tree, cell: Cell) -> None:
+    SOO.open(tree, cell, SOO.start, 0)
+
+
 def grown(parts: list[int]) -> Tree:
     """A tree with some cells open: each number picks the leaf to open next."""
-    tree = Tree(AXES)
+    tree = SOO.plant(AXES)
     for part in parts:
         leaves = [leaf for leaf in tree.leaves() if leaf.axis is not None]
-        tree.open(leaves[part % len(leaves)].cell)
+        open_cell(tree, leaves[part % len(leaves)].cell)
     return tree
 
 
@@ -48,11 +54,11 @@ readings = st.one_of(st.sampled_from(list(Reading)), st.floats(-100, 100))
 def test_leaves_say_what_was_observed_in_them(
     parts: list[int], told: list[tuple[int, float | Reading]]
 ) -> None:
-    tree = Tree(AXES)
+    tree = SOO.plant(AXES)
     for number, (part, reading) in enumerate(told):
         leaves = list(tree.leaves())
         if number < len(parts) and leaves[parts[number] % len(leaves)].axis is not None:
-            tree.open(leaves[parts[number] % len(leaves)].cell)
+            open_cell(tree, leaves[parts[number] % len(leaves)].cell)
         leaves = list(tree.leaves())
         cell = leaves[part % len(leaves)].cell
         tree.observe(number, _cells.centre(AXES, cell), reading)
@@ -81,7 +87,7 @@ def test_the_heaps_answer_as_a_scan_of_all_leaves(
     for number, (part, reading) in enumerate(told):
         leaves = list(tree.leaves())
         tree.observe(number % 7, _cells.centre(AXES, leaves[part % len(leaves)].cell), reading)
-        leaves = sorted(tree.leaves(), key=lambda leaf: (leaf.depth, leaf.index))
+        leaves = sorted(tree.leaves(), key=lambda leaf: (leaf.depth, leaf.order))
         empty = [leaf for leaf in leaves if leaf.state is State.EMPTY]
         flying = [f for f in leaves if f.state is State.FLYING and f.axis is not None]
         assert tree.first_empty() is (empty[0] if empty else None)
@@ -97,13 +103,13 @@ def test_the_heaps_answer_as_a_scan_of_all_leaves(
 
 
 def test_opening_a_cell_opens_the_cells_around_it() -> None:
-    whole, again = Tree(AXES), Tree(AXES)
+    whole, again = SOO.plant(AXES), SOO.plant(AXES)
     target = grown([0, 0, 0, 0]).root.children[0].children[0]
-    again.open(target.cell)
+    open_cell(again, target.cell)
     assert again.root.state is State.OPEN
     assert target.cell in [n.cell for n in again.root.children[0].children]
-    whole.open(again.root.cell)
-    whole.open(again.root.children[0].cell)
-    whole.open(target.cell)
-    whole.open(target.cell)  # twice is once
+    open_cell(whole, again.root.cell)
+    open_cell(whole, again.root.children[0].cell)
+    open_cell(whole, target.cell)
+    open_cell(whole, target.cell)  # twice is once
     assert [n.cell for n in whole.leaves()] == [n.cell for n in again.leaves()]

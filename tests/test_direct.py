@@ -1,0 +1,187 @@
+"""DIRECT is DIRECT: Gablonsky's published counts, and NLopt's copy of his code point by point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+import math
+
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+import nlopt
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.distributions import FloatDistribution
+from problems import branin
+from problems import Function
+from problems import goldstein_price
+from problems import Problem
+from problems import PROBLEMS
+from problems import shekel
+from problems import six_hump
+import pytest
+
+from optuna_partition import DIRECTSampler
+from optuna_partition._direct import _hull
+from optuna_partition._direct import direct
+from optuna_partition._direct import direct_named
+
+
+def box_space(box: Sequence[tuple[float, float]]) -> dict[str, BaseDistribution]:
+    return {f"x{i:02}": FloatDistribution(low, high) for i, (low, high) in enumerate(box)}
+
+
+def study_of(
+    f: Function,
+    box: Sequence[tuple[float, float]],
+    locally_biased: bool,
+    stop: Callable[[optuna.Study, optuna.trial.FrozenTrial], None] | None = None,
+    n_trials: int | None = None,
+) -> optuna.Study:
+    space = box_space(box)
+    sampler = DIRECTSampler(locally_biased=locally_biased, search_space=dict(space))
+    study = optuna.create_study(sampler=sampler)
+
+    def objective(trial: optuna.Trial) -> float:
+        ends = zip(space, box, strict=True)
+        return float(f([trial.suggest_float(name, low, high) for name, (low, high) in ends]))
+
+    study.optimize(objective, n_trials=n_trials, callbacks=[stop] if stop else None)
+    return study
+
+
+@pytest.mark.parametrize("locally_biased", [False, True])
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_the_published_counts(name: str, locally_biased: bool) -> None:
+    problem = PROBLEMS[name]
+    expected = problem.direct_l if locally_biased else problem.direct
+    assert evaluations(problem, locally_biased) == expected
+
+
+def evaluations(problem: Problem, locally_biased: bool) -> int:
+    """Evaluations to within 0.01 %, counted at the end of the iteration as the guide does."""
+    near = 1e-4 * abs(problem.least)
+    reached = False
+
+    def stop(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
+        nonlocal reached
+        # an ask that opens cells begins an iteration
+        if reached and trial.system_attrs["partition"]["opened"]:
+            study.stop()
+        reached = reached or (trial.value or math.inf) - problem.least <= near
+
+    study = study_of(problem.f, problem.box, locally_biased, stop)
+    return len(study.trials) - 1
+
+
+def sphere(x: Sequence[float]) -> float:
+    return sum((v - 0.37 - 0.05 * i) ** 2 for i, v in enumerate(x))
+
+
+def rastrigin(x: Sequence[float]) -> float:
+    return sum((6 * v - 2.2) ** 2 - 3 * math.cos(2 * math.pi * (6 * v - 2.2)) for v in x)
+
+
+def ackley(x: Sequence[float]) -> float:
+    y = [8 * v - 3.3 - 0.1 * i for i, v in enumerate(x)]
+    root = math.sqrt(sum(v * v for v in y) / len(y))
+    waves = sum(math.cos(2 * math.pi * v) for v in y) / len(y)
+    return -20 * math.exp(-0.2 * root) - math.exp(waves) + 20 + math.e
+
+
+def levy(x: Sequence[float]) -> float:
+    w = [1 + (9 * v - 4.1 - 0.2 * i) / 4 for i, v in enumerate(x)]
+    middle = sum((v - 1) ** 2 * (1 + 10 * math.sin(math.pi * v + 1) ** 2) for v in w[:-1])
+    return math.sin(math.pi * w[0]) ** 2 + middle + (w[-1] - 1) ** 2
+
+
+def ridge(x: Sequence[float]) -> float:
+    """A kink, but no slope twice: of cells exactly on a line rounding decides, in either code."""
+    return sum(
+        (1 + 0.37 * i) * math.sqrt(abs(v - 0.43 - 0.031 * i) + 0.1) for i, v in enumerate(x)
+    )
+
+
+def scaled(f: Function, box: Sequence[tuple[float, float]]) -> Function:
+    """A function of a box on the unit cube."""
+
+    def g(x: Sequence[float]) -> float:
+        return f([low + (high - low) * v for v, (low, high) in zip(x, box, strict=True)])
+
+    return g
+
+
+CASES: list[tuple[str, Function, int]] = [
+    *((f"sphere {n}", sphere, n) for n in (1, 3, 8)),
+    *((f"rastrigin {n}", rastrigin, n) for n in (1, 2, 5)),
+    *((f"ackley {n}", ackley, n) for n in (2, 4)),
+    *((f"levy {n}", levy, n) for n in (2, 6)),
+    *((f"ridge {n}", ridge, n) for n in (1, 3, 7)),
+    ("branin", scaled(branin, ((-5, 10), (0, 15))), 2),
+    ("goldstein-price", scaled(goldstein_price, ((-2, 2.3), (-2.1, 2))), 2),
+    ("six-hump", scaled(six_hump, ((-2.9, 3), (-2, 1.8))), 2),
+    ("shekel", scaled(shekel(7), ((0, 10),) * 4), 4),
+]
+
+
+@pytest.mark.parametrize("locally_biased", [False, True])
+@pytest.mark.parametrize(("name", "f", "n"), CASES, ids=[name for name, _, _ in CASES])
+def test_nlopt_asks_for_the_same_points(
+    name: str, f: Function, n: int, locally_biased: bool
+) -> None:
+    """NLopt's GN_ORIG_DIRECT and GN_ORIG_DIRECT_L are Gablonsky's code, called live."""
+    points: list[tuple[float, ...]] = []
+
+    def record(x: Sequence[float], _: object) -> float:
+        points.append(tuple(map(float, x)))
+        return float(f(x))
+
+    peer = nlopt.opt(nlopt.GN_ORIG_DIRECT_L if locally_biased else nlopt.GN_ORIG_DIRECT, n)
+    peer.set_lower_bounds([0.0] * n)
+    peer.set_upper_bounds([1.0] * n)
+    peer.set_min_objective(record)
+    peer.set_maxeval(400)
+    peer.set_param("magic_eps", 1e-4)
+    peer.optimize([0.5] * n)
+    study = study_of(f, ((0, 1),) * n, locally_biased, n_trials=400)
+    asked = [tuple(trial.params.values()) for trial in study.trials]
+    assert asked == [pytest.approx(point, abs=1e-9) for point in points[:400]]
+
+
+@settings(max_examples=200)
+@given(st.lists(st.floats(-10, 10), min_size=1, max_size=7), st.sampled_from([0.0, 1e-4, 0.1]))
+def test_the_hull_is_lemma_1_s(f: list[float], epsilon: float) -> None:
+    """Against the definition: some K > 0 for which no other cell has a lower bound."""
+    d = [3.0**-i for i in range(len(f))]
+    least = min(f) - 0.5
+    ours = _hull(d, f, least, epsilon)
+    slopes = sorted(
+        {
+            abs(a - b) / abs(x - y)
+            for a, x in zip(f, d, strict=True)
+            for b, y in zip(f, d, strict=True)
+            if x != y
+        }
+    )
+    trials = [1e-6, *slopes, *((a + b) / 2 for a, b in zip(slopes, slopes[1:], strict=False)), 1e9]
+    for j in range(len(f)):
+        bounds = [[f[i] - k * d[i] for i in range(len(f))] for k in trials]
+        is_optimal = any(
+            b[j] <= min(b) + 1e-12 and b[j] <= least - epsilon * abs(least) for b in bounds
+        )
+        margin = min((abs(b[j] - min(b)) for b in bounds if b[j] != min(b)), default=1.0)
+        if margin > 1e-9:  # a cell that only touches the hull is rejected or not by rounding
+            assert (j in ours) <= is_optimal
+
+
+def test_a_rule_is_found_by_its_name() -> None:
+    rule = direct(False, 1e-5)
+    found = direct_named(rule.name)
+    assert found is not None and found.name == rule.name
+    assert direct_named("soo") is None
+
+
+def test_epsilon_outside_its_range_is_refused() -> None:
+    with pytest.raises(ValueError, match="`0 <= epsilon < 1` must hold"):
+        DIRECTSampler(epsilon=1.0)

@@ -32,15 +32,15 @@ import math
 import re
 
 from optuna_partition import _cells
-from optuna_partition._cells import Axis
+from optuna_partition._axes import Axis
 from optuna_partition._cells import Cell
+from optuna_partition._node import Node
+from optuna_partition._node import Opening
+from optuna_partition._node import Order
+from optuna_partition._node import Reading
+from optuna_partition._node import State
 from optuna_partition._rule import Choice
 from optuna_partition._rule import Rule
-from optuna_partition._tree import Node
-from optuna_partition._tree import Opening
-from optuna_partition._tree import Order
-from optuna_partition._tree import Reading
-from optuna_partition._tree import State
 from optuna_partition._tree import Tree
 
 

@@ -21,10 +21,10 @@ from optuna_partition import _cells
 from optuna_partition._cells import Cell
 from optuna_partition._cells import Point
 from optuna_partition._claims import ANNOUNCED
+from optuna_partition._node import Reading
 from optuna_partition._rule import CursorT
 from optuna_partition._rule import Rule
 from optuna_partition._space import Space
-from optuna_partition._tree import Reading
 from optuna_partition._tree import Tree
 
 

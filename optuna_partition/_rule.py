@@ -9,7 +9,7 @@ from typing import Any
 from typing import Generic
 from typing import TypeVar
 
-from optuna_partition._cells import Axis
+from optuna_partition._axes import Axis
 from optuna_partition._cells import Cell
 from optuna_partition._tree import Tree
 

@@ -22,11 +22,11 @@ from dataclasses import field
 from dataclasses import replace
 
 from optuna_partition import _cells
-from optuna_partition._cells import Axis
+from optuna_partition._axes import Axis
 from optuna_partition._cells import Cell
+from optuna_partition._node import Node
 from optuna_partition._rule import Choice
 from optuna_partition._rule import Rule
-from optuna_partition._tree import Node
 from optuna_partition._tree import Tree
 
 

@@ -17,11 +17,11 @@ from optuna.distributions import distribution_to_json
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
-from optuna_partition._cells import Axis
-from optuna_partition._cells import Continuous
-from optuna_partition._cells import Coordinate
-from optuna_partition._cells import Grid
-from optuna_partition._cells import LogGrid
+from optuna_partition._axes import Axis
+from optuna_partition._axes import Continuous
+from optuna_partition._axes import Coordinate
+from optuna_partition._axes import Grid
+from optuna_partition._axes import LogGrid
 from optuna_partition._cells import Point
 
 

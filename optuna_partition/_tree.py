@@ -3,19 +3,6 @@
 A tree is a set of cells closed under "parent", and a set of observations: trial number -> point
 and reading. Both only say what is so; the order in which they came leaves no trace, so a tree is
 a function of what is in it.
-
-States of a node, by the observations inside its cell:
-
-=========  ============================================  =====================================
-state      observations                                  who moves it on
-=========  ============================================  =====================================
-EMPTY      none                                          an ask evaluates its centre
-FLYING     none with a value, some in flight             the trial's end
-FAILED     none with a value, none in flight             its value is repaired from neighbours
-KNOWN      some with a value: the best is the cell's     the rule opens it
-OPENING    any; the rule waits for more to cut it        the rule cuts it
-OPEN       handed to its children                        nobody
-=========  ============================================  =====================================
 """
 
 from __future__ import annotations
@@ -24,80 +11,22 @@ from collections.abc import Callable
 from collections.abc import Hashable
 from collections.abc import Iterator
 from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
-from enum import Enum
 import heapq
 import math
-from typing import TypeAlias
 
 from optuna_partition import _cells
-from optuna_partition._cells import Axis
+from optuna_partition._axes import Axis
 from optuna_partition._cells import Cell
 from optuna_partition._cells import Point
+from optuna_partition._node import Node
+from optuna_partition._node import Observation
+from optuna_partition._node import Opening
+from optuna_partition._node import Order
+from optuna_partition._node import Reading
+from optuna_partition._node import State
 
 
-__all__ = ["Node", "Opening", "Order", "Reading", "State", "Tree"]
-
-Order: TypeAlias = tuple[int, ...]
-
-
-class Reading(Enum):
-    """What a trial says about its point while or because it says no value."""
-
-    FLYING = "in flight"
-    FAILED = "failed"
-
-
-class State(Enum):
-    EMPTY = "empty"
-    FLYING = "in flight"
-    FAILED = "failed"
-    KNOWN = "known"
-    OPENING = "opening"
-    OPEN = "open"
-
-
-@dataclass(frozen=True, slots=True)
-class Observation:
-    point: Point
-    reading: float | Reading
-
-
-@dataclass(slots=True, eq=False)
-class Node:
-    """A cell in the tree.
-
-    Args:
-        cell: Its geometry.
-        depth: Number of cuts from the root.
-        order: Its place among equals, as the rule has it: the lowest comes first.
-        axis: The axis it is cut on: until then the lowest longest one; None when it cannot be cut.
-    """
-
-    cell: Cell
-    depth: int
-    order: Order
-    axis: int | None
-    state: State = State.EMPTY
-    value: float = math.nan
-    children: tuple[Node, ...] = ()
-    observations: dict[int, Observation] = field(default_factory=dict)
-
-
-@dataclass(slots=True, eq=False)
-class Opening:
-    """A leaf that the rule has decided to cut and cannot cut yet.
-
-    Args:
-        node: The leaf.
-        stamp: When that was decided, as the rule counts.
-        missing: Cells the rule wants evaluated first and nobody evaluates; the rule keeps it.
-    """
-
-    node: Node
-    stamp: Order
-    missing: tuple[Cell, ...] = ()
+__all__ = ["Tree"]
 
 
 class Tree:

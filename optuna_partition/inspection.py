@@ -17,13 +17,13 @@ from optuna_partition import _cells
 from optuna_partition._cells import Cell
 from optuna_partition._cells import Point
 from optuna_partition._direct import direct_named
+from optuna_partition._node import Node
+from optuna_partition._node import Reading
 from optuna_partition._record import Ask
 from optuna_partition._record import History
 from optuna_partition._rule import Rule
 from optuna_partition._soo import SOO
 from optuna_partition._space import Space
-from optuna_partition._tree import Node
-from optuna_partition._tree import Reading
 
 
 __all__ = ["CellInfo", "TreeCell", "cells", "search_space", "tree", "unit"]

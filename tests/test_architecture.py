@@ -14,16 +14,18 @@ import optuna_partition
 
 
 ROOT = Path(__file__).parent.parent
-CORE = {"_cells", "_tree", "_rule", "_soo", "_direct"}
+CORE = {"_axes", "_cells", "_node", "_tree", "_rule", "_soo", "_direct"}
 MAY_IMPORT = {  # inside the library
-    "_cells": set(),
-    "_tree": {"_cells"},
-    "_rule": {"_cells", "_tree"},
-    "_soo": {"_cells", "_tree", "_rule"},
-    "_direct": {"_cells", "_tree", "_rule"},
-    "_space": {"_cells"},
+    "_axes": set(),
+    "_cells": {"_axes"},
+    "_node": {"_cells"},
+    "_tree": {"_axes", "_cells", "_node"},
+    "_rule": {"_axes", "_cells", "_tree"},
+    "_soo": {"_axes", "_cells", "_node", "_tree", "_rule"},
+    "_direct": {"_axes", "_cells", "_node", "_tree", "_rule"},
+    "_space": {"_axes", "_cells"},
     "_claims": set(),
-    "_record": {"_cells", "_claims", "_tree", "_rule", "_space"},
+    "_record": {"_axes", "_cells", "_claims", "_node", "_tree", "_rule", "_space"},
 }
 
 

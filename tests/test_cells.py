@@ -13,12 +13,12 @@ from strategies import axes
 from strategies import grid_axes
 
 from optuna_partition import _cells
-from optuna_partition._cells import Axis
+from optuna_partition._axes import Axis
+from optuna_partition._axes import Continuous
+from optuna_partition._axes import Grid
+from optuna_partition._axes import Interval
+from optuna_partition._axes import LogGrid
 from optuna_partition._cells import Cell
-from optuna_partition._cells import Continuous
-from optuna_partition._cells import Grid
-from optuna_partition._cells import Interval
-from optuna_partition._cells import LogGrid
 
 
 @st.composite
@@ -102,6 +102,17 @@ def test_one_part_holds_any_coordinate(
 def test_the_end_of_a_continuous_axis_belongs_to_its_last_part() -> None:
     axis = Continuous(5)
     assert [axis.holds((2, i), Fraction(1)) for i in range(9)] == [False] * 8 + [True]
+
+
+@given(st.lists(axes, min_size=1, max_size=3), st.lists(st.integers(0, 2), max_size=10))
+def test_depth_counts_the_cuts(found: list[Axis], parts: list[int]) -> None:
+    cell, cuts = _cells.root(found), 0
+    for part in parts:
+        i = _cells.longest_axis(found, cell)
+        if i is not None:
+            inside = _cells.children(found, cell, i)
+            cell, cuts = inside[min(part, len(inside) - 1)], cuts + 1
+    assert _cells.depth(found, cell) == cuts
 
 
 @given(space_and_cell())

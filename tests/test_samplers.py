@@ -360,6 +360,20 @@ def test_one_sampler_can_serve_a_study_made_anew_under_the_same_id(tmp_path: Any
     assert sequences[0] == sequences[1]
 
 
+# ---- what people see ----
+
+
+def test_a_trial_shows_its_cell_to_people_unless_told_not_to() -> None:
+    study = new_study()
+    study.optimize(bowl, n_trials=3)
+    shown = [trial.user_attrs["partition"] for trial in study.trials]
+    assert shown[0] == {"rule": "soo", "depth": 0, "cell": {"x": "0.0", "n": "0.8", "lr": "0.0"}}
+    assert [s["depth"] for s in shown] == [0, 1, 1]
+    quiet = optuna.create_study(sampler=SOOSampler(search_space=dict(SPACE), show_cells=False))
+    quiet.optimize(bowl, n_trials=3)
+    assert [trial.user_attrs for trial in quiet.trials] == [{}] * 3
+
+
 # ---- threads ----
 
 

@@ -17,8 +17,8 @@ from strategies import finite_distributions
 from strategies import spaces
 
 from optuna_partition import _cells
+from optuna_partition._axes import Continuous
 from optuna_partition._cells import Cell
-from optuna_partition._cells import Continuous
 from optuna_partition._space import Space
 
 

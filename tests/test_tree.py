@@ -7,13 +7,13 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from optuna_partition import _cells
+from optuna_partition._axes import Continuous
+from optuna_partition._axes import Grid
 from optuna_partition._cells import Cell
-from optuna_partition._cells import Continuous
-from optuna_partition._cells import Grid
+from optuna_partition._node import Node
+from optuna_partition._node import Reading
+from optuna_partition._node import State
 from optuna_partition._soo import SOO
-from optuna_partition._tree import Node
-from optuna_partition._tree import Reading
-from optuna_partition._tree import State
 from optuna_partition._tree import Tree
 
 

@@ -1,0 +1,301 @@
+"""The ask that all partition samplers share: read the trials, choose a cell, claim it, say it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.samplers import RandomSampler
+from optuna.search_space import IntersectionSearchSpace
+from optuna.study import Study
+from optuna.study import StudyDirection
+from optuna.study._optimize import _run_trial
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+from optuna_partition import _cells
+from optuna_partition._cells import Cell
+from optuna_partition._cells import Point
+from optuna_partition._claims import Claimant
+from optuna_partition._claims import claims_on
+from optuna_partition._claims import mutex
+from optuna_partition._record import Ask
+from optuna_partition._record import History
+from optuna_partition._record import KEY
+from optuna_partition._rule import Rule
+from optuna_partition._space import Space
+
+
+__all__ = ["PartitionSampler"]
+
+_logger = optuna.logging.get_logger(f"optuna.{__name__}")
+
+
+class PartitionSampler(BaseSampler):
+    """What every partition sampler shares: read the trials, choose a cell, write it down.
+
+    All state is in the trials. `_history` is a cache of their fold, and dropping it at any moment
+    changes nothing but the time of the next ask.
+    """
+
+    def __init__(
+        self,
+        rule: Rule[Any],
+        search_space: dict[str, BaseDistribution] | None,
+        seed: int | None,
+        independent_sampler: BaseSampler | None,
+        warn_independent_sampling: bool,
+        stop_when_exhausted: bool,
+        show_cells: bool,
+    ) -> None:
+        self._rule = rule
+        self._given = None if search_space is None else _searched(search_space)
+        self._inferred = IntersectionSearchSpace(include_pruned=True)
+        self._independent_sampler = independent_sampler or RandomSampler(seed=seed)
+        self._warn_independent_sampling = warn_independent_sampling
+        self._stop_when_exhausted = stop_when_exhausted
+        self._show_cells = show_cells
+        self._history: tuple[int, History[Any]] | None = None  # study id, its fold
+        self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_lock": None, "_history": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.RLock())
+
+    def reseed_rng(self) -> None:
+        self._independent_sampler.reseed_rng()
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        if self._given is not None:
+            return dict(self._given)
+        with self._lock:
+            return _searched(self._inferred.calculate(study))
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        self._raise_error_if_multi_objective(study)
+        if not search_space:
+            return {}
+        with mutex(study._storage), self._lock:
+            try:
+                return self._ask(study, trial, search_space)
+            except BaseException:
+                self._history = None  # it may hold what no trial says
+                raise
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        self._raise_error_if_multi_objective(study)
+        if self._given is None and self._begins(study, trial):
+            space = Space({param_name: param_distribution})
+            root = _cells.root(space.axes)
+            return space.params(_cells.centre(space.axes, root))[param_name]
+        self._warn(trial, param_name)
+        return self._independent_sampler.sample_independent(
+            study, trial, param_name, param_distribution
+        )
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._independent_sampler.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        attribute = trial.system_attrs.get(KEY)
+        if attribute is not None and state is TrialState.FAIL and not _ends_the_study():
+            failed = {**attribute, "failed": True}
+            study._storage.set_trial_system_attr(trial._trial_id, KEY, failed)
+        if self._stop_when_exhausted and study._thread_local.in_optimize_loop:
+            with self._lock:
+                self._stop_if_exhausted(study, trial)
+        self._independent_sampler.after_trial(study, trial, state, values)
+
+    # ---- the shared ask ----
+
+    def _ask(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        if "fixed_params" in trial.system_attrs:  # enqueued in part: it counts by where it lies
+            return {}
+        history = self._read(study, search_space)
+        asked = Ask.of(trial)
+        if (
+            asked is not None and not asked.announced
+        ):  # a retry whose worker died half-way through its parameters
+            return history.space.params(_cells.centre(history.space.axes, asked.cell))
+        cell = self._claim(study, trial, history)
+        if cell is None:
+            return self._ask_again(study, trial, search_space)
+        return history.space.params(_cells.centre(history.space.axes, cell))
+
+    def _claim(self, study: Study, trial: FrozenTrial, history: History[Any]) -> Cell | None:
+        """Chooses cells until one's centre is this trial's; None when every point is taken."""
+        claims = claims_on(study._storage, KEY)
+        opened: tuple[Cell, ...] = ()
+        while True:
+            choice = self._rule.choose(history.tree, history.cursor)
+            history.cursor, opened = choice.cursor, opened + choice.opened
+            if choice.cell is None:
+                return None
+            point = _cells.centre(history.space.axes, choice.cell)
+            ask = self._log(history, choice.cell, opened)
+            holder = claims.take(self._claimant(study, trial, history, ask, point))
+            if holder is None:
+                self._show(study, trial, history, ask)
+                return choice.cell
+            history.update(_trials(study))
+            history.hold(holder, point, asking=trial.number)
+
+    def _log(self, history: History[Any], cell: Cell, opened: tuple[Cell, ...]) -> Ask:
+        return Ask(
+            rule=self._rule.name,
+            space=history.space.fingerprint,
+            axes=tuple(history.space.distributions),
+            cell=cell,
+            opened=opened,
+            cursor=self._rule.dump(history.cursor),
+            partial=self._given is not None and history.space.distributions != self._given,
+        )
+
+    def _show(self, study: Study, trial: FrozenTrial, history: History[Any], ask: Ask) -> None:
+        """What the ask decided, where optuna-dashboard shows it: system attributes it does not."""
+        if not self._show_cells:
+            return
+        depth = _cells.depth(history.space.axes, ask.cell)
+        shown = {"rule": ask.rule, "depth": depth, "cell": ask.to_json()["cell"]}
+        study._storage.set_trial_user_attr(trial._trial_id, KEY, shown)
+
+    def _claimant(
+        self, study: Study, trial: FrozenTrial, history: History[Any], ask: Ask, point: Point
+    ) -> Claimant:
+        def write(more: dict[str, Any]) -> None:
+            attribute = {**ask.to_json(), **more}
+            study._storage.set_trial_system_attr(trial._trial_id, KEY, attribute)
+
+        def holds(number: int) -> bool:
+            trials = _trials(study)
+            history.update(trials)
+            if not history.tree.is_empty(point, but=trial.number):
+                return True  # meanwhile; perhaps by the retry of that trial
+            return number < len(trials) and history.holds(trials[number], point)
+
+        name = f"{history.space.fingerprint} {_cells.point_name(point)}"
+        return Claimant(study._study_id, trial.number, name, write, holds)
+
+    def _read(self, study: Study, search_space: dict[str, BaseDistribution]) -> History[Any]:
+        """The fold of the study's trials, as they are in the storage now."""
+        trials = _trials(study)
+        history = self._cached(study, search_space, trials)
+        if history is None:
+            sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
+            strict = search_space == self._given
+            history = History(Space(search_space), self._rule, sign=sign, strict=strict)
+            self._history = (study._study_id, history)
+        history.update(trials)
+        return history
+
+    def _cached(
+        self,
+        study: Study,
+        search_space: dict[str, BaseDistribution],
+        trials: Sequence[FrozenTrial],
+    ) -> History[Any] | None:
+        if self._history is None:
+            return None
+        study_id, history = self._history
+        same = study_id == study._study_id and history.space.distributions == search_space
+        return history if same and history.continues(trials) else None
+
+    def _ask_again(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """An answer when every point is taken: any point, as GridSampler does."""
+        _logger.warning(
+            f"`{type(self).__name__}` evaluates a point again in trial {trial.number} because "
+            "every point of the search space is evaluated or in flight."
+        )
+        sample = self._independent_sampler.sample_independent
+        return {name: sample(study, trial, name, d) for name, d in search_space.items()}
+
+    # ---- the ends of a study ----
+
+    def _begins(self, study: Study, trial: FrozenTrial) -> bool:
+        """Whether no earlier trial has a parameter, so that this one may take the centre."""
+        trials = _trials(study)
+        return not any(t.params for t in trials[: trial.number])
+
+    def _stop_if_exhausted(self, study: Study, trial: FrozenTrial) -> None:
+        if self._history is None or not self._history[1].space.is_finite:
+            return
+        space = dict(self._history[1].space.distributions)
+        if set(_searched(trial.distributions)) - set(space):  # there is more than the tree knows
+            return
+        if self._read(study, space).tree.is_exhausted(but=trial.number):
+            study.stop()
+
+    def _warn(self, trial: FrozenTrial, param_name: str) -> None:
+        if not self._warn_independent_sampling or "fixed_params" in trial.system_attrs:
+            return
+        if self._given is None and trial.number == 0:
+            return
+        name = type(self).__name__
+        _logger.warning(
+            f"The parameter `{param_name}` in trial {trial.number} is sampled independently by "
+            f"`{type(self._independent_sampler).__name__}`, outside the partition, because it is "
+            f"not in the search space of `{name}`: give it in `search_space`, or suggest it in "
+            "every trial with the same distribution. `warn_independent_sampling=False` silences "
+            "this."
+        )
+
+
+def _trials(study: Study) -> list[FrozenTrial]:
+    """All trials by number. `study.get_trials` shows one bracket's only, under Hyperband."""
+    return study._storage.get_all_trials(study._study_id, deepcopy=False)
+
+
+def _searched(space: dict[str, BaseDistribution]) -> dict[str, BaseDistribution]:
+    """The parameters there is something to search in; Optuna sets the others by itself."""
+    for name, distribution in space.items():
+        if not isinstance(distribution, BaseDistribution):
+            raise ValueError(
+                "`search_space` must map names to Optuna distributions, but got "
+                f"({name}={distribution!r}); use for example "
+                "optuna.distributions.FloatDistribution(low, high)."
+            )
+    return {name: d for name, d in space.items() if not d.single()}
+
+
+def _ends_the_study() -> bool:
+    """Whether the failure being told ends `study.optimize`: Ctrl-C, or an error not in `catch`.
+
+    Then it is the run that was interrupted rather than the point that was bad, and the point is
+    evaluated again when the study goes on. Optuna tells `after_trial` only that the trial failed,
+    so this looks at the error in the frame that tells it; ask and tell have no such frame.
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code is not _run_trial.__code__:
+        frame = frame.f_back
+    if frame is None:
+        return False
+    error, catch = frame.f_locals["func_err"], frame.f_locals["catch"]
+    return error is not None and not isinstance(error, catch)

@@ -132,13 +132,13 @@ def _wanted(tree: Tree) -> Cell | None:
 
 
 def _ahead(tree: Tree) -> Cell | None:
-    """A cell inside the largest one in flight, so that no ask waits for a result.
+    """A cell inside the best one in flight, so that no ask waits for a result.
 
     Breadth first over the thirds of thirds: those are the samples that DIRECT will want there
     once the values are in. The tree stays as it is.
     """
     flying = [leaf for leaf in tree.leaves() if leaf.state in (State.OPENING, State.FLYING)]
-    for leaf in sorted(flying, key=lambda leaf: (leaf.depth, leaf.order)):
+    for leaf in sorted(flying, key=lambda leaf: (_at_centre(tree, leaf), leaf.depth, leaf.order)):
         queue = [leaf.cell]
         for cell in queue:
             axis = _cells.longest_axis(tree.axes, cell)
@@ -149,20 +149,46 @@ def _ahead(tree: Tree) -> Cell | None:
     return None
 
 
+def _at_centre(tree: Tree, node: Node) -> float:
+    """The value at a cell's own centre, infinite while there is none."""
+    reading = _reading(tree, node, node.cell)
+    return reading if isinstance(reading, float) else math.inf
+
+
 # ---- the hull ----
 
 
 def _potentially_optimal(tree: Tree, locally_biased: bool, epsilon: float) -> list[Node]:
     """The cells to open, largest first; then, unless locally biased, those tied with them."""
-    sizes = sorted((s for s in tree.groups() if isinstance(s, Fraction)), reverse=True)
-    heads = [leaf for size in sizes if (leaf := tree.best(size)) is not None]
+    best = _best_by_size(tree, locally_biased)
+    sizes = sorted(best, reverse=True)
+    f = _finite([best[size][0] for size in sizes])
     d = [_d(locally_biased, size) for size in sizes]
-    f = _finite([leaf.value for leaf in heads])
-    least = _least(tree, f)
-    kept = [heads[j] for j in _hull(d, f, least, epsilon)]
+    optimal = [best[sizes[j]][1] for j in _hull(d, f, _least(tree, f), epsilon)]
+    kept = [node for node in optimal if node.state is not State.OPENING]
     if locally_biased:
         return kept
     return kept + [leaf for head in kept for leaf in tree.tied(head, _TIE)]
+
+
+def _best_by_size(tree: Tree, locally_biased: bool) -> dict[Fraction, tuple[float, Node]]:
+    """The best value and cell of each size.
+
+    A cell that waits for samples still counts, at its centre's value: while the best cells are in
+    flight, those they keep off the hull must not be opened in their place. With one worker no
+    cell waits when an iteration begins.
+    """
+    best: dict[Fraction, tuple[float, Node]] = {}
+    for size in tree.groups():
+        leaf = tree.best(size)
+        assert leaf is not None and isinstance(size, Fraction)
+        best[size] = (leaf.value, leaf)
+    for opening in tree.opening.values():
+        value = _at_centre(tree, opening.node)
+        size = _size(locally_biased, tree.axes, opening.node)
+        if math.isfinite(value) and (size not in best or value <= best[size][0]):
+            best[size] = (value, opening.node)
+    return best
 
 
 def _least(tree: Tree, f: list[float]) -> float:

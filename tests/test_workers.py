@@ -80,9 +80,11 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": "1"}
 
 
-def start(url: str, name: str, trials: int, seconds: float = 0.0) -> subprocess.Popen[bytes]:
+def start(
+    url: str, name: str, trials: int, seconds: float = 0.0, sampler: str = "soo"
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, HERE / "worker.py", url, name, str(trials), str(seconds)],
+        [sys.executable, HERE / "worker.py", sampler, url, name, str(trials), str(seconds)],
         env=environment(),
     )
 
@@ -105,9 +107,10 @@ def points(trials: list[FrozenTrial]) -> Counter[tuple[object, ...]]:
     return Counter(tuple(sorted(trial.params.items())) for trial in whole)
 
 
-def test_no_point_is_evaluated_twice(url: str) -> None:
+@pytest.mark.parametrize("sampler", ["soo", "direct"])
+def test_no_point_is_evaluated_twice(url: str, sampler: str) -> None:
     name = f"study-{uuid.uuid4().hex[:8]}"
-    processes = [start(url, name, trials=60) for _ in range(4)]
+    processes = [start(url, name, trials=60, sampler=sampler) for _ in range(4)]
     assert [process.wait(timeout=300) for process in processes] == [0] * 4
     trials = ended(url, name)
     assert len(trials) >= 60

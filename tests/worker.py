@@ -1,4 +1,4 @@
-"""One worker process of the tests: `python worker.py URL STUDY TRIALS [SECONDS]`.
+"""One worker process of the tests: `python worker.py SAMPLER URL STUDY TRIALS SECONDS`.
 
 Asks for cells of a two-dimensional space until the study has TRIALS finished trials; each takes
 about SECONDS.
@@ -16,10 +16,12 @@ from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 from optuna.trial import TrialState
 
+from optuna_partition import DIRECTSampler
 from optuna_partition import SOOSampler
 import storage
 
 
+SAMPLERS = {"soo": SOOSampler, "direct": DIRECTSampler}
 SPACE = {"x": FloatDistribution(0, 1), "n": IntDistribution(0, 80)}
 
 
@@ -36,13 +38,13 @@ def opened(url: str) -> optuna.storages.BaseStorage:
 
 
 def main() -> None:
-    url, name, trials, *seconds = sys.argv[1:]
+    sampler, url, name, trials, seconds = sys.argv[1:]
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(
         study_name=name,
         storage=opened(url),
-        sampler=SOOSampler(search_space=dict(SPACE)),
+        sampler=SAMPLERS[sampler](search_space=dict(SPACE)),
         load_if_exists=True,
     )
 
@@ -51,7 +53,7 @@ def main() -> None:
     def objective(trial: optuna.Trial) -> float:
         storage.mark_worker(trial)
         x, n = trial.suggest_float("x", 0, 1), trial.suggest_int("n", 0, 80)
-        time.sleep(random.uniform(0, 2 * float(seconds[0])) if seconds else 0)
+        time.sleep(random.uniform(0, 2 * float(seconds)))
         return (x - 0.3) ** 2 + abs(n - 55) / 80
 
     def enough(study: optuna.Study, _: optuna.trial.FrozenTrial) -> None:

@@ -100,13 +100,24 @@ class History(Generic[CursorT]):
         rule: The rule whose logs are read; a log of another rule is an error.
         sign: +1 when the study minimises, -1 when it maximises.
         strict: Whether a log over another space is an error rather than another tree's.
+        partial: Whether parameters are fixed from outside, so that points of another tree, where
+            they were not, say nothing of this one.
     """
 
-    def __init__(self, space: Space, rule: Rule[CursorT], *, sign: float, strict: bool) -> None:
+    def __init__(
+        self,
+        space: Space,
+        rule: Rule[CursorT],
+        *,
+        sign: float,
+        strict: bool = False,
+        partial: bool = False,
+    ) -> None:
         self.space = space
         self.tree: Tree = rule.plant(space.axes)
         self.cursor = rule.start
-        self._rule, self._sign, self._strict = rule, sign, strict
+        self._rule, self._sign = rule, sign
+        self._strict, self._partial = strict, partial
         self._read = 0  # trials read so far
         self._pending: list[int] = []  # those of them that have not ended
         self._logged: set[int] = set()  # those of them whose log is in the tree
@@ -142,8 +153,9 @@ class History(Generic[CursorT]):
 
     def hold(self, number: int, point: Point, asking: int) -> None:
         """Leaves a point to the trial that has claimed it and perhaps not yet written it down."""
-        if self.tree.is_empty(point, but=asking):
+        if not self.tree.has(point, but=asking):
             self.tree.observe(number, point, Reading.FLYING)
+            self._rule.settle(self.tree)
 
     def _centre(self, ask: Ask) -> Point:
         return _cells.centre(self.space.axes, ask.cell)
@@ -153,7 +165,8 @@ class History(Generic[CursorT]):
         ask = self._ours(trial)
         if ask is not None and not ask.announced and trial.number not in self._logged:
             self._log(trial.number, ask)
-        point = self._point(trial, ask)
+        foreign = self._partial and ask is None and KEY in trial.system_attrs
+        point = None if foreign else self._point(trial, ask)
         if point is not None:
             self._read_off(trial, ask, point)
         if not trial.state.is_finished():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import sys
 import threading
@@ -26,6 +27,7 @@ from optuna_partition._claims import Claimant
 from optuna_partition._claims import claims_on
 from optuna_partition._claims import mutex
 from optuna_partition._record import Ask
+from optuna_partition._record import ATTEMPTS
 from optuna_partition._record import History
 from optuna_partition._record import KEY
 from optuna_partition._rule import Rule
@@ -139,9 +141,7 @@ class PartitionSampler(BaseSampler):
             return {}
         history = self._read(study, search_space)
         asked = Ask.of(trial)
-        if (
-            asked is not None and not asked.announced
-        ):  # a retry whose worker died half-way through its parameters
+        if asked is not None and not asked.announced:  # a retry: its worker died half-way
             return history.space.params(_cells.centre(history.space.axes, asked.cell))
         cell = self._claim(study, trial, history)
         if cell is None:
@@ -166,6 +166,10 @@ class PartitionSampler(BaseSampler):
             history.update(_trials(study))
             history.hold(holder, point, asking=trial.number)
 
+    def _is_partial(self, search_space: Mapping[str, BaseDistribution]) -> bool:
+        """Whether someone, PartialFixedSampler for one, has taken parameters out of the space."""
+        return self._given is not None and search_space != self._given
+
     def _log(self, history: History[Any], cell: Cell, opened: tuple[Cell, ...]) -> Ask:
         return Ask(
             rule=self._rule.name,
@@ -174,7 +178,7 @@ class PartitionSampler(BaseSampler):
             cell=cell,
             opened=opened,
             cursor=self._rule.dump(history.cursor),
-            partial=self._given is not None and history.space.distributions != self._given,
+            partial=self._is_partial(history.space.distributions),
         )
 
     def _show(self, study: Study, trial: FrozenTrial, history: History[Any], ask: Ask) -> None:
@@ -195,7 +199,7 @@ class PartitionSampler(BaseSampler):
         def holds(number: int) -> bool:
             trials = _trials(study)
             history.update(trials)
-            if not history.tree.is_empty(point, but=trial.number):
+            if history.tree.has(point, but=trial.number):
                 return True  # meanwhile; perhaps by the retry of that trial
             return number < len(trials) and history.holds(trials[number], point)
 
@@ -208,8 +212,13 @@ class PartitionSampler(BaseSampler):
         history = self._cached(study, search_space, trials)
         if history is None:
             sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
-            strict = search_space == self._given
-            history = History(Space(search_space), self._rule, sign=sign, strict=strict)
+            history = History(
+                Space(search_space),
+                self._rule,
+                sign=sign,
+                strict=search_space == self._given,
+                partial=self._is_partial(search_space),
+            )
             self._history = (study._study_id, history)
         history.update(trials)
         return history
@@ -240,9 +249,12 @@ class PartitionSampler(BaseSampler):
     # ---- the ends of a study ----
 
     def _begins(self, study: Study, trial: FrozenTrial) -> bool:
-        """Whether no earlier trial has a parameter, so that this one may take the centre."""
-        trials = _trials(study)
-        return not any(t.params for t in trials[: trial.number])
+        """Whether no earlier trial has a parameter, so that this one may take the centre.
+
+        One that failed does not count, unless the centre has failed too often.
+        """
+        earlier = [t for t in _trials(study)[: trial.number] if t.params]
+        return len(earlier) < ATTEMPTS and all(t.state is TrialState.FAIL for t in earlier)
 
     def _stop_if_exhausted(self, study: Study, trial: FrozenTrial) -> None:
         if self._history is None or not self._history[1].space.is_finite:

@@ -116,13 +116,10 @@ class Tree:
 
     # ---- what one may ask ----
 
-    def is_empty(self, point: Point, but: int) -> bool:
-        """Whether the leaf around a point has no observation, one trial's aside."""
-        return not self._leaf(point).observations.keys() - {but}
-
-    def has(self, point: Point) -> bool:
-        """Whether exactly this point is observed or in flight."""
-        return any(o.point == point for o in self._leaf(point).observations.values())
+    def has(self, point: Point, but: int | None = None) -> bool:
+        """Whether exactly this point is observed or in flight, one trial's aside."""
+        observations = self._leaf(point).observations
+        return any(o.point == point for number, o in observations.items() if number != but)
 
     def first_empty(self) -> Node | None:
         """The largest leaf nobody evaluates, the leftmost of them."""

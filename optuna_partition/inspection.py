@@ -104,7 +104,7 @@ def tree(study: Study) -> list[TreeCell]:
         return []
     ask, space = newest
     sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
-    history = History(space, _rule(ask.rule), sign=sign, strict=False)
+    history = History(space, _rule(ask.rule), sign=sign)
     history.update(trials)
     return _Walk(space, sign, _asks(trials, space)).over(history.tree.root)
 

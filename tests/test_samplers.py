@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 import pickle
 from typing import Any
 
@@ -183,9 +184,10 @@ def test_other_samplers_trials_are_taken_in() -> None:
     assert first["opened"], "20 observations let the first ask open cells"
 
 
+@every_sampler
 @pytest.mark.filterwarnings("ignore:PartialFixedSampler is experimental")
-def test_fixed_parameters_leave_a_smaller_tree() -> None:
-    study = new_study()
+def test_fixed_parameters_are_a_tree_of_their_own(make: Callable[..., BaseSampler]) -> None:
+    study = optuna.create_study(sampler=make(search_space=dict(SPACE)))
     study.optimize(bowl, n_trials=5)
     whole = study.sampler
     study.sampler = PartialFixedSampler({"n": 5}, whole)
@@ -193,6 +195,7 @@ def test_fixed_parameters_leave_a_smaller_tree() -> None:
     study.sampler = whole
     study.optimize(bowl, n_trials=10)
     assert [p["n"] for p in points(study)[5:15]] == [5] * 10
+    assert points(study)[5] == {"x": 0.5, "n": 5, "lr": pytest.approx(1e-3)}  # its own centre
     assert len({tuple(p.values()) for p in points(study)}) == 25
 
 
@@ -215,6 +218,35 @@ def test_hyperband_sees_the_whole_study() -> None:
 
 
 # ---- failures ----
+
+
+def test_an_interrupted_first_trial_leaves_the_centre_to_the_next() -> None:
+    study = optuna.create_study(sampler=SOOSampler())
+
+    def interrupted(trial: optuna.Trial) -> float:
+        bowl(trial)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        study.optimize(interrupted, n_trials=1)
+    study.optimize(bowl, n_trials=1)
+    assert study.trials[1].params == study.trials[0].params
+
+
+@every_sampler
+def test_the_point_of_a_dead_worker_is_claimed_anew(
+    make: Callable[..., BaseSampler], tmp_path: Path
+) -> None:
+    """On a database its row still names the dead trial."""
+    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/study.db")
+    study = optuna.create_study(storage=storage, sampler=make(search_space=dict(SPACE)))
+    study.optimize(bowl, n_trials=4)
+    dead = study.ask(dict(SPACE))
+    storage.set_trial_state_values(dead._trial_id, TrialState.FAIL)
+    study.sampler = make(search_space=dict(SPACE))
+    assert study.ask(dict(SPACE)).params == dead.params
+    assert study.ask(dict(SPACE)).params != dead.params
+    storage.engine.dispose()
 
 
 @every_sampler

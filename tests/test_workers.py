@@ -117,17 +117,18 @@ def test_no_point_is_evaluated_twice(url: str, sampler: str) -> None:
     assert [point for point, times in points(trials).items() if times > 1] == []
 
 
-def test_killed_workers_lose_nothing(url: str) -> None:
+@pytest.mark.parametrize("sampler", ["soo", "direct"])
+def test_killed_workers_lose_nothing(url: str, sampler: str) -> None:
     """Workers are killed at random moments and replaced; their points are asked for again."""
     name = f"study-{uuid.uuid4().hex[:8]}"
-    processes = [start(url, name, trials=50, seconds=0.05) for _ in range(4)]
+    processes = [start(url, name, 50, 0.05, sampler) for _ in range(4)]
     chance = random.Random(0)
-    for _ in range(6):
+    for _ in range(4):
         time.sleep(chance.uniform(1.0, 2.0))
         victim = chance.choice([p for p in processes if p.poll() is None] or processes)
         victim.send_signal(signal.SIGKILL)
         victim.wait()
-        processes.append(start(url, name, trials=50, seconds=0.05))
+        processes.append(start(url, name, 50, 0.05, sampler))
     for process in processes:
         process.wait(timeout=300)
     trials = ended(url, name)

@@ -41,7 +41,15 @@ from objectives.corpus import load_corpus
 from objectives.errors import UserError
 
 
-__all__ = ["Bench", "load_adapter", "load_bench", "new_adapter", "release", "save_adapter"]
+__all__ = [
+    "Bench",
+    "load_adapter",
+    "load_bench",
+    "load_data",
+    "new_adapter",
+    "release",
+    "save_adapter",
+]
 
 
 @dataclass
@@ -74,15 +82,26 @@ def load_bench(experiment: Experiment, *, cache: Path | None = None) -> Bench:
         UserError: Model or data is not there, or does not fit the settings.
     """
     accelerator = Accelerator(mixed_precision=_mixed_precision(experiment.model))
-    with _named(experiment.model):
-        tokenizer = AutoTokenizer.from_pretrained(
-            experiment.model.name, revision=experiment.model.revision or "main"
-        )
-    corpus = load_corpus(experiment.data, tokenizer, cache)
+    tokenizer, corpus = load_data(experiment, cache=cache)
     base = _load_base(experiment.model).to(accelerator.device).requires_grad_(False)
     _check_targets(base, experiment.training.targets)
     _check_length(base, experiment.data.max_length)
     return Bench(accelerator, base, tokenizer, corpus, experiment.model.revision)
+
+
+def load_data(
+    experiment: Experiment, *, cache: Path | None = None
+) -> tuple[PreTrainedTokenizerBase, Corpus]:
+    """The part of a bench that needs no accelerator and little memory.
+
+    Raises:
+        UserError: Model or data is not there, or the data does not fit the settings.
+    """
+    with _named(experiment.model):
+        tokenizer = AutoTokenizer.from_pretrained(
+            experiment.model.name, revision=experiment.model.revision or "main"
+        )
+    return tokenizer, load_corpus(experiment.data, tokenizer, cache)
 
 
 def _load_base(settings: ModelSettings) -> PreTrainedModel:

@@ -26,7 +26,7 @@ from objectives.errors import UserError
 from objectives.score import Scorer
 
 
-__all__ = ["LoraObjective"]
+__all__ = ["LoraObjective", "check_direction"]
 
 _logger = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class LoraObjective:
         self._scorer = scorer
         self._folder = folder
         self._one_at_a_time = threading.Lock()  # `n_jobs`: the base carries one adapter
-        _check_direction(experiment, scorer)
+        check_direction(experiment, scorer)
 
     def __call__(self, trial: optuna.Trial) -> float:
         chosen = self._experiment.hyperparameters(
@@ -170,7 +170,7 @@ def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> 
     return trial.suggest_categorical(name, distribution.choices)
 
 
-def _check_direction(experiment: Experiment, scorer: Scorer | None) -> None:
+def check_direction(experiment: Experiment, scorer: Scorer | None) -> None:
     """Before the first trial: the study must not look for the worst."""
     scoring = experiment.scoring
     if scoring.objective == "loss":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 import time
 
 import optuna
@@ -38,24 +39,40 @@ def readable(seconds: float) -> str:
 
 
 class Progress:
-    """A callback of `study.optimize`.
+    """A line per finished trial: as a callback of `study.optimize`, or of a study that others run.
 
     Args:
         wanted: Finished trials at the end.
         unit: What the value is, as text.
+        seen: Trials finished before.
         write: Where a line goes.
     """
 
-    def __init__(self, wanted: int, unit: str, write: Callable[[str], object] = print) -> None:
+    def __init__(
+        self,
+        wanted: int,
+        unit: str,
+        seen: Iterable[FrozenTrial] = (),
+        write: Callable[[str], object] = print,
+    ) -> None:
         self._wanted, self._unit, self._write = wanted, unit, write
+        self._seen = {trial.number for trial in seen}
         self._start = time.monotonic()
         self._done_here = 0
 
     def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        done = len(finished(study))
+        self._line(study, trial, len(finished(study)))
+
+    def look(self, study: optuna.Study) -> int:
+        """Writes of the trials that have finished since; how many there are now."""
+        new = [trial for trial in finished(study) if trial.number not in self._seen]
+        for trial in sorted(new, key=lambda trial: (trial.datetime_complete, trial.number)):
+            self._seen.add(trial.number)
+            self._line(study, trial, len(self._seen))
+        return len(self._seen)
+
+    def _line(self, study: optuna.Study, trial: FrozenTrial, done: int) -> None:
         self._done_here += 1
-        if done >= self._wanted:
-            study.stop()
         self._write(
             f"trial {done:>3} of {self._wanted}   {self._result(trial)}   {_best(study)}   "
             f"{self._left(self._wanted - done)}"

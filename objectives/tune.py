@@ -81,6 +81,9 @@ def _run(plan: Plan) -> int:
     existing = _existing(plan)
     if existing is not None:
         check_comparable(existing, plan.experiment, storage.shown(plan.url))
+        if plan.search_only and len(finished(existing)) >= plan.settings.trials:
+            _told(plan, existing)
+            return 0  # a worker that comes late loads nothing
     if plan.workers is not None and storage.private(plan.url):
         raise UserError(
             f"--workers {plan.workers}: {plan.url} is in the memory of one process; "

@@ -1,14 +1,28 @@
-"""The shared database of a study: opened ready for many workers; run from the checkout.
+"""The shared database of a study, and the workers on it; run from the checkout.
 
 import storage
 study = optuna.create_study(storage=storage.open("sqlite:///study.db"), ...)
 """
 
+from storage import workers
 from storage._open import exists
 from storage._open import open
-from storage._open import StorageError
 from storage._recover import mark_worker
 from storage._recover import recover
+from storage._turns import Turns
+from storage._url import private
+from storage._url import shown
+from storage._url import StorageError
 
 
-__all__ = ["StorageError", "exists", "mark_worker", "open", "recover"]
+__all__ = [
+    "StorageError",
+    "Turns",
+    "exists",
+    "mark_worker",
+    "open",
+    "private",
+    "recover",
+    "shown",
+    "workers",
+]

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 import socket
 
 import optuna
 from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 
-__all__ = ["WORKER", "mark_worker", "recover"]
+__all__ = ["WORKER", "fail", "is_here", "is_marked", "mark_worker", "recover"]
 
 WORKER = "worker"
-"""User attribute, "host:process:trial": a retry copies it, and the number tells it is old."""
+"""User attribute, "machine:process:trial": a retry copies it, and the number tells it is old."""
+
+_PROCESSES = Path("/proc/self/ns/pid")
 
 
 def mark_worker(trial: optuna.Trial) -> None:
     """Writes down which process runs a trial."""
-    trial.set_user_attr(WORKER, f"{socket.gethostname()}:{os.getpid()}:{trial.number}")
+    trial.set_user_attr(WORKER, f"{_machine()}:{os.getpid()}:{trial.number}")
 
 
 def recover(study: optuna.Study) -> list[int]:
@@ -30,29 +34,53 @@ def recover(study: optuna.Study) -> list[int]:
         Numbers of those trials.
     """
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return [trial.number for trial in running if _is_gone(trial) and _fail(study, trial)]
+    return [trial.number for trial in running if _is_gone(trial) and fail(study, trial)]
 
 
-def _is_gone(trial: optuna.trial.FrozenTrial) -> bool:
-    host, _, rest = trial.user_attrs.get(WORKER, "::").partition(":")
-    process, _, number = rest.partition(":")
-    if host != socket.gethostname() or number != str(trial.number):
-        return False
-    try:
-        os.kill(int(process), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # it lives, and is someone else's
-        return False
-    return False
+def is_marked(trial: FrozenTrial) -> bool:
+    """Whether it is written down which process runs a trial."""
+    return _mark(trial) is not None
 
 
-def _fail(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+def is_here(trial: FrozenTrial) -> bool:
+    """Whether it is a process of this machine."""
+    mark = _mark(trial)
+    return mark is not None and mark[0] == _machine()
+
+
+def fail(study: optuna.Study, trial: FrozenTrial) -> bool:
+    """Fails a running trial and has it tried again; false when another worker was faster."""
     try:
         study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
-    except optuna.exceptions.UpdateFinishedTrialError:  # another worker was faster
+    except optuna.exceptions.UpdateFinishedTrialError:
         return False
     backend = getattr(study._storage, "_backend", study._storage)
     if isinstance(backend, RDBStorage) and backend.heartbeat_stale_trial_callback is not None:
         backend.heartbeat_stale_trial_callback(study, trial)
     return True
+
+
+def _machine() -> str:
+    """Host and process namespace: containers may share the host's name and not its processes."""
+    namespace = _PROCESSES.stat().st_ino if _PROCESSES.exists() else 0
+    return f"{socket.gethostname()}/{namespace}"
+
+
+def _mark(trial: FrozenTrial) -> tuple[str, int] | None:
+    """Machine and process; not those that a retry copied from the trial before."""
+    machine, _, rest = trial.user_attrs.get(WORKER, "::").partition(":")
+    process, _, number = rest.partition(":")
+    return (machine, int(process)) if number == str(trial.number) else None
+
+
+def _is_gone(trial: FrozenTrial) -> bool:
+    mark = _mark(trial)
+    if mark is None or mark[0] != _machine():
+        return False
+    try:
+        os.kill(mark[1], 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it lives, and is someone else's
+        return False
+    return False

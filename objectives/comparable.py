@@ -1,0 +1,67 @@
+"""Whether a study and an experiment compare: the settings that values depend on, in the study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+from optuna.distributions import distribution_to_json
+
+from objectives.config import Experiment
+from objectives.errors import UserError
+
+
+__all__ = ["check_comparable", "keep_experiment"]
+
+EXPERIMENT = "experiment"
+"""Study user attribute: the settings that values depend on."""
+
+
+def keep_experiment(study: optuna.Study, experiment: Experiment) -> None:
+    """Writes down what the study's values depend on."""
+    study.set_user_attr(EXPERIMENT, _values_depend_on(experiment))
+
+
+def check_comparable(study: optuna.Study, experiment: Experiment, where: str) -> None:
+    """Refuses a study of another experiment.
+
+    Args:
+        study: One that exists.
+        experiment: The one to continue it with.
+        where: The study's storage, for the message.
+
+    Raises:
+        UserError: Names each setting that has changed, as it was and as it is.
+    """
+    before = study.user_attrs.get(EXPERIMENT, {})
+    now = _values_depend_on(experiment)
+    changed = [key for key in {**before, **now} if before and before.get(key) != now.get(key)]
+    name = study.study_name
+    if changed:
+        lines = [
+            f"  {k}: was {before.get(k, 'absent')}, is {now.get(k, 'absent')}" for k in changed
+        ]
+        raise UserError(
+            f"--study {name}: exists in {where} with another experiment, whose values do "
+            "not compare; choose another --study, or restore:\n" + "\n".join(lines)
+        )
+    if study.direction.name.lower() != experiment.direction:
+        raise UserError(
+            f"--study {name}: exists in {where} to {study.direction.name.lower()}, and "
+            f"this experiment is to {experiment.direction}; choose another --study"
+        )
+
+
+def _values_depend_on(experiment: Experiment) -> dict[str, str]:
+    """The settings that make values comparable, as text; paths by their last part."""
+    space = {
+        f"[search] {n}": distribution_to_json(d) for n, d in experiment.search_space().items()
+    }
+    scoring = experiment.scoring.model_dump(include={"objective", "metric", "limit", "few_shot"})
+    training = experiment.training.model_dump(exclude={"micro_batch", "validations"})
+    data = experiment.data.model_dump()
+    for key in ("train", "validation"):
+        data[key] = data[key] and Path(data[key]).name
+    sections = {"data": data, "training": training, "scoring": scoring}
+    rest = {f"[{s}] {k}": str(v) for s, keys in sections.items() for k, v in keys.items()}
+    return {"[model] name": Path(experiment.model.name).name, **space, **rest}

@@ -1,0 +1,140 @@
+"""The command's arguments and the experiment file -> what is to be done; touches nothing."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Collection
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+import sys
+
+from objectives.config import Experiment
+from objectives.config import load_experiment
+from objectives.config import StudySettings
+from objectives.errors import UserError
+
+
+__all__ = ["Plan", "read_plan"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one call of the command is to do.
+
+    Attributes:
+        experiment: As the file says it.
+        name: The study's.
+        url: The study's storage.
+        folder: For adapters and report.
+        settings: The file's, and the command line's over them.
+        workers: Processes that search, or None for this one.
+        search_only: Whether final test and report are another run's.
+        worker: The command of a process that searches.
+    """
+
+    experiment: Experiment
+    name: str
+    url: str
+    folder: Path
+    settings: StudySettings
+    workers: int | None
+    search_only: bool
+    worker: tuple[str, ...]
+
+    @property
+    def cache(self) -> Path:
+        """Of the tokenised data."""
+        return Path(self.settings.output) / "cache"
+
+    @property
+    def unit(self) -> str:
+        """What a trial's value is."""
+        scoring = self.experiment.scoring
+        return "loss" if scoring.objective == "loss" else scoring.metric
+
+
+def read_plan(
+    arguments: Sequence[str] | None, samplers: Collection[str], pruners: Collection[str]
+) -> Plan:
+    """Reads the arguments and the file they name.
+
+    Args:
+        arguments: By default those of this process.
+        samplers: Names to choose from.
+        pruners: Names to choose from.
+
+    Raises:
+        UserError: One of them says what cannot be done.
+    """
+    parsed = _parser(samplers, pruners).parse_args(arguments)
+    experiment = load_experiment(parsed.file)
+    given = {
+        name: value
+        for name in StudySettings.model_fields
+        if (value := getattr(parsed, name, None)) is not None
+    }
+    settings = experiment.study.model_copy(update=given)
+    _check_choice("--sampler", settings.sampler, samplers)
+    _check_choice("--pruner", settings.pruner, pruners)
+    _check_counts(settings.trials, parsed.workers, parsed.search_only)
+    name = settings.name or parsed.file.stem
+    folder = Path(settings.output) / name
+    return Plan(
+        experiment=experiment,
+        name=name,
+        url=settings.storage or f"sqlite:///{folder / 'study.db'}",
+        folder=folder,
+        settings=settings,
+        workers=parsed.workers,
+        search_only=parsed.search_only,
+        worker=(sys.executable, "-m", "objectives.tune", *_worker_arguments(parsed)),
+    )
+
+
+def _parser(samplers: Collection[str], pruners: Collection[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m objectives.tune",
+        description="Searches the hyperparameters of a LoRA fine-tuning.",
+    )
+    parser.add_argument("file", type=Path, help="the experiment, TOML (see examples/)")
+    parser.add_argument("--storage", help="the study's storage, a URL; default sqlite in --output")
+    parser.add_argument("--study", dest="name", help="name of the study; default the file's")
+    parser.add_argument("--sampler", help=f"one of {', '.join(samplers)}")
+    parser.add_argument("--trials", type=int, help="finished trials wanted, earlier runs included")
+    parser.add_argument("--seed", type=int, help="of a sampler that draws")
+    parser.add_argument("--pruner", help=f"one of {', '.join(pruners)}")
+    parser.add_argument("--output", help="folder for adapters and report; default runs")
+    parser.add_argument("--workers", type=int, help="processes on this machine; default this one")
+    parser.add_argument(
+        "--search-only",
+        action="store_true",
+        help="no final test and no report: one worker among many (see storage/README.md)",
+    )
+    return parser
+
+
+def _check_choice(flag: str, value: str, choices: Collection[str]) -> None:
+    if value not in choices:
+        raise UserError(f"{flag} {value}: must be one of {', '.join(choices)}")
+
+
+def _check_counts(trials: int, workers: int | None, search_only: bool) -> None:
+    if trials < 1:
+        raise UserError(f"--trials {trials}: must be >= 1; for example --trials 20")
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}: must be >= 1; for example --workers 2")
+    if workers is not None and search_only:
+        raise UserError(
+            "--workers with --search-only: a worker starts no workers; leave one of them out"
+        )
+
+
+def _worker_arguments(parsed: argparse.Namespace) -> list[str]:
+    """What the command was given, and no more: a password in the file does not go on a screen."""
+    given = {
+        "--study" if name == "name" else f"--{name}": str(value)
+        for name, value in vars(parsed).items()
+        if name not in ("file", "workers", "search_only") and value is not None
+    }
+    return [str(parsed.file), *(text for pair in given.items() for text in pair), "--search-only"]

@@ -1,0 +1,64 @@
+"""Journal files and Optuna's gRPC proxy: storages without a heartbeat; touches no study."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import GrpcStorageProxy
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.engine import URL
+
+from storage._url import file
+from storage._url import StorageError
+
+
+__all__ = ["open_grpc", "open_journal"]
+
+ANSWER_SECONDS = 10.0
+_NEEDED = ("grpc", "google.protobuf")
+
+
+def open_journal(url: URL) -> JournalStorage:
+    """A log that workers append to, under a lock that also holds on NFS."""
+    path = file(url)
+    if not url.database:
+        raise StorageError(
+            f"`storage` = {url}: a journal needs a file; for example journal:///study.log."
+        )
+    try:
+        return JournalStorage(JournalFileBackend(str(path)))
+    except OSError as error:
+        raise StorageError(
+            f"`storage` = {url}: cannot be opened ({error.strerror}); check the path."
+        ) from None
+
+
+def open_grpc(url: URL) -> GrpcStorageProxy:
+    """A proxy in front of a database, for machines that do not reach the database itself."""
+    try:
+        for module in _NEEDED:
+            importlib.import_module(module)
+    except ImportError as error:
+        raise StorageError(
+            f"`storage` = {url}: the driver is missing ({error}); "
+            'pip install "optuna-partition[grpc]".'
+        ) from None
+    if not url.host or not url.port:
+        raise StorageError(
+            f"`storage` = {url}: a proxy needs host and port; for example grpc://node1:13000."
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        proxy = GrpcStorageProxy(host=url.host, port=url.port)
+    try:
+        proxy.wait_server_ready(timeout=ANSWER_SECONDS)
+    except ConnectionError:
+        proxy.close()
+        raise StorageError(
+            f"`storage` = {url}: no proxy answers within {ANSWER_SECONDS:g} s; start it with "
+            "optuna.storages.run_grpc_proxy_server (see storage/README.md), or check the port."
+        ) from None
+    return proxy

@@ -1,0 +1,136 @@
+"""SQLite, PostgreSQL, MySQL: opened with heartbeat, whoever comes first; touches no study."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+import warnings
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import RDBStorage
+from optuna.storages import RetryHeartbeatStaleTrialCallback
+from optuna.trial import FrozenTrial
+from sqlalchemy import event
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import ProgrammingError
+
+from storage._network import network_file_system
+from storage._url import file
+from storage._url import StorageError
+
+
+__all__ = ["open_rdb"]
+
+RETRIES = 2  # of a trial whose worker died
+BUSY_SECONDS = 60  # how long SQLite waits for another writer
+_START_ATTEMPTS = 8
+_PARTITION = "partition"  # the attribute that a partition sampler's trials carry
+
+_INSTALL = {
+    "postgresql": 'pip install "optuna-partition[postgres]"',
+    "mysql": 'pip install "optuna-partition[mysql]"',
+}
+
+
+def open_rdb(url: URL, *, heartbeat: int, grace: int) -> RDBStorage:
+    """A database with its tables.
+
+    Several workers may make the tables of an empty database at once. All but one fail at that, and
+    look again.
+    """
+    sqlite = url.get_backend_name() == "sqlite"
+    if sqlite:
+        _check_local(url)
+    for attempt in range(1, _START_ATTEMPTS + 1):
+        try:
+            storage = _storage(url, heartbeat, grace)
+        except (IntegrityError, OperationalError, ProgrammingError) as error:
+            if not _lost_the_start(error) or attempt == _START_ATTEMPTS:
+                raise _refused(url, error) from None
+            time.sleep(random.uniform(0, 0.1 * attempt))
+        except (ArgumentError, ImportError) as error:
+            raise _refused(url, error) from None
+        else:
+            break
+    if sqlite:
+        _tune_sqlite(storage)
+    return storage
+
+
+def try_again(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Puts a trial whose worker died back in the queue.
+
+    Not one of a partition sampler: it asks for the point again by itself as soon as the trial has
+    failed, and two ways to try again would be one too many.
+    """
+    if trial.params and _PARTITION not in trial.system_attrs:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            RetryHeartbeatStaleTrialCallback(RETRIES)(study, trial)
+
+
+def _check_local(url: URL) -> None:
+    kind = network_file_system(file(url))
+    if kind is not None:
+        raise StorageError(
+            f"`storage` = {url}: this folder is on a network file system ({kind}), where SQLite "
+            "loses writes; take a local folder, journal:///study.log, or PostgreSQL."
+        )
+
+
+def _storage(url: URL, heartbeat: int, grace: int) -> RDBStorage:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)  # the heartbeat is, since 2021
+        return RDBStorage(
+            url.render_as_string(hide_password=False),
+            engine_kwargs=_engine(url),
+            heartbeat_interval=heartbeat,
+            grace_period=grace,
+            heartbeat_stale_trial_callback=try_again,
+        )
+
+
+def _engine(url: URL) -> dict[str, Any]:
+    if url.get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": BUSY_SECONDS}}
+    return {"pool_pre_ping": True, "pool_recycle": 1800}
+
+
+def _lost_the_start(error: Exception) -> bool:
+    """Whether another worker was making the tables at the same time: all but one fail then."""
+    words = ("already exists", "does not exist", "locked", "deadlock", "duplicate")
+    return isinstance(error, IntegrityError) or any(w in str(error).lower() for w in words)
+
+
+def _tune_sqlite(storage: RDBStorage) -> None:
+    """A write-ahead log lets readers go on while one writes, and saves most of the flushing."""
+
+    @event.listens_for(storage.engine, "connect")
+    def per_connection(connection: Any, _: Any) -> None:
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    storage.engine.dispose()  # so that open connections get it as well
+    with storage.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+
+
+def _refused(url: URL, error: Exception) -> StorageError:
+    shown = url.render_as_string(hide_password=True)
+    if isinstance(error, ArgumentError):  # NoSuchModuleError is one
+        return StorageError(
+            f"`storage` = {shown}: there is no such kind of storage ({error}); take sqlite, "
+            "postgresql+psycopg, mysql+pymysql, journal or grpc."
+        )
+    if isinstance(error, ImportError):
+        install = _INSTALL.get(url.get_backend_name(), "install its driver")
+        return StorageError(f"`storage` = {shown}: the driver is missing ({error}); {install}.")
+    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    return StorageError(
+        f"`storage` = {shown}: cannot be opened ({reason}); "
+        "check the folder or the server, the name and the password."
+    )

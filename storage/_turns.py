@@ -1,0 +1,88 @@
+"""When a worker may ask for a trial: together the workers finish as many as wanted; see `Turns`.
+
+Reads the study; fails running trials that nobody runs any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sized
+import time
+import warnings
+
+import optuna
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import fail_stale_trials
+from optuna.storages._heartbeat import is_heartbeat_enabled
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+from storage._open import GRACE_SECONDS
+from storage._recover import fail
+from storage._recover import is_here
+from storage._recover import is_marked
+from storage._recover import recover
+
+
+__all__ = ["Turns"]
+
+
+class Turns:
+    """A callback of `study.optimize` that lets a worker ask only while more trials are needed.
+
+    A worker whose next trial would be one too many waits for those that run: when one of them is
+    interrupted, or its worker dies, there is another to ask for. Between the look and the ask
+    others may look as well, so N workers finish at most N - 1 trials more than wanted.
+
+    Where the death of a worker elsewhere would never be noticed, in a journal and behind a proxy,
+    it does not wait for a trial elsewhere: the worker leaves.
+
+    Args:
+        wanted: Finished trials at the end.
+        finished: The trials of a study that count as finished.
+        look: Seconds between two looks at the study.
+        grace: Seconds after which a trial with neither a parameter nor the mark of `mark_worker`
+            counts as one whose worker died just after it had made it: it has no heartbeat yet.
+    """
+
+    def __init__(
+        self,
+        wanted: int,
+        finished: Callable[[optuna.Study], Sized],
+        *,
+        look: float = 1.0,
+        grace: float = GRACE_SECONDS,
+    ) -> None:
+        self._wanted, self._finished, self._look, self._grace = wanted, finished, look, grace
+        self._unmarked: dict[int, float] = {}  # trial -> when it was first seen
+
+    def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        if not self.wait(study):
+            study.stop()
+
+    def wait(self, study: optuna.Study) -> bool:
+        """Waits until a trial is needed, or none will be; whether one is."""
+        while len(self._finished(study)) < self._wanted:
+            running = self._running(study)
+            if len(self._finished(study)) + len(running) < self._wanted:
+                return True
+            if not is_heartbeat_enabled(study._storage) and not any(map(is_here, running)):
+                return False
+            time.sleep(self._look)
+        return False
+
+    def _running(self, study: optuna.Study) -> list[FrozenTrial]:
+        """The trials that somebody runs; the others are failed."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            fail_stale_trials(study)
+        recover(study)
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return [trial for trial in running if not self._died_early(study, trial)]
+
+    def _died_early(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """By this process's clock: the one that wrote when the trial began may differ."""
+        if trial.params or is_marked(trial):
+            return False
+        first = self._unmarked.setdefault(trial.number, time.monotonic())
+        return time.monotonic() - first > self._grace and fail(study, trial)

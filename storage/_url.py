@@ -1,0 +1,60 @@
+"""What a storage's URL says, and the one error about it; opens nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError
+
+
+__all__ = ["FILES", "StorageError", "file", "parse", "private", "shown"]
+
+FILES = ("sqlite", "journal")
+"""Kinds whose study is a file."""
+
+
+class StorageError(ValueError):
+    """A storage that cannot be opened; the message names the URL, the reason and the way out."""
+
+
+def parse(url: str) -> URL:
+    """The parts of a URL.
+
+    Raises:
+        StorageError: It is none.
+    """
+    try:
+        return make_url(url)
+    except ArgumentError:
+        raise StorageError(
+            f"`storage` must be a database URL, but got ({url!r}); "
+            "for example sqlite:///study.db or postgresql+psycopg://user:password@host/name."
+        ) from None
+
+
+def shown(url: str) -> str:
+    """The URL for people: its password is left out."""
+    return parse(url).render_as_string(hide_password=True)
+
+
+def private(url: str) -> bool:
+    """Whether only one process can have it: a database in memory."""
+    parsed = parse(url)
+    return parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:")
+
+
+def file(parsed: URL) -> Path:
+    """The file of an SQLite database or a journal.
+
+    Raises:
+        StorageError: Its folder is not there.
+    """
+    path = Path(parsed.database or "")
+    if not path.parent.is_dir():
+        raise StorageError(
+            f"`storage` = {parsed}: there is no folder {path.parent}; make it, or check the path: "
+            "three slashes start at the working directory, four at the root."
+        )
+    return path

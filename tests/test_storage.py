@@ -1,0 +1,371 @@
+"""Opening storages: every kind, by many at once, and with a message where it cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import contextlib
+import os
+from pathlib import Path
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+
+import optuna
+from optuna.storages import GrpcStorageProxy
+from optuna.storages import JournalStorage
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+import pytest
+import sqlalchemy as sa
+import yaml
+
+import storage
+from storage._network import network_file_system
+from storage._recover import WORKER
+
+
+ROOT = Path(__file__).parent.parent
+SERVERS = {"postgres": "OPTUNA_PARTITION_POSTGRES", "mysql": "OPTUNA_PARTITION_MYSQL"}
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
+    pytest.mark.filterwarnings("ignore:Heartbeat of storage"),  # some tests ask by hand
+]
+
+
+def python(code: str, *arguments: str) -> subprocess.Popen[str]:
+    """A real process with the checkout on its path."""
+    return subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code, *arguments],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@contextlib.contextmanager
+def opened(url: str, **settings: int) -> Iterator[optuna.storages.BaseStorage]:
+    """A storage whose connection is given back."""
+    backend = storage.open(url, **settings)
+    try:
+        yield backend
+    finally:
+        close(backend)
+
+
+def close(backend: optuna.storages.BaseStorage) -> None:
+    if isinstance(backend, RDBStorage):
+        backend.engine.dispose()
+    elif isinstance(backend, GrpcStorageProxy):
+        backend.close()
+
+
+def refused(url: str) -> str:
+    with pytest.raises(storage.StorageError) as caught:
+        close(storage.open(url))
+    return str(caught.value)
+
+
+@pytest.fixture(params=["sqlite", "postgres", "mysql"])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database without a table."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/study.db"
+        return
+    variable = SERVERS[request.param]
+    if not os.environ.get(variable):
+        pytest.skip(f"no server: set {variable} to a database URL")
+    url, name = sa.make_url(os.environ[variable]), f"tests_{uuid.uuid4().hex[:8]}"
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        yield url.set(database=name).render_as_string(hide_password=False)
+        connection.exec_driver_sql(f"DROP DATABASE {name}")
+    engine.dispose()
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+# ---- every kind ----
+
+
+def test_sqlite_has_a_write_ahead_log_a_heartbeat_and_patience(tmp_path: Path) -> None:
+    with opened(f"sqlite:///{tmp_path}/study.db") as backend:
+        assert isinstance(backend, RDBStorage)
+        assert backend.get_heartbeat_interval() == 30
+        with backend.engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+            assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 60_000
+
+
+def test_a_journal_is_shared_by_its_file(tmp_path: Path) -> None:
+    url = f"journal:///{tmp_path}/study.log"
+    assert not storage.exists(url)
+    with opened(url) as backend:
+        assert isinstance(backend, JournalStorage)
+        optuna.create_study(storage=backend, study_name="one")
+    assert storage.exists(url)
+    with opened(url) as again:
+        assert [s.study_name for s in again.get_all_studies()] == ["one"]
+
+
+def test_a_proxy_in_front_of_a_database(tmp_path: Path) -> None:
+    code = (
+        "import sys, optuna, storage; optuna.storages.run_grpc_proxy_server("
+        "storage.open(sys.argv[1]), host='127.0.0.1', port=int(sys.argv[2]))"
+    )
+    port = free_port()
+    with python(code, f"sqlite:///{tmp_path}/behind.db", str(port)) as server:
+        try:
+            with opened(f"grpc://127.0.0.1:{port}") as backend:
+                assert isinstance(backend, GrpcStorageProxy)
+                optuna.create_study(storage=backend, study_name="one")
+        finally:
+            server.kill()
+    with opened(f"sqlite:///{tmp_path}/behind.db") as behind:
+        assert [s.study_name for s in behind.get_all_studies()] == ["one"]
+
+
+def test_six_workers_start_at_once_on_an_empty_database(empty: str) -> None:
+    code = (
+        "import sys, optuna, storage; sys.stdin.readline(); "
+        "study = optuna.create_study(storage=storage.open(sys.argv[1]), study_name='one', "
+        "load_if_exists=True); study.add_trial(optuna.trial.create_trial(value=1.0))"
+    )
+    workers = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", code, empty],
+            env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for _ in range(6)
+    ]
+    time.sleep(3)  # the imports; then all at once
+    for worker in workers:
+        assert worker.stdin is not None
+        worker.stdin.write(b"go\n")
+        worker.stdin.flush()
+    errors = [worker.communicate(timeout=120)[1].decode() for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * 6, "\n".join(errors)
+    with opened(empty) as backend:
+        assert len(optuna.load_study(study_name="one", storage=backend).trials) == 6
+
+
+# ---- messages ----
+
+
+def test_what_cannot_be_opened_is_one_message(tmp_path: Path) -> None:
+    assert "must be a database URL" in refused("study.db")
+    assert "no folder /no/such" in refused("sqlite:////no/such/study.db")
+    assert "no folder /no/such" in refused("journal:////no/such/study.log")
+    assert "a journal needs a file" in refused("journal://")
+    assert "Is a directory" in refused(f"journal:///{tmp_path}")
+    assert "needs host and port" in refused("grpc://node1")
+    assert "no such kind of storage" in refused("oracel://name@host/database")
+    missing = refused("mysql+mysqldb://name:secret@host/database")
+    assert "the driver is missing" in missing and '"optuna-partition[mysql]"' in missing
+    assert "secret" not in missing
+    nobody = refused(f"postgresql+psycopg://name:secret@127.0.0.1:{free_port()}/database")
+    assert "cannot be opened" in nobody and "secret" not in nobody
+
+
+def test_a_proxy_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage._others.ANSWER_SECONDS", 0.5)
+    assert "no proxy answers within 0.5 s" in refused(f"grpc://127.0.0.1:{free_port()}")
+
+
+def test_without_grpcio_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "grpc", None)  # as an import of what is not installed
+    assert 'pip install "optuna-partition[grpc]"' in refused("grpc://127.0.0.1:13000")
+
+
+def test_a_password_is_not_shown() -> None:
+    url = "postgresql+psycopg://name:secret@host/database"
+    assert "secret" not in storage.shown(url) and "host/database" in storage.shown(url)
+
+
+def test_a_database_in_memory_is_private() -> None:
+    private = ["sqlite://", "sqlite:///:memory:", "sqlite:///study.db", "grpc://host:1"]
+    assert [storage.private(url) for url in private] == [True, True, False, False]
+
+
+MOUNTS = r"""overlay / overlay rw,relatime 0 0
+server:/export /home nfs4 rw,vers=4.2 0 0
+/dev/nvme0n1 /home/local ext4 rw 0 0
+//server/share /mnt/my\040files cifs rw 0 0
+user@host: /mnt/far fuse.sshfs rw 0 0
+10.0.0.1@tcp:/scratch /scratch lustre rw 0 0
+/dev/sdb /scratch/local ext4 rw 0 0
+server:/late /scratch/local nfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [
+        ("/srv/study.db", None),
+        ("/home/me/study.db", "nfs4"),
+        ("/home/local/study.db", None),
+        ("/homes/study.db", None),
+        ("/mnt/my files/study.db", "cifs"),
+        ("/mnt/far/study.db", "fuse.sshfs"),
+        ("/scratch/a/b/study.db", "lustre"),
+        ("/scratch/local/study.db", "nfs"),
+    ],
+)
+def test_the_kind_of_a_files_network_file_system(file: str, kind: str | None) -> None:
+    assert network_file_system(Path(file), MOUNTS) == kind
+
+
+def test_where_there_is_no_table_nothing_is_refused() -> None:
+    assert network_file_system(Path("/srv/study.db"), "") is None
+
+
+def test_sqlite_on_a_network_file_system_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mounts = tmp_path / "mounts"
+    mounts.write_text(f"server:/export {tmp_path} nfs rw 0 0\n")
+    monkeypatch.setattr("storage._network.MOUNTS", mounts)
+    message = refused(f"sqlite:///{tmp_path}/study.db")
+    assert "network file system (nfs)" in message and "journal:///" in message
+    assert not (tmp_path / "study.db").exists()
+    with opened(f"journal:///{tmp_path}/study.log") as backend:  # whose lock holds there
+        assert isinstance(backend, JournalStorage)
+
+
+# ---- dead workers ----
+
+
+DYING = """
+import sys, time, optuna, storage
+study = optuna.create_study(
+    storage=storage.open(sys.argv[1], heartbeat=1, grace=2), study_name="one", load_if_exists=True)
+def objective(trial):
+    if len(sys.argv) > 2: storage.mark_worker(trial)
+    trial.suggest_float("x", 0, 1)
+    print("runs", flush=True)
+    time.sleep(600)
+study.optimize(objective)
+"""
+
+
+def killed(url: str, *marked: str) -> None:
+    """A worker that was killed in its first trial."""
+    with python(DYING, url, *marked) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "runs\n"
+        worker.send_signal(signal.SIGKILL)
+
+
+def test_the_trial_of_a_killed_worker_is_failed_and_tried_again(empty: str) -> None:
+    killed(empty)
+    with opened(empty, heartbeat=1, grace=2) as backend:
+        study = optuna.load_study(
+            study_name="one", storage=backend, sampler=optuna.samplers.RandomSampler()
+        )
+        assert storage.recover(study) == [], "nobody wrote down whose it is"
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+        assert study.trials[0].state is TrialState.RUNNING, "it may still live"
+        time.sleep(3.5)
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+        assert study.trials[0].state is TrialState.FAIL
+        again = study.trials[2]
+        assert again.params == study.trials[0].params and again.state is TrialState.COMPLETE
+
+
+def test_on_the_same_machine_it_is_noticed_at_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    killed(url, "marked")
+    with opened(url) as backend:
+        study = optuna.load_study(study_name="one", storage=backend)
+        assert storage.recover(study) == [0]
+        assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+
+
+def test_a_trial_of_another_machine_is_left_alone(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    killed(url, "marked")
+    with opened(url) as backend:
+        study = optuna.load_study(study_name="one", storage=backend)
+        trial = study.trials[0]
+        _, rest = trial.user_attrs[WORKER].split(":", 1)
+        backend.set_trial_user_attr(trial._trial_id, WORKER, f"elsewhere/1:{rest}")
+        assert storage.recover(study) == []
+
+
+# ---- turns ----
+
+
+def count_complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def test_a_worker_does_not_ask_for_a_trial_too_many(tmp_path: Path) -> None:
+    with opened(f"sqlite:///{tmp_path}/study.db") as backend:
+        study = optuna.create_study(storage=backend)
+        turns = storage.Turns(2, count_complete, look=0.01)
+        study.tell(study.ask(), 1.0)
+        assert turns.wait(study)
+        study.tell(study.ask(), 1.0)
+        assert not turns.wait(study)
+
+
+def test_a_worker_waits_for_the_last_trial_and_takes_it_over(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    with opened(url) as backend, python(DYING, url, "marked") as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "runs\n"
+        study = optuna.load_study(study_name="one", storage=backend)
+        death = threading.Timer(1.0, lambda: (other.kill(), other.wait()))
+        death.start()
+        start = time.monotonic()
+        assert storage.Turns(1, count_complete, look=0.1).wait(study), "it is needed again"
+        assert 0.9 < time.monotonic() - start < 30, "a heartbeat would take minutes"
+        death.join()
+        assert study.trials[0].state is TrialState.FAIL
+
+
+def test_a_trial_that_was_left_before_its_first_heartbeat_is_given_up(tmp_path: Path) -> None:
+    with opened(f"sqlite:///{tmp_path}/study.db") as backend:
+        study = optuna.create_study(storage=backend)
+        study.ask()
+        assert storage.Turns(1, count_complete, look=0.05, grace=0.3).wait(study)
+        assert study.trials[0].state is TrialState.FAIL
+
+
+def test_where_no_death_is_noticed_a_worker_does_not_wait(tmp_path: Path) -> None:
+    with opened(f"journal:///{tmp_path}/study.log") as backend:
+        study = optuna.create_study(storage=backend)
+        study.ask()
+        assert not storage.Turns(1, count_complete, grace=60).wait(study)
+
+
+# ---- compose.yaml ----
+
+
+def test_the_compose_file_installs_what_was_tested() -> None:
+    services = yaml.safe_load((ROOT / "storage" / "compose.yaml").read_text())["services"]
+    assert set(services) == {"postgres", "dashboard"}
+    build = services["dashboard"]["build"]["dockerfile_inline"]
+    pins = dict(
+        line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line
+    )
+    assert f"optuna=={pins['optuna']} " in build
+    assert f"optuna-dashboard=={pins['optuna-dashboard']}" in build
+    assert f"psycopg[binary]=={pins['psycopg']}" in build
+    url = sa.make_url(services["dashboard"]["command"][-1].replace("${POSTGRES_PASSWORD}", "x"))
+    settings = services["postgres"]["environment"]
+    assert url.host == "postgres" and url.database == settings["POSTGRES_DB"]
+    assert url.username == settings["POSTGRES_USER"]

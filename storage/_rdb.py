@@ -32,8 +32,8 @@ _START_ATTEMPTS = 8
 _PARTITION = "partition"  # the attribute that a partition sampler's trials carry
 
 _INSTALL = {
-    "postgresql": 'pip install "optuna-partition[postgres]"',
-    "mysql": 'pip install "optuna-partition[mysql]"',
+    "postgresql": 'pip install "optuna-partition[postgres]" and write postgresql+psycopg://',
+    "mysql": 'pip install "optuna-partition[mysql]" and write mysql+pymysql://',
 }
 
 
@@ -128,7 +128,8 @@ def _refused(url: URL, error: Exception) -> StorageError:
         )
     if isinstance(error, ImportError):
         install = _INSTALL.get(url.get_backend_name(), "install its driver")
-        return StorageError(f"`storage` = {shown}: the driver is missing ({error}); {install}.")
+        driver = url.get_dialect().driver
+        return StorageError(f"`storage` = {shown}: the driver {driver} is missing; {install}.")
     reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
     return StorageError(
         f"`storage` = {shown}: cannot be opened ({reason}); "

@@ -174,7 +174,7 @@ def test_what_cannot_be_opened_is_one_message(tmp_path: Path) -> None:
     assert "needs host and port" in refused("grpc://node1")
     assert "no such kind of storage" in refused("oracel://name@host/database")
     missing = refused("mysql+mysqldb://name:secret@host/database")
-    assert "the driver is missing" in missing and '"optuna-partition[mysql]"' in missing
+    assert "the driver mysqldb is missing" in missing and '"optuna-partition[mysql]"' in missing
     assert "secret" not in missing
     nobody = refused(f"postgresql+psycopg://name:secret@127.0.0.1:{free_port()}/database")
     assert "cannot be opened" in nobody and "secret" not in nobody

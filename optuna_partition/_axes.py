@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 import math
 from typing import Protocol
 from typing import TypeAlias
@@ -66,6 +67,12 @@ class Axis(Protocol):
         """The coordinate in [0, 1], for models and pictures; the tree never asks."""
 
 
+@lru_cache(maxsize=2**16)
+def _middle(level: int, index: int) -> Fraction:
+    """The middle of [index, index + 1] / 3^level; cached, for it is asked for again and again."""
+    return Fraction(2 * index + 1, 2 * 3**level)
+
+
 @dataclass(frozen=True, slots=True)
 class Continuous:
     """A real axis, cut in exact thirds.
@@ -83,8 +90,7 @@ class Continuous:
         return math.inf
 
     def centre(self, interval: Interval) -> Fraction:
-        level, index = interval
-        return Fraction(2 * index + 1, 2 * 3**level)
+        return _middle(*interval)
 
     def side(self, interval: Interval) -> Fraction:
         return Fraction(1, 3 ** interval[0])
@@ -105,8 +111,12 @@ class Continuous:
         return -side <= x - self.centre(interval) <= side
 
     def at_centre(self, interval: Interval, x: Coordinate) -> bool:
-        side = self.side(interval)
-        return -side <= (x - self.centre(interval)) * 1_000_000 <= side
+        c = self.centre(interval)
+        if x is c:  # centres are cached: mostly one object
+            return True
+        parts: int = 3 ** interval[0]
+        gap = abs(x.numerator * c.denominator - c.numerator * x.denominator)
+        return gap * parts * 1_000_000 <= x.denominator * c.denominator
 
     def ends(self, interval: Interval) -> tuple[float, float]:
         level, index = interval

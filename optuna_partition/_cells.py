@@ -74,8 +74,6 @@ def near(axes: Sequence[Axis], cell: Cell, point: Point) -> bool:
 
 def at_centre(axes: Sequence[Axis], cell: Cell, point: Point) -> bool:
     """Whether a point is a cell's centre, to a millionth of its sides: parameters are floats."""
-    if point == centre(axes, cell):
-        return True
     return all(a.at_centre(i, x) for a, i, x in zip(axes, cell, point, strict=True))
 
 

@@ -139,8 +139,7 @@ class History(Generic[CursorT]):
         fresh = range(self._read, len(trials))
         self._read = len(trials)
         waiting = [*self._pending, *fresh]
-        self._pending = [number for number in waiting if not self._fold(trials[number])]
-        self._rule.settle(self.tree)
+        self._pending = [number for number in waiting if not self.fold(trials[number])]
 
     def holds(self, trial: FrozenTrial, point: Point) -> bool:
         """Whether a trial that once claimed a point may still have it, or has evaluated it."""
@@ -160,8 +159,13 @@ class History(Generic[CursorT]):
     def _centre(self, ask: Ask) -> Point:
         return _cells.centre(self.space.axes, ask.cell)
 
+    def fold(self, trial: FrozenTrial) -> bool:
+        """Folds in one trial as it is now; whether that was its last word."""
+        is_over = self._fold(trial)
+        self._rule.settle(self.tree)
+        return is_over
+
     def _fold(self, trial: FrozenTrial) -> bool:
-        """Folds in one trial; whether that was its last word."""
         ask = self._ours(trial)
         if ask is not None and not ask.announced and trial.number not in self._logged:
             self._log(trial.number, ask)

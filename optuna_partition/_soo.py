@@ -73,7 +73,7 @@ def _cut(tree: Tree, leaf: Node) -> None:
 
 def _open(tree: Tree, cell: Cell, cursor: Cursor, place: int) -> None:
     """Opens a cell, and before it every cell around it that is still closed."""
-    node = tree.root
+    node = tree.node(cell) or tree.root
     while node.cell != cell:
         if not node.children:
             _cut(tree, node)

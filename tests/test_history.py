@@ -116,8 +116,7 @@ def test_the_order_in_which_trials_are_read_leaves_no_trace(
     trials = study.get_trials(deepcopy=False)
     shuffled = History(Space(SPACE), rule, sign=1.0, strict=True)
     for trial in order.sample(trials, len(trials)):
-        shuffled._fold(trial)
-        rule.settle(shuffled.tree)
+        shuffled.fold(trial)
     in_order = folded(study, rule)
     assert snapshot(shuffled.tree) == snapshot(in_order.tree)
     assert shuffled.cursor == in_order.cursor

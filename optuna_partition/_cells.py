@@ -23,7 +23,6 @@ __all__ = [
     "centre",
     "children",
     "depth",
-    "holds",
     "longest_axis",
     "name",
     "near",
@@ -60,11 +59,6 @@ def longest_axis(axes: Sequence[Axis], cell: Cell) -> int | None:
 def children(axes: Sequence[Axis], cell: Cell, i: int) -> tuple[Cell, ...]:
     """The parts of a cell cut on axis i, from left to right."""
     return tuple(cell[:i] + (part,) + cell[i + 1 :] for part in axes[i].cut(cell[i]))
-
-
-def holds(axes: Sequence[Axis], cell: Cell, point: Point) -> bool:
-    """Whether a point lies in a cell; of all cells of a partition exactly one says yes."""
-    return all(a.holds(i, x) for a, i, x in zip(axes, cell, point, strict=True))
 
 
 def near(axes: Sequence[Axis], cell: Cell, point: Point) -> bool:

@@ -198,6 +198,7 @@ class ScoringSettings(BaseModel):
         test: Tasks scored once, at the end.
         best: How many of the best adapters are scored at the end.
         same_task: The objective's task may also be a test task.
+        unsafe_code: Tasks that run code which the model wrote (HumanEval) may do so.
     """
 
     model_config = STRICT
@@ -211,6 +212,7 @@ class ScoringSettings(BaseModel):
     test: list[str] = []
     best: Count = 3
     same_task: bool = False
+    unsafe_code: bool = False
 
     @model_validator(mode="after")
     def _test_is_held_out(self) -> ScoringSettings:
@@ -235,6 +237,10 @@ class StudySettings(BaseModel):
         seed: Of a sampler that draws.
         pruner: Optuna's pruner over the intermediate validation losses.
         output: Folder for adapters and report, relative to where the command runs.
+        gpus_per_trial: Processes that train a trial together, each on a GPU, or on the CPU where
+            there is none; None trains in the worker's own process.
+        time_limit: Seconds for a trial's training and scoring, in processes of their own.
+        warm: Whether those processes serve the next trial too.
     """
 
     model_config = STRICT
@@ -246,6 +252,9 @@ class StudySettings(BaseModel):
     seed: Seed = 0
     pruner: Literal["none", "median", "hyperband"] = "none"
     output: str = Field(default="runs", min_length=1)
+    gpus_per_trial: Count | None = None
+    time_limit: Annotated[float, Field(gt=0)] | None = None
+    warm: bool = True
 
 
 class Experiment(BaseModel):

@@ -6,7 +6,7 @@ Two kinds of score:
   that it does not depend on how samples are put into batches (a mean of batch means does:
   transformers issue 39241);
 * lm-eval: the tasks' data and prompts are built once, and every model is scored on the same `Task`
-  objects.
+  objects, by all ranks together, each prefix that questions or choices share computed once.
 """
 
 from __future__ import annotations
@@ -15,11 +15,15 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import copy
 from dataclasses import dataclass
+from dataclasses import field
+from functools import partial
 import math
 from typing import Any
 from typing import TYPE_CHECKING
 
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from accelerate.utils import DistributedType
 import torch
 from torch import nn
 from torch import Tensor
@@ -38,6 +42,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from objectives.config import ScoringSettings
+    from objectives.prefix_lm import Plans
 
 __all__ = ["Score", "Scorer", "label_losses", "validation_loss"]
 
@@ -141,6 +146,7 @@ class Scorer:
     settings: ScoringSettings
     tokenizer: PreTrainedTokenizerBase
     tasks: Mapping[str, Any]  # name -> lm-eval's TaskDict
+    _plans: Plans = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
     def load(
@@ -159,21 +165,35 @@ class Scorer:
         # lm-eval gives a tokenizer without a pad token one; ours must stay as it is
         return cls(settings, copy.deepcopy(tokenizer), loaded)
 
-    def score(self, model: nn.Module, task: str, metric: str | None = None) -> Score:
+    def score(
+        self,
+        model: nn.Module,
+        task: str,
+        metric: str | None = None,
+        *,
+        limit: int | None = None,
+        accelerator: Accelerator | None = None,
+    ) -> Score:
         """Scores a model, with or without an adapter; independent of `settings.batch`.
 
         Args:
-            model: A causal language model; it is left in evaluation mode.
+            model: A causal language model, not wrapped for DDP; it is left in evaluation mode.
             task: One of the tasks that were loaded.
             metric: lm-eval's name; without it `settings.metric` where the task has it, otherwise
                 its first.
+            limit: Documents per task, the first ones; without it `settings.limit`.
+            accelerator: Gives the ranks, which share the documents. Every rank must call this, and
+                gets the same score. Without it this process scores alone.
         """
         loaded = self.tasks[task]
         metric = metric or _default_metric(self.settings, loaded)
         for part in loaded["tasks"].values():  # the same examples for every model
             part.set_fewshot_seed(FEW_SHOT_SEED)
-        results = self._evaluate(model, loaded)
-        return _pick(results["results"][task], task, metric)
+        lm = self._lm(model, accelerator)
+        results = self._evaluate(lm, loaded, limit or self.settings.limit)
+        # lm-eval has results on rank 0 alone
+        score = _pick(results["results"][task], task, metric) if results is not None else None
+        return _from_rank_0(score, lm.world_size)
 
     def direction(self, task: str) -> str:
         """Whether `settings.metric` is to "maximize" or to "minimize", as the task says."""
@@ -181,24 +201,48 @@ class Scorer:
         higher = all(part.higher_is_better()[self.settings.metric] for part in parts)
         return "maximize" if higher else "minimize"
 
-    def _evaluate(self, model: nn.Module, loaded: Any) -> dict[str, Any]:
-        from lm_eval import evaluate
+    def _lm(self, model: nn.Module, accelerator: Accelerator | None) -> Any:
+        """lm-eval's view of the model; it shares work among ranks if told of them."""
         from lm_eval.models.huggingface import HFLM
 
+        from objectives.prefix_lm import PrefixLM
+
+        # FSDP's ranks must run as many forwards each, and lm-eval's own scoring sees to that
+        kind = HFLM if _is_sharded(accelerator) else partial(PrefixLM, plans=self._plans)
         with quiet():
-            results = evaluate(
-                lm=HFLM(
-                    pretrained=model, tokenizer=self.tokenizer, batch_size=self.settings.batch
-                ),
+            lm = kind(pretrained=model, tokenizer=self.tokenizer, batch_size=self.settings.batch)
+        if accelerator is not None and accelerator.num_processes > 1:
+            lm.accelerator = accelerator
+            lm._rank, lm._world_size = accelerator.process_index, accelerator.num_processes
+        return lm
+
+    def _evaluate(self, lm: Any, loaded: Any, limit: int | None) -> dict[str, Any] | None:
+        from lm_eval import evaluate
+
+        with quiet():
+            results: dict[str, Any] | None = evaluate(
+                lm=lm,
                 task_dict=loaded,
-                limit=self.settings.limit,
+                limit=limit,
                 # any number above 0 asks for the closed form of a mean's error; other metrics
                 # would be resampled by a pool of processes, in every trial
                 bootstrap_iters=int(_all_means(loaded)),
                 log_samples=False,
+                confirm_run_unsafe_code=self.settings.unsafe_code,
             )
-        assert results is not None, "lm-eval gives None only on ranks other than 0"
-        return dict(results)
+        return results
+
+
+def _is_sharded(accelerator: Accelerator | None) -> bool:
+    return accelerator is not None and accelerator.distributed_type == DistributedType.FSDP
+
+
+def _from_rank_0(score: Score | None, ranks: int) -> Score:
+    held = [score]
+    if ranks > 1:
+        broadcast_object_list(held)
+    assert held[0] is not None, "lm-eval gives rank 0 its results"
+    return held[0]
 
 
 def _default_metric(settings: ScoringSettings, loaded: Any) -> str:

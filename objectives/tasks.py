@@ -82,19 +82,39 @@ def _load(name: str, manager: TaskManager, settings: ScoringSettings) -> Any:
         with quiet():
             loaded = manager.load([name])
     except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{_key(name, settings)} = {name!r}: the task's data cannot be loaded "
-            f"({_first_line(error)}); check the network and HF_HUB_OFFLINE, download it "
-            "beforehand, or name a task in the folder `[scoring] tasks`"
-        ) from None
+        raise UserError(f"{_key(name, settings)} = {name!r}: {_cannot_load(error)}") from None
+    _check_consent(name, loaded, settings)
     for task in loaded["tasks"].values():
         _set_few_shot(task, settings.few_shot)
+        _build_once(task)
     if name not in loaded["tasks"] and not _has_own_score(loaded["groups"].get(name)):
         raise UserError(
             f"{_key(name, settings)} = {name!r}: it is a set of tasks without a score of its own; "
             f"name one of them: {', '.join(sorted(loaded['tasks'])[:8])}"
         )
     return loaded
+
+
+def _cannot_load(error: BaseException) -> str:
+    if "HF_ALLOW_CODE_EVAL" in str(error):  # Hugging Face's `evaluate`, on its metric `code_eval`
+        return (
+            "the task runs code that the model wrote; if this machine may do that, set the "
+            "environment variable HF_ALLOW_CODE_EVAL=1 and write unsafe_code = true"
+        )
+    return (
+        f"the task's data cannot be loaded ({_first_line(error)}); check the network and "
+        "HF_HUB_OFFLINE, download it beforehand, or name a task in the folder `[scoring] tasks`"
+    )
+
+
+def _check_consent(name: str, loaded: Any, settings: ScoringSettings) -> None:
+    """lm-eval would refuse to score the task, after the first training."""
+    unsafe = any(getattr(task, "UNSAFE_CODE", False) for task in loaded["tasks"].values())
+    if unsafe and not settings.unsafe_code:
+        raise UserError(
+            f"{_key(name, settings)} = {name!r}: the task runs code that the model wrote; "
+            "if this machine may do that, write `[scoring] unsafe_code = true`"
+        )
 
 
 def _set_few_shot(task: Any, few_shot: int | None) -> None:
@@ -104,6 +124,26 @@ def _set_few_shot(task: Any, few_shot: int | None) -> None:
         task.set_config(key="num_fewshot", value=few_shot)
     elif given is None:
         task.set_config(key="num_fewshot", value=0)
+
+
+def _build_once(task: Any) -> None:
+    """Lets a task keep its requests, which lm-eval (0.4.13) would build anew for every model.
+
+    They are the same for every model as long as the few-shot seed is; 1,000 questions take half a
+    second, with examples in front several.
+    """
+    build, built = task.build_all_requests, {}
+
+    def build_once(**arguments: Any) -> None:
+        key = tuple(arguments[name] for name in ("limit", "rank", "world_size"))
+        if key not in built:
+            build(**arguments)
+            built[key] = task.instances
+        for request in built[key]:
+            request.resps, request.filtered_resps = [], {}
+        task._instances = built[key]
+
+    task.build_all_requests = build_once
 
 
 def _has_own_score(group: Any) -> bool:

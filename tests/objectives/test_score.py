@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import json
 import math
+import os
 from pathlib import Path
+import subprocess
+import sys
 
 from accelerate import Accelerator
 from lm_eval import simple_evaluate
@@ -140,6 +143,56 @@ def test_scores_do_not_depend_on_the_batch_or_on_earlier_scores(
     assert first == Score("colours", "acc", first.value, first.stderr, QUESTIONS)
     sd = math.sqrt(first.value * (1 - first.value) / (QUESTIONS - 1))
     assert first.stderr == pytest.approx(sd)
+
+
+def test_ranks_share_a_score(
+    model: PreTrainedModel,
+    tiny_model_folder: Path,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    task_folder: Path,
+    tmp_path: Path,
+) -> None:
+    """21 questions by two processes: every rank has the score that one process has."""
+    script = Path(__file__).parent / "scoring_rank.py"
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    arguments = [script, tiny_model_folder, task_folder, tmp_path]
+    subprocess.run(
+        [*launcher, "--nproc-per-node=2", *map(str, arguments)],
+        check=True,
+        capture_output=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(script.parents[2]), "OMP_NUM_THREADS": "1"},
+    )
+    settings = ScoringSettings(tasks=str(task_folder), few_shot=1)
+    scorer = Scorer.load(settings, tiny_tokenizer, ["colours"])
+    alone = [scorer.score(model, "colours", metric, limit=21) for metric in ("acc", "acc_norm")]
+    for rank in (0, 1):
+        ranks, scores = json.loads((tmp_path / f"{rank}.json").read_text())
+        assert ranks == 2
+        assert [Score(**score) for score in scores] == alone
+
+
+def test_a_score_of_few_documents_and_then_of_all(
+    model: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, task_folder: Path
+) -> None:
+    """What lm-eval built for one limit is not taken for another's."""
+    scorer = Scorer.load(ScoringSettings(tasks=str(task_folder)), tiny_tokenizer, ["colours"])
+    few, whole, again = (scorer.score(model, "colours", limit=n) for n in (5, None, 5))
+    assert (few.n, whole.n) == (5, QUESTIONS)
+    assert again == few
+
+
+def test_requests_are_built_and_tokenised_once(
+    model: PreTrainedModel,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    task_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    scorer = Scorer.load(ScoringSettings(tasks=str(task_folder)), tiny_tokenizer, ["colours"])
+    first = scorer.score(model, "colours")
+    monkeypatch.setattr(HFLM, "tok_encode", None)
+    monkeypatch.setattr("lm_eval.api.task.ConfigurableTask.fewshot_context", None)
+    assert scorer.score(model, "colours") == first
 
 
 def test_limit_groups_and_metrics_without_a_closed_error(

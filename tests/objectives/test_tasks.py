@@ -62,3 +62,30 @@ def test_missing_data_is_named(task_folder: Path, tmp_path: Path) -> None:
     shutil.copy(task_folder / "colours.yaml", tmp_path)
     with pytest.raises(UserError, match=r"test` = 'colours': the task's data cannot be loaded"):
         load_tasks(ScoringSettings(tasks=str(tmp_path)), ["colours"])
+
+
+def test_code_that_the_model_wrote_runs_with_consent_only(
+    task_folder: Path, tmp_path: Path
+) -> None:
+    """lm-eval would refuse as well, but only after a training."""
+    shutil.copytree(task_folder, tmp_path, dirs_exist_ok=True)
+    with (tmp_path / "colours.yaml").open("a") as file:
+        file.write("unsafe_code: true\n")
+    settings = ScoringSettings(tasks=str(tmp_path), objective="colours")
+    with pytest.raises(UserError, match=r"'colours': the task runs code .* unsafe_code = true"):
+        load_tasks(settings, ["colours"])
+    consent = settings.model_copy(update={"unsafe_code": True})
+    assert load_tasks(consent, ["colours"])
+
+
+def test_hugging_faces_own_consent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HumanEval tries the metric `code_eval`, from the hub, as soon as it is loaded."""
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"\n####\n{name}: set os.environ['HF_ALLOW_CODE_EVAL'] = '1'")
+
+    monkeypatch.setattr("evaluate.load", refuse)
+    folder = Path(lm_eval.tasks.__file__).parent / "humaneval"
+    monkeypatch.setattr("lm_eval.tasks.manager.__file__", str(folder / "manager.py"))
+    with pytest.raises(UserError, match="variable HF_ALLOW_CODE_EVAL=1 and write unsafe_code"):
+        load_tasks(ScoringSettings(), ["humaneval"])

@@ -188,6 +188,8 @@ def new_adapter(bench: Bench, settings: TrainingSettings, chosen: Hyperparameter
     with _old_name():
         model = get_peft_model(bench.base, config)
     assert isinstance(model, PeftModel)
+    if bench.accelerator.num_processes > 1:  # the same adapter on every rank, but other dropout
+        set_seed(settings.seed, device_specific=True)
     return model
 
 

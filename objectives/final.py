@@ -17,12 +17,11 @@ import shutil
 from typing import Any
 
 import optuna
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
-from optuna.trial import TrialState
 from torch import nn
 
 from objectives import lora
+from objectives.adapters import best_trials
 from objectives.bench import Bench
 from objectives.bench import load_adapter
 from objectives.bench import release
@@ -35,30 +34,10 @@ from objectives.score import Scorer
 from objectives.score import validation_loss
 
 
-__all__ = ["FINAL", "best_trials", "final_test", "keep_best_adapters", "save_best"]
+__all__ = ["FINAL", "final_test", "save_best"]
 
 FINAL = "final"
 """Study user attribute: the rows of the final test and the trials they are of."""
-
-
-def best_trials(study: optuna.Study, count: int) -> list[FrozenTrial]:
-    """The best finished trials whose adapter is still there, best first."""
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
-    ranked = sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
-    return [t for t in ranked[:count] if Path(t.user_attrs.get("adapter", "-")).is_dir()]
-
-
-def keep_best_adapters(count: int) -> Callable[[optuna.Study, FrozenTrial], None]:
-    """A callback of `study.optimize` that deletes the adapters which cannot be needed any more."""
-
-    def prune(study: optuna.Study, trial: FrozenTrial) -> None:
-        kept = {t.number for t in best_trials(study, count)}
-        for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-            if other.number not in kept and "adapter" in other.user_attrs:
-                shutil.rmtree(other.user_attrs["adapter"], ignore_errors=True)
-
-    return prune
 
 
 def final_test(

@@ -1,12 +1,17 @@
-"""One trial in, one float out: trains, scores; writes the adapter and the trial's attributes."""
+"""One trial in, one float out: suggests, prunes, halves batches, keeps a trial's attributes.
+
+What trains is a `Run` (see objectives/job.py). This side imports no torch and stays alive whatever
+the training does.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 import logging
 import math
 from pathlib import Path
+import shutil
 import threading
-import time
 from typing import Any
 
 import optuna
@@ -15,18 +20,17 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
-from objectives import lora
-from objectives.bench import Bench
-from objectives.bench import release
-from objectives.bench import save_adapter
 from objectives.config import Experiment
-from objectives.config import Hyperparameters
-from objectives.corpus import count_steps
-from objectives.errors import UserError
-from objectives.score import Scorer
+from objectives.job import Finished
+from objectives.job import Job
+from objectives.job import Outcome
+from objectives.job import OutOfMemory
+from objectives.job import Pruned
+from objectives.job import Run
+from objectives.job import Validation
 
 
-__all__ = ["LoraObjective", "check_direction"]
+__all__ = ["LoraObjective"]
 
 _logger = logging.getLogger(__name__)
 
@@ -41,111 +45,126 @@ class LoraObjective:
       validations`), not under the step: the number of steps depends on the effective batch, and
       Optuna's pruners compare trials at equal numbers. With a task as objective nothing is
       reported, since loss and score do not compare.
-    * A diverged or out-of-memory trial gets the user attribute `failure` and the value nan, which
-      Optuna records as FAIL; the study goes on, whatever its `catch` is, and the next trial starts
-      from the same base.
+    * A training that runs out of memory starts again from its seed with half the micro-batch; a
+      scoring, with half its batch. A step is defined in samples, so the losses stay what they
+      were, but for dropout masks and float rounding. The next trial starts with what fitted.
+    * A trial that diverged, or that did not fit with batches of 1, or whose process died, gets the
+      user attribute `failure` and the value nan, which Optuna records as FAIL; the study goes on,
+      whatever its `catch` is, and the next trial starts from the same base.
 
     User attributes: `adapter` (folder), `validation_loss`, `validation_losses` ([step, loss]
-    each), `steps`, `tokens`, `seconds_setup`, `seconds_training`, `seconds_scoring`; with a task
-    as objective also `score_stderr`. A pruned trial has no adapter, and its `seconds_training`
-    hold its set-up.
+    each), `steps`, `tokens`, `seconds_setup`, `seconds_training`, `seconds_scoring`, `micro_batch`
+    (the one used), `peak_memory` (bytes); with a task as objective also `score_stderr`. A pruned
+    trial has no adapter, and its `seconds_training` hold its set-up. Of the last attempt, where
+    there were several.
     """
 
-    def __init__(
-        self, experiment: Experiment, bench: Bench, scorer: Scorer | None, folder: Path
-    ) -> None:
-        """Checks that the study looks the right way.
+    def __init__(self, experiment: Experiment, run: Run, folder: Path) -> None:
+        """Loads nothing.
 
         Args:
             experiment: Its settings and search space.
-            bench: Loaded with the same experiment.
-            scorer: With the objective's task in it; unused where the objective is the loss.
+            run: Trains and scores, with the same experiment.
             folder: The adapter of trial 7 goes to its `adapters/0007`.
         """
-        self._experiment = experiment
-        self._bench = bench
-        self._scorer = scorer
-        self._folder = folder
+        self._experiment, self._run, self._folder = experiment, run, folder
+        self._micro_batch = experiment.training.micro_batch
+        self._scoring_batch = experiment.scoring.batch
         self._one_at_a_time = threading.Lock()  # `n_jobs`: the base carries one adapter
-        check_direction(experiment, scorer)
 
     def __call__(self, trial: optuna.Trial) -> float:
         chosen = self._experiment.hyperparameters(
             {name: _suggest(trial, name, d) for name, d in self._experiment.search_space().items()}
         )
-        try:
-            with self._one_at_a_time:
-                return self._value(trial, chosen)
-        except lora.TrainingFailed as error:
-            failure = str(error)
-        except (RuntimeError, MemoryError) as error:
-            if not lora.is_out_of_memory(error):
-                raise
-            batch = self._experiment.scoring.batch
-            failure = f"out of memory in scoring with batch {batch}, after the training"
-        # outside of the except clause, where nothing holds on to the failed training's tensors any
-        # more
-        self._bench.accelerator.free_memory()
-        trial.set_user_attr("failure", failure)
-        _logger.warning("Trial %d failed: %s", trial.number, failure)
-        return math.nan
+        adapter = self._folder / "adapters" / f"{trial.number:04d}"
+        reports = _Reports(trial, to_pruner=self._experiment.scoring.objective == "loss")
+        with self._one_at_a_time:
+            first = Job(trial.number, chosen, str(adapter), self._micro_batch, self._scoring_batch)
+            try:
+                job, outcome = self._until_it_fits(first, reports)
+            finally:
+                reports.keep()
+        return _tell(trial, job, outcome)
 
-    def _value(self, trial: optuna.Trial, chosen: Hyperparameters) -> float:
-        start = time.perf_counter()
-        trained = self._train(trial, chosen)
-        setup = time.perf_counter() - start - trained.seconds
-        try:
-            start = time.perf_counter()
-            value = self._score(trial, trained)
-            scoring = time.perf_counter() - start
-            adapter = self._folder / "adapters" / f"{trial.number:04d}"
-            save_adapter(trained.model, adapter)
-        finally:
-            release(self._bench, trained.model)
-        attributes = {
-            "adapter": str(adapter),
-            "tokens": trained.tokens,
-            "seconds_setup": setup,
-            "seconds_training": trained.seconds,
-            "seconds_scoring": scoring,
-        }
-        for name, attribute in attributes.items():
-            trial.set_user_attr(name, attribute)
-        return value
+    def _until_it_fits(self, job: Job, reports: _Reports) -> tuple[Job, Outcome]:
+        """The last attempt, with batches that fit or cannot be smaller."""
+        outcome = self._run(job, reports)
+        while isinstance(outcome, OutOfMemory) and (smaller := _smaller(job, outcome)) != job:
+            _logger.warning("Trial %d: %s; tried with half of it", job.trial, outcome.message)
+            job = smaller
+            outcome = self._run(job, reports)
+        if isinstance(outcome, Finished | Pruned):
+            self._micro_batch, self._scoring_batch = job.micro_batch, job.scoring_batch
+        return job, outcome
 
-    def _train(self, trial: optuna.Trial, chosen: Hyperparameters) -> lora.Trained:
-        settings = self._experiment.training
-        rows = len(self._bench.corpus.train)
-        due = lora.validation_steps(
-            count_steps(rows, chosen.effective_batch, settings.epochs), settings.validations
-        )
-        seen: list[tuple[int, float]] = []
 
-        def report(step: int, loss: float) -> None:
-            seen.append((step, loss))
-            if self._experiment.scoring.objective == "loss":
-                trial.report(loss, due[step])
-                if trial.should_prune():
-                    raise optuna.TrialPruned(f"pruned at step {step}, validation loss {loss:.4f}")
+def _smaller(job: Job, outcome: OutOfMemory) -> Job:
+    """The job with half the batch that was too large, or as it is."""
+    if outcome.during == "training":
+        return replace(job, micro_batch=max(1, job.micro_batch // 2))
+    if job.scoring_batch == 1:
+        return job
+    return replace(job, scoring_batch=job.scoring_batch // 2, trained=outcome.trained)
 
-        start = time.perf_counter()
-        try:
-            return lora.train(self._bench, settings, chosen, report=report)
-        except optuna.TrialPruned:
-            trial.set_user_attr("seconds_training", time.perf_counter() - start)
-            raise
-        finally:
-            if seen:
-                trial.set_user_attr("steps", seen[-1][0])
-                trial.set_user_attr("validation_loss", seen[-1][1])
-                trial.set_user_attr("validation_losses", [list(pair) for pair in seen])
 
-    def _score(self, trial: optuna.Trial, trained: lora.Trained) -> float:
-        if self._scorer is None or self._experiment.scoring.objective == "loss":
-            return trained.validation_loss
-        score = self._scorer.score(trained.model, self._experiment.scoring.objective)
-        trial.set_user_attr("score_stderr", score.stderr)
-        return score.value
+def _tell(trial: optuna.Trial, job: Job, outcome: Outcome) -> float:
+    """Writes the attributes; the value."""
+    trial.set_user_attr("micro_batch", job.micro_batch)
+    if isinstance(outcome, Finished):
+        _set(trial, {"adapter": job.adapter, **_measured(outcome)})
+        return outcome.value
+    shutil.rmtree(job.adapter, ignore_errors=True)  # of a trial that failed when it was trained
+    if isinstance(outcome, Pruned):
+        trial.set_user_attr("seconds_training", outcome.seconds)
+        raise optuna.TrialPruned
+    if isinstance(outcome, OutOfMemory):
+        trial.set_user_attr("peak_memory", outcome.peak_memory)
+    trial.set_user_attr("failure", outcome.message)
+    _logger.warning("Trial %d failed: %s", trial.number, outcome.message)
+    return math.nan
+
+
+def _measured(outcome: Finished) -> dict[str, Any]:
+    error = {} if outcome.stderr is None else {"score_stderr": outcome.stderr}
+    return {
+        "tokens": outcome.training.tokens,
+        "seconds_setup": outcome.training.seconds_setup,
+        "seconds_training": outcome.training.seconds_training,
+        "seconds_scoring": outcome.seconds_scoring,
+        "peak_memory": outcome.peak_memory,
+        **error,
+    }
+
+
+def _set(trial: optuna.Trial, attributes: dict[str, Any]) -> None:
+    for name, value in attributes.items():
+        trial.set_user_attr(name, value)
+
+
+class _Reports:
+    """The validation losses of a trial, and the pruner's word on them."""
+
+    def __init__(self, trial: optuna.Trial, *, to_pruner: bool) -> None:
+        self._trial, self._to_pruner = trial, to_pruner
+        self._seen: dict[int, float] = {}  # step -> loss
+        self._reported: set[int] = set()
+
+    def __call__(self, validation: Validation) -> bool:
+        """Whether the trial is pruned. Its first attempt is the one that is reported."""
+        self._seen[validation.step] = validation.loss
+        if not self._to_pruner or validation.part in self._reported:
+            return False
+        self._reported.add(validation.part)
+        self._trial.report(validation.loss, validation.part)
+        return self._trial.should_prune()
+
+    def keep(self) -> None:
+        """Writes the losses to the trial."""
+        if self._seen:
+            losses = [list(pair) for pair in self._seen.items()]
+            steps, loss = losses[-1]
+            attributes = {"steps": steps, "validation_loss": loss, "validation_losses": losses}
+            _set(self._trial, attributes)
 
 
 def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
@@ -168,17 +187,3 @@ def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> 
         )
     assert isinstance(distribution, CategoricalDistribution)
     return trial.suggest_categorical(name, distribution.choices)
-
-
-def check_direction(experiment: Experiment, scorer: Scorer | None) -> None:
-    """Before the first trial: the study must not look for the worst."""
-    scoring = experiment.scoring
-    if scoring.objective == "loss":
-        return
-    assert scorer is not None, "a task as objective needs a scorer"
-    if scorer.direction(scoring.objective) != experiment.direction:
-        raise UserError(
-            f"`[scoring] metric` = {scoring.metric!r}: the task {scoring.objective!r} wants it "
-            f"{scorer.direction(scoring.objective)}d, the study would {experiment.direction} it; "
-            "choose a metric of lm-eval's own, or correct `higher_is_better` in the task"
-        )

@@ -43,6 +43,12 @@ class Plan:
     worker: tuple[str, ...]
 
     @property
+    def ranks(self) -> int | None:
+        """Processes that train a trial together; None for the one that asks for trials."""
+        alone = self.settings.time_limit is None and self.settings.warm
+        return self.settings.gpus_per_trial or (None if alone else 1)
+
+    @property
     def cache(self) -> Path:
         """Of the tokenised data."""
         return Path(self.settings.output) / "cache"
@@ -77,7 +83,7 @@ def read_plan(
     settings = experiment.study.model_copy(update=given)
     _check_choice("--sampler", settings.sampler, samplers)
     _check_choice("--pruner", settings.pruner, pruners)
-    _check_counts(settings.trials, parsed.workers, parsed.search_only)
+    _check_counts(settings, parsed.workers, parsed.search_only)
     name = settings.name or parsed.file.stem
     folder = Path(settings.output) / name
     return Plan(
@@ -107,6 +113,19 @@ def _parser(samplers: Collection[str], pruners: Collection[str]) -> argparse.Arg
     parser.add_argument("--output", help="folder for adapters and report; default runs")
     parser.add_argument("--workers", type=int, help="processes on this machine; default this one")
     parser.add_argument(
+        "--gpus-per-trial",
+        type=int,
+        help="processes that train a trial together, each on a GPU; default the worker itself",
+    )
+    parser.add_argument("--time-limit", type=float, help="seconds for a trial; default none")
+    parser.add_argument(
+        "--cold",
+        dest="warm",
+        action="store_const",
+        const=False,
+        help="new processes for every trial: slower, and nothing of a trial is left behind",
+    )
+    parser.add_argument(
         "--search-only",
         action="store_true",
         help="no final test and no report: one worker among many (see storage/README.md)",
@@ -119,9 +138,14 @@ def _check_choice(flag: str, value: str, choices: Collection[str]) -> None:
         raise UserError(f"{flag} {value}: must be one of {', '.join(choices)}")
 
 
-def _check_counts(trials: int, workers: int | None, search_only: bool) -> None:
-    if trials < 1:
-        raise UserError(f"--trials {trials}: must be >= 1; for example --trials 20")
+def _check_counts(settings: StudySettings, workers: int | None, search_only: bool) -> None:
+    ranks, limit = settings.gpus_per_trial, settings.time_limit
+    if settings.trials < 1:
+        raise UserError(f"--trials {settings.trials}: must be >= 1; for example --trials 20")
+    if ranks is not None and ranks < 1:
+        raise UserError(f"--gpus-per-trial {ranks}: must be >= 1; for example --gpus-per-trial 2")
+    if limit is not None and not limit > 0:
+        raise UserError(f"--time-limit {limit:g}: must be > 0; for example --time-limit 3600")
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers}: must be >= 1; for example --workers 2")
     if workers is not None and search_only:
@@ -133,8 +157,10 @@ def _check_counts(trials: int, workers: int | None, search_only: bool) -> None:
 def _worker_arguments(parsed: argparse.Namespace) -> list[str]:
     """What the command was given, and no more: a password in the file does not go on a screen."""
     given = {
-        "--study" if name == "name" else f"--{name}": str(value)
+        "--study" if name == "name" else f"--{name.replace('_', '-')}": str(value)
         for name, value in vars(parsed).items()
-        if name not in ("file", "workers", "search_only") and value is not None
+        if name not in ("file", "workers", "search_only", "warm") and value is not None
     }
-    return [str(parsed.file), *(text for pair in given.items() for text in pair), "--search-only"]
+    cold = [] if parsed.warm is None else ["--cold"]
+    pairs = [text for pair in given.items() for text in pair]
+    return [str(parsed.file), *pairs, *cold, "--search-only"]

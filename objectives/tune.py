@@ -22,10 +22,15 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
 
+from objectives.adapters import best_trials
+from objectives.adapters import keep_best_adapters
 from objectives.comparable import check_comparable
 from objectives.comparable import keep_experiment
 from objectives.errors import UserError
+from objectives.gang import Gang
+from objectives.gang import GangFailed
 from objectives.interruption import Interruption
+from objectives.objective import LoraObjective
 from objectives.plan import Plan
 from objectives.plan import read_plan
 from objectives.progress import finished
@@ -68,6 +73,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except storage.workers.WorkersFailed as error:
         print(error if error.mistake else f"error: {error}", file=sys.stderr)
         return MISTAKE if error.mistake else 1
+    except GangFailed as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return _stopped()
 
@@ -97,41 +105,78 @@ def _run(plan: Plan) -> int:
 
 
 def _run_here(plan: Plan) -> int:
+    return _run_alone(plan) if plan.ranks is None else _run_with_gang(plan, plan.ranks)
+
+
+def _run_alone(plan: Plan) -> int:
+    """One process that asks, trains and tests."""
     from objectives.bench import load_bench
-    from objectives.objective import LoraObjective
+    from objectives.runner import load_scorer
+    from objectives.runner import Runner
 
     bench = load_bench(plan.experiment, cache=plan.cache)
-    scorer = _scorer(plan, bench.tokenizer)
-    objective = LoraObjective(plan.experiment, bench, scorer, plan.folder)
+    scorer = load_scorer(plan.experiment, bench.tokenizer, test=True)
+    run = Runner(plan.experiment, bench, scorer)
     study = _open(plan)
-    if _search(plan, study, objective):
+    if _search(plan, study, LoraObjective(plan.experiment, run, plan.folder)):
         return _stopped()
     return 0 if plan.search_only else _finish(plan, study, bench, scorer)
 
 
+def _run_with_gang(plan: Plan, ranks: int) -> int:
+    """The training in other processes; this one imports no torch as long as they run."""
+    gang = Gang(
+        plan.experiment,
+        ranks=ranks,
+        devices=_devices(ranks),
+        cache=plan.cache,
+        time_limit=plan.settings.time_limit,
+        warm=plan.settings.warm,
+    )
+    with gang:
+        gang.start()  # a mistake shows before there is a study
+        study = _open(plan)
+        stopped = _search(plan, study, LoraObjective(plan.experiment, gang, plan.folder))
+    if stopped:
+        return _stopped()
+    return 0 if plan.search_only else _load_and_finish(plan, study)
+
+
+def _devices(ranks: int, workers: int = 1) -> list[str]:
+    """The GPUs of this process's ranks; none where the machine has none."""
+    found = storage.accelerators()
+    if found and len(found) < ranks * workers:
+        raise UserError(
+            f"--gpus-per-trial {ranks}: {workers} worker{'s' if workers > 1 else ''} would take "
+            f"{ranks * workers} GPUs, and there are {len(found)}; lower it, or --workers"
+        )
+    return found[:ranks]
+
+
 def _run_workers(plan: Plan) -> int:
     """The same with the search in other processes; the base is loaded here when they are done."""
-    from objectives.bench import load_bench
     from objectives.bench import load_data
-    from objectives.objective import check_direction
+    from objectives.runner import check_direction
+    from objectives.runner import load_scorer
 
+    assert plan.workers is not None
+    if plan.ranks is not None:
+        _devices(plan.ranks, plan.workers)
     tokenizer, _ = load_data(plan.experiment, cache=plan.cache)
-    scorer = _scorer(plan, tokenizer)
-    check_direction(plan.experiment, scorer)
+    check_direction(plan.experiment, load_scorer(plan.experiment, tokenizer, test=True))
     study = _open(plan)
     if _search_with_workers(plan, study):
         return _stopped()
-    return _finish(plan, study, load_bench(plan.experiment, cache=plan.cache), scorer)
+    return _load_and_finish(plan, study)
 
 
-def _scorer(plan: Plan, tokenizer: Any) -> Any:
-    """For the tasks of the experiment; None where it has none."""
-    from objectives.score import Scorer
+def _load_and_finish(plan: Plan, study: optuna.Study) -> int:
+    from objectives.bench import load_bench
+    from objectives.runner import load_scorer
 
-    scoring = plan.experiment.scoring
-    goal = [] if scoring.objective == "loss" else [scoring.objective]
-    tasks = list(dict.fromkeys([*goal, *scoring.test]))
-    return Scorer.load(scoring, tokenizer, tasks) if tasks else None
+    bench = load_bench(plan.experiment, cache=plan.cache)
+    scorer = load_scorer(plan.experiment, bench.tokenizer, test=True)
+    return _finish(plan, study, bench, scorer)
 
 
 def _quieten() -> None:
@@ -175,8 +220,6 @@ def _open(plan: Plan) -> optuna.Study:
 
 def _search(plan: Plan, study: optuna.Study, objective: Callable[[optuna.Trial], float]) -> bool:
     """Runs trials until enough have finished; whether the user stopped it."""
-    from objectives.final import keep_best_adapters
-
     wanted = plan.settings.trials
     if _told(plan, study) >= wanted:
         return False
@@ -227,7 +270,6 @@ def _told(plan: Plan, study: optuna.Study) -> int:
 
 
 def _finish(plan: Plan, study: optuna.Study, bench: Any, scorer: Any) -> int:
-    from objectives.final import best_trials
     from objectives.final import final_test
     from objectives.final import save_best
 

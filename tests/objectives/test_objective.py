@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+import itertools
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner
@@ -24,7 +28,13 @@ from objectives.config import ScoringSettings
 from objectives.config import SearchSettings
 from objectives.config import TrainingSettings
 from objectives.errors import UserError
+from objectives.job import Job
+from objectives.job import Outcome
+from objectives.job import Report
 from objectives.objective import LoraObjective
+from objectives.runner import check_direction
+from objectives.runner import Runner
+from objectives.score import Score
 from objectives.score import Scorer
 
 
@@ -48,14 +58,15 @@ def experiment(tiny_experiment: Experiment) -> Experiment:
 
 @pytest.fixture
 def objective(experiment: Experiment, bench: Bench, tmp_path: Path) -> LoraObjective:
-    return LoraObjective(experiment, bench, None, tmp_path)
+    return LoraObjective(experiment, Runner(experiment, bench, None), tmp_path)
 
 
 @pytest.fixture(scope="module")
 def clean(experiment: Experiment, tmp_path_factory: pytest.TempPathFactory) -> FrozenTrial:
     """A trial with `PARAMS` on a base that nothing has happened to."""
     folder = tmp_path_factory.mktemp("clean")
-    (trial,) = run(LoraObjective(experiment, load_bench(experiment), None, folder), PARAMS)
+    runner = Runner(experiment, load_bench(experiment), None)
+    (trial,) = run(LoraObjective(experiment, runner, folder), PARAMS)
     return trial
 
 
@@ -119,9 +130,8 @@ def test_a_median_pruner_compares_shares_of_the_training(
 ) -> None:
     """Trials of 4, 12 and 16 steps: at equal steps there would be nothing to compare."""
     search = experiment.search.model_copy(update={"effective_batch": Choices(choices=[3, 4, 12])})
-    objective = LoraObjective(
-        experiment.model_copy(update={"search": search}), bench, None, tmp_path
-    )
+    searched = experiment.model_copy(update={"search": search})
+    objective = LoraObjective(searched, Runner(searched, bench, None), tmp_path)
     good = [PARAMS | {"effective_batch": batch} for batch in (4, 12)]
     bad = OTHERS | {"learning_rate": 1e-6, "effective_batch": 3}
     pruner = optuna.pruners.MedianPruner(n_startup_trials=2)
@@ -138,8 +148,10 @@ def test_a_diverged_trial(objective: LoraObjective, clean: FrozenTrial) -> None:
     assert following.value == clean.value
 
 
-def test_a_base_with_an_infinite_weight(objective: LoraObjective, clean: FrozenTrial) -> None:
-    column = objective._bench.base.get_input_embeddings().weight.detach()[:, 0]
+def test_a_base_with_an_infinite_weight(
+    objective: LoraObjective, bench: Bench, clean: FrozenTrial
+) -> None:
+    column = bench.base.get_input_embeddings().weight.detach()[:, 0]
     kept = column.clone()
     column.fill_(math.inf)
     try:
@@ -150,27 +162,66 @@ def test_a_base_with_an_infinite_weight(objective: LoraObjective, clean: FrozenT
     assert run(objective, PARAMS)[0].value == clean.value
 
 
-def test_a_trial_out_of_memory(objective: LoraObjective, clean: FrozenTrial) -> None:
-    calls = iter(range(1000))
+@contextmanager
+def memory_for(bench: Bench, rows: int, after: int = 0) -> Iterator[None]:
+    """No forward with more rows than that, from a forward on."""
+    calls = itertools.count()
 
-    def forward_hook(*_: object) -> None:
-        if next(calls) == 3:  # two micro-batches a step
-            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    def forward_pre_hook(_: object, arguments: tuple[torch.Tensor, ...]) -> None:
+        if len(arguments[0]) > rows and next(calls) >= after:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
-    with objective._bench.base.lm_head.register_forward_hook(forward_hook):
-        failed, following = run(objective, PARAMS, PARAMS)
-    assert failed.state == TrialState.FAIL
+    with bench.base.get_input_embeddings().register_forward_pre_hook(forward_pre_hook):
+        yield
+
+
+def test_out_of_memory_a_trial_is_trained_again_with_half_the_micro_batch(
+    experiment: Experiment, bench: Bench, tmp_path: Path
+) -> None:
+    """The loss is that of a trial which began so: one step is defined in samples."""
+    small = experiment.training.model_copy(update={"micro_batch": 3})
+    expected_of = experiment.model_copy(update={"training": small})
+    runner = Runner(expected_of, bench, None)
+    (expected,) = run(LoraObjective(expected_of, runner, tmp_path), PARAMS)
+    objective = LoraObjective(experiment, Runner(experiment, bench, None), tmp_path)
+    with memory_for(bench, 5, after=9):  # in the third step, after a validation
+        halved, following = run(objective, PARAMS, PARAMS)
+    for trial in (halved, following):
+        assert trial.state is TrialState.COMPLETE and trial.value == expected.value
+        assert trial.user_attrs["micro_batch"] == 3 and trial.user_attrs["peak_memory"] > 2**20
+        assert trial.user_attrs["validation_losses"] == expected.user_attrs["validation_losses"]
+
+
+def test_losses_without_dropout_do_not_depend_on_the_memory(
+    objective: LoraObjective, bench: Bench
+) -> None:
+    plain = PARAMS | {"dropout": 0.0}
+    (whole,) = run(objective, plain)
+    with memory_for(bench, 1):
+        (halved,) = run(objective, plain)
+    assert (whole.user_attrs["micro_batch"], halved.user_attrs["micro_batch"]) == (6, 1)
+    assert halved.value == pytest.approx(whole.value, rel=1e-6)
+
+
+def test_a_trial_that_does_not_fit_at_all(
+    objective: LoraObjective, bench: Bench, clean: FrozenTrial
+) -> None:
+    with memory_for(bench, 0, after=9):
+        (failed,) = run(objective, PARAMS)
+    (following,) = run(objective, PARAMS)
+    assert failed.state == TrialState.FAIL and failed.user_attrs["micro_batch"] == 1
     assert failed.user_attrs["failure"].startswith(
-        "out of memory at step 2 with micro-batch 6 and learning_rate 0.005, "
+        "out of memory at step 1 with micro-batch 1 and learning_rate 0.005, "
     )
-    assert following.value == clean.value
+    assert failed.user_attrs["peak_memory"] > 2**20
+    assert following.value == clean.value and following.user_attrs["micro_batch"] == 6
 
 
-def test_other_errors_are_not_hidden(objective: LoraObjective) -> None:
+def test_other_errors_are_not_hidden(objective: LoraObjective, bench: Bench) -> None:
     def forward_hook(*_: object) -> None:
         raise RuntimeError("a mistake in the program")
 
-    with objective._bench.base.lm_head.register_forward_hook(forward_hook):
+    with bench.base.lm_head.register_forward_hook(forward_hook):
         with pytest.raises(RuntimeError, match="a mistake in the program"):
             run(objective, PARAMS)
 
@@ -195,7 +246,7 @@ def task_experiment(experiment: Experiment, tmp_path: Path) -> Experiment:
 
 def test_a_task_as_objective(task_experiment: Experiment, bench: Bench, tmp_path: Path) -> None:
     scorer = Scorer.load(task_experiment.scoring, bench.tokenizer, ["quiz"])
-    objective = LoraObjective(task_experiment, bench, scorer, tmp_path)
+    objective = LoraObjective(task_experiment, Runner(task_experiment, bench, scorer), tmp_path)
     trial, again = run(objective, PARAMS, PARAMS, pruner=PruneFirst())
     adapted = load_adapter(bench, Path(trial.user_attrs["adapter"]))
     score = scorer.score(adapted, "quiz")
@@ -206,24 +257,47 @@ def test_a_task_as_objective(task_experiment: Experiment, bench: Bench, tmp_path
     assert len(trial.user_attrs["validation_losses"]) == 2
 
 
+class ScarceScorer(Scorer):
+    """Memory for a batch of 8 sequences, or for fewer."""
+
+    room = 8
+
+    def score(self, *arguments: Any, **more: Any) -> Score:
+        if self.settings.batch > self.room:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return super().score(*arguments, **more)
+
+
 def test_memory_that_runs_out_in_scoring(
     task_experiment: Experiment, bench: Bench, tmp_path: Path
 ) -> None:
-    scorer = Scorer.load(task_experiment.scoring, bench.tokenizer, ["quiz"])
-    objective = LoraObjective(task_experiment, bench, scorer, tmp_path)
-    (clean,) = run(objective, PARAMS)
-    calls = iter(range(1000))
+    """The batch is halved and the adapter scored; it is not trained again."""
+    plenty = Scorer.load(task_experiment.scoring, bench.tokenizer, ["quiz"])
+    runner = Runner(task_experiment, bench, plenty)
+    (clean,) = run(LoraObjective(task_experiment, runner, tmp_path), PARAMS)
+    scorer = ScarceScorer.load(task_experiment.scoring, bench.tokenizer, ["quiz"])
+    runner = Runner(task_experiment, bench, scorer)
+    jobs: list[tuple[int, bool]] = []
 
-    def forward_hook(*_: object) -> None:
-        # 8 forwards to train, 3 for each of the two validations
-        if next(calls) == 14:
-            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+    def noted(job: Job, report: Report) -> Outcome:
+        jobs.append((job.scoring_batch, job.trained is None))
+        return runner(job, report)
 
-    with bench.base.lm_head.register_forward_hook(forward_hook):
-        failed, following = run(objective, PARAMS, PARAMS)
-    failure = "out of memory in scoring with batch 32, after the training"
+    halved, following = run(LoraObjective(task_experiment, noted, tmp_path), PARAMS, PARAMS)
+    assert halved.value == following.value == clean.value
+    assert jobs == [(32, True), (16, False), (8, False), (8, True)]
+
+
+def test_memory_that_is_too_little_to_score_at_all(
+    task_experiment: Experiment, bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ScarceScorer, "room", 0)
+    scorer = ScarceScorer.load(task_experiment.scoring, bench.tokenizer, ["quiz"])
+    runner = Runner(task_experiment, bench, scorer)
+    (failed,) = run(LoraObjective(task_experiment, runner, tmp_path), PARAMS)
+    failure = "out of memory in scoring with batch 1, after the training"
     assert failed.user_attrs["failure"] == failure and failed.state == TrialState.FAIL
-    assert following.value == clean.value
+    assert not (tmp_path / "adapters" / "0000").exists()
 
 
 def test_jobs_take_turns(objective: LoraObjective, clean: FrozenTrial) -> None:
@@ -240,6 +314,4 @@ def test_a_task_that_looks_the_other_way(
     scoring = task_experiment.scoring.model_copy(update={"metric": "brier_score"})
     scorer = Scorer.load(scoring, bench.tokenizer, ["quiz"])
     with pytest.raises(UserError, match="'brier_score': the task 'quiz' wants it maximized"):
-        LoraObjective(
-            task_experiment.model_copy(update={"scoring": scoring}), bench, scorer, tmp_path
-        )
+        check_direction(task_experiment.model_copy(update={"scoring": scoring}), scorer)

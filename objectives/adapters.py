@@ -1,0 +1,35 @@
+"""Which trials' adapters are the best, and deletes those that are not; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+import shutil
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+
+__all__ = ["best_trials", "keep_best_adapters"]
+
+
+def best_trials(study: optuna.Study, count: int) -> list[FrozenTrial]:
+    """The best finished trials whose adapter is still there, best first."""
+    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
+    ranked = sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
+    return [t for t in ranked[:count] if Path(t.user_attrs.get("adapter", "-")).is_dir()]
+
+
+def keep_best_adapters(count: int) -> Callable[[optuna.Study, FrozenTrial], None]:
+    """A callback of `study.optimize` that deletes the adapters which cannot be needed any more."""
+
+    def prune(study: optuna.Study, trial: FrozenTrial) -> None:
+        kept = {t.number for t in best_trials(study, count)}
+        for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+            if other.number not in kept and "adapter" in other.user_attrs:
+                shutil.rmtree(other.user_attrs["adapter"], ignore_errors=True)
+
+    return prune

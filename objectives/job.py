@@ -1,0 +1,137 @@
+"""What a trial asks of whoever trains it, and what comes back; values only, no torch.
+
+A `Run` takes a job and gives its outcome: `objectives.runner.Runner` in this process, or
+`objectives.gang.Gang` in others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+from typing import TypeAlias
+
+from objectives.search_space import Hyperparameters
+
+
+__all__ = [
+    "Failed",
+    "Finished",
+    "Job",
+    "OutOfMemory",
+    "Outcome",
+    "Pruned",
+    "Report",
+    "Run",
+    "Training",
+    "Validation",
+]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """A validation loss on the way.
+
+    Attributes:
+        step: After that many optimizer steps.
+        part: How many `[training] validations`-ths of the training are done.
+        loss: Nats per label token.
+    """
+
+    step: int
+    part: int
+    loss: float
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training in numbers; its adapter is saved.
+
+    Attributes:
+        validation_loss: At the end, nats per label token.
+        tokens: Tokens read, padding left out.
+        seconds_setup: Until the first step.
+        seconds_training: The steps and their validations.
+    """
+
+    validation_loss: float
+    tokens: int
+    seconds_setup: float
+    seconds_training: float
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trial's work.
+
+    Attributes:
+        trial: The trial's number.
+        chosen: The trial's hyperparameters.
+        adapter: Folder the adapter goes to, before it is scored.
+        micro_batch: Samples per forward in training and validation.
+        scoring_batch: Sequences per forward on a task.
+        trained: If it is trained already, and `adapter` is to be scored.
+    """
+
+    trial: int
+    chosen: Hyperparameters
+    adapter: str
+    micro_batch: int
+    scoring_batch: int
+    trained: Training | None = None
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The adapter is saved and has a value.
+
+    Attributes:
+        value: What the trial is worth.
+        training: How the training went.
+        seconds_scoring: Saving and scoring.
+        stderr: Standard error of a score; None where the value is the validation loss.
+        peak_memory: Bytes, see `objectives.runner.peak_memory`.
+    """
+
+    value: float
+    training: Training
+    seconds_scoring: float
+    stderr: float | None
+    peak_memory: int
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """The training ended where the report said so, after that many seconds, set-up included."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class OutOfMemory:
+    """Smaller batches may help.
+
+    Attributes:
+        during: Which batch was too large.
+        message: Where it happened and with what.
+        peak_memory: Bytes, see `objectives.runner.peak_memory`.
+        trained: The training, if that went well.
+    """
+
+    during: Literal["training", "scoring"]
+    message: str
+    peak_memory: int
+    trained: Training | None = None
+
+
+@dataclass(frozen=True)
+class Failed:
+    """No value, for a reason that another try would meet again or that must not stop the study."""
+
+    message: str
+
+
+Report: TypeAlias = Callable[[Validation], bool]
+"""Whether the training is to end here."""
+Outcome: TypeAlias = Finished | Pruned | OutOfMemory | Failed
+Run: TypeAlias = Callable[[Job, Report], Outcome]

@@ -1,0 +1,96 @@
+"""A rank of a gang: loads once and runs the jobs that come over its pipe, until the pipe closes.
+
+    python -m objectives.rank 7         # started by objectives.gang with the pipe as file 7
+
+With more than one rank it finds the others by RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and
+MASTER_PORT, as Accelerate reads them. It ends with its gang, whatever became of that: the kernel
+closes the pipes of a process that was killed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+import os
+from pathlib import Path
+from queue import SimpleQueue
+import sys
+import threading
+from typing import Any
+
+from objectives.config import Experiment
+from objectives.errors import UserError
+from objectives.job import Run
+from objectives.job import Validation
+from objectives.wire import Mistake
+from objectives.wire import Raised
+from objectives.wire import Ready
+from objectives.wire import Setup
+
+
+__all__ = ["main"]
+
+Load = Callable[[Experiment, Path | None], Run]
+
+
+def main(load: Load | None = None) -> None:
+    """Serves the gang that started this process.
+
+    Args:
+        load: Gives what runs the jobs; by default `objectives.runner.load_runner`.
+    """
+    link = _Link(int(sys.argv[1]))  # before the heavy imports: the gang may be gone by then
+    try:
+        _serve(link, load or _load_runner)
+    except UserError as error:
+        link.send(Mistake(str(error)))
+    except Exception as error:
+        reason = (str(error).strip().splitlines() or ["no message"])[0]
+        link.send(Raised(f"{type(error).__name__}: {reason}"))
+        raise  # the traceback is for the log
+
+
+def _serve(link: _Link, load: Load) -> None:
+    setup: Setup = link.receive()
+    run = load(setup.experiment, setup.cache)
+    link.send(Ready())
+
+    def report(validation: Validation) -> bool:
+        if setup.rank == 0:
+            link.send(validation)
+        return bool(link.receive().stop)
+
+    while True:
+        link.send(run(link.receive(), report))
+
+
+def _load_runner(experiment: Experiment, cache: Path | None) -> Run:
+    from objectives.runner import load_runner
+
+    return load_runner(experiment, cache)
+
+
+class _Link:
+    """This end of the pipe, read by a thread that notices when the other end is closed."""
+
+    def __init__(self, file: int) -> None:
+        self._pipe = Connection(file)
+        self._heard: SimpleQueue[Any] = SimpleQueue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def send(self, message: object) -> None:
+        self._pipe.send(message)
+
+    def receive(self) -> Any:
+        return self._heard.get()
+
+    def _listen(self) -> None:
+        while True:
+            try:
+                self._heard.put(self._pipe.recv())
+            except (OSError, EOFError):
+                os._exit(1)  # wherever the main thread is
+
+
+if __name__ == "__main__":
+    main()

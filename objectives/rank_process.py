@@ -1,0 +1,110 @@
+"""One rank's process as its gang sees it: its environment, its pipe, its end; imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import contextlib
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from multiprocessing.connection import Pipe
+import os
+from pathlib import Path
+import signal
+import socket
+import subprocess
+from typing import Any
+
+
+__all__ = ["Rank", "rank_environments"]
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+THREADS = "OMP_NUM_THREADS"
+_CHECKOUT = Path(__file__).parent.parent
+_DEATH_SECONDS = 5.0  # between the end of a pipe and that of its process
+
+
+@dataclass(frozen=True)
+class Rank:
+    """A running rank. `number` is its place in the gang, from 0."""
+
+    number: int
+    process: subprocess.Popen[bytes]
+    pipe: Connection
+
+    @classmethod
+    def spawn(cls, number: int, command: Sequence[str], environment: dict[str, str]) -> Rank:
+        """Starts it with one end of a pipe, which no other process has."""
+        ours, theirs = Pipe()
+        with theirs:
+            process = subprocess.Popen(
+                [*command, str(theirs.fileno())],
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(),),
+                start_new_session=True,  # Ctrl-C in a terminal is for the gang alone
+            )
+        return cls(number, process, ours)
+
+    def send(self, message: object) -> None:
+        """To a rank that is gone as well: its end is read from the pipe."""
+        with contextlib.suppress(OSError):
+            self.pipe.send(message)
+
+    def receive(self) -> Any:
+        """What it says; None when it has ended."""
+        try:
+            return self.pipe.recv()
+        except (OSError, EOFError):
+            return None
+
+    def was_killed(self) -> bool:
+        """Whether a signal has ended it."""
+        status = self.process.poll()
+        return status is not None and status < 0
+
+    def how_it_ended(self) -> str:
+        """For a rank that has closed its pipe."""
+        try:
+            status = self.process.wait(_DEATH_SECONDS)
+        except subprocess.TimeoutExpired:
+            return f"rank {self.number} closed its pipe"
+        if status < 0:
+            return f"rank {self.number} was killed by {signal.Signals(-status).name}"
+        return f"rank {self.number} exited with status {status}"
+
+    def end(self) -> None:
+        """Kills it with the processes it has started."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.pipe.close()
+
+
+def rank_environments(count: int, devices: Sequence[str]) -> list[dict[str, str]]:
+    """What is set for each rank of a new gang, beside this process's own environment.
+
+    A rank alone is no different from this process, so that its values are not. Several find each
+    other by a port that is free now, and share the threads this process may use.
+    """
+    path = [str(_CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    common = {"PYTHONPATH": os.pathsep.join(path)}
+    if devices:
+        common[VISIBLE] = ",".join(devices[:count])
+    if count == 1:
+        return [common]
+    threads = int(os.environ.get(THREADS, "").partition(",")[0] or os.cpu_count() or 1)
+    common |= {
+        "WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(_free_port()),
+        THREADS: str(max(1, threads // count)),
+        **({} if devices else {"ACCELERATE_USE_CPU": "true"}),
+    }
+    return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+    return port

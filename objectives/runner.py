@@ -1,0 +1,173 @@
+"""Runs jobs on a bench: trains, saves the adapter, scores it; knows no Optuna and no process.
+
+In a gang every rank runs the same job at the same time on a bench of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+import resource
+import sys
+import time
+
+from peft import PeftModel
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from objectives import lora
+from objectives.bench import Bench
+from objectives.bench import load_adapter
+from objectives.bench import load_bench
+from objectives.bench import release
+from objectives.bench import save_adapter
+from objectives.config import Experiment
+from objectives.corpus import count_steps
+from objectives.errors import UserError
+from objectives.job import Failed
+from objectives.job import Finished
+from objectives.job import Job
+from objectives.job import Outcome
+from objectives.job import OutOfMemory
+from objectives.job import Pruned
+from objectives.job import Report
+from objectives.job import Training
+from objectives.job import Validation
+from objectives.score import Scorer
+
+
+__all__ = ["Runner", "check_direction", "load_runner", "load_scorer", "peak_memory"]
+
+
+class _Stop(Exception):
+    """The report said so."""
+
+
+class Runner:
+    """Job after job on one bench: each finds the base as the first one did, however it went."""
+
+    def __init__(self, experiment: Experiment, bench: Bench, scorer: Scorer | None) -> None:
+        """Checks that the study looks the right way.
+
+        Args:
+            experiment: The settings that all jobs have in common.
+            bench: Loaded with the same experiment.
+            scorer: With the objective's task in it; unused where the objective is the loss.
+
+        Raises:
+            UserError: See `check_direction`.
+        """
+        check_direction(experiment, scorer)
+        self._experiment, self._bench, self._scorer = experiment, bench, scorer
+
+    def __call__(self, job: Job, report: Report) -> Outcome:
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+        try:
+            return self._outcome(job, report)
+        finally:
+            # outside of any except clause, where nothing holds on to a failed training's tensors
+            release(self._bench, self._bench.base)
+
+    def _outcome(self, job: Job, report: Report) -> Outcome:
+        start = time.perf_counter()
+        trained = job.trained
+        try:
+            if trained is None:
+                model, trained = self._train(job, report)
+            else:
+                model = load_adapter(self._bench, Path(job.adapter))
+            return self._score(job, model, trained)
+        except _Stop:
+            return Pruned(time.perf_counter() - start)
+        except lora.OutOfMemory as error:
+            return OutOfMemory("training", str(error), peak_memory())
+        except lora.TrainingFailed as error:
+            return Failed(str(error))
+        except (RuntimeError, MemoryError) as error:
+            if not lora.is_out_of_memory(error):
+                raise
+            where = f"in scoring with batch {job.scoring_batch}, after the training"
+            return OutOfMemory("scoring", f"out of memory {where}", peak_memory(), trained)
+
+    def _train(self, job: Job, report: Report) -> tuple[PeftModel, Training]:
+        """Leaves the adapter on the base, and in its folder."""
+        settings = self._experiment.training.model_copy(update={"micro_batch": job.micro_batch})
+        n_steps = count_steps(
+            len(self._bench.corpus.train), job.chosen.effective_batch, settings.epochs
+        )
+        due = lora.validation_steps(n_steps, settings.validations)
+
+        def stop(step: int, loss: float) -> None:
+            if report(Validation(step, due[step], loss)):
+                raise _Stop
+
+        start = time.perf_counter()
+        trained = lora.train(self._bench, settings, job.chosen, report=stop)
+        setup = time.perf_counter() - start - trained.seconds
+        if self._bench.accelerator.is_main_process:
+            save_adapter(trained.model, Path(job.adapter))
+        self._bench.accelerator.wait_for_everyone()  # a rank that fails now ends the others
+        numbers = Training(trained.validation_loss, trained.tokens, setup, trained.seconds)
+        return trained.model, numbers
+
+    def _score(self, job: Job, model: PeftModel, training: Training) -> Finished:
+        start = time.perf_counter()
+        value, stderr = training.validation_loss, None
+        if self._scorer is not None and self._experiment.scoring.objective != "loss":
+            value, stderr = self._on_task(job, model, self._scorer)
+        seconds = time.perf_counter() - start
+        return Finished(value, training, seconds, stderr, peak_memory())
+
+    def _on_task(self, job: Job, model: PeftModel, scorer: Scorer) -> tuple[float, float]:
+        settings = scorer.settings.model_copy(update={"batch": job.scoring_batch})
+        score = replace(scorer, settings=settings).score(
+            model, self._experiment.scoring.objective, accelerator=self._bench.accelerator
+        )
+        return score.value, score.stderr
+
+
+def load_runner(experiment: Experiment, cache: Path | None = None) -> Runner:
+    """All that a rank needs, and no test tasks.
+
+    Raises:
+        UserError: Model, data or task is not there, or does not fit the settings.
+    """
+    bench = load_bench(experiment, cache=cache)
+    return Runner(experiment, bench, load_scorer(experiment, bench.tokenizer, test=False))
+
+
+def load_scorer(
+    experiment: Experiment, tokenizer: PreTrainedTokenizerBase, *, test: bool
+) -> Scorer | None:
+    """For the objective's task and perhaps the test tasks; None where there are none.
+
+    Raises:
+        UserError: A task is not there, or its metric is not.
+    """
+    scoring = experiment.scoring
+    goal = [] if scoring.objective == "loss" else [scoring.objective]
+    tasks = list(dict.fromkeys([*goal, *(scoring.test if test else [])]))
+    return Scorer.load(scoring, tokenizer, tasks) if tasks else None
+
+
+def check_direction(experiment: Experiment, scorer: Scorer | None) -> None:
+    """Before the first trial: the study must not look for the worst."""
+    scoring = experiment.scoring
+    if scoring.objective == "loss":
+        return
+    assert scorer is not None, "a task as objective needs a scorer"
+    if scorer.direction(scoring.objective) != experiment.direction:
+        raise UserError(
+            f"`[scoring] metric` = {scoring.metric!r}: the task {scoring.objective!r} wants it "
+            f"{scorer.direction(scoring.objective)}d, the study would {experiment.direction} it; "
+            "choose a metric of lm-eval's own, or correct `higher_is_better` in the task"
+        )
+
+
+def peak_memory() -> int:
+    """Bytes: most that tensors held on the GPU in this job; without one, most of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated()
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

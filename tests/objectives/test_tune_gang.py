@@ -1,0 +1,128 @@
+"""`--gpus-per-trial` as a user runs it: beside one process's values, stopped, killed, misused."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from test_tune import bad
+from test_tune import command
+from test_tune import environment
+from test_tune import experiment
+from test_tune import load
+from test_tune import ROOT
+from test_tune import run
+from test_tune import values
+from test_tune import written
+from test_tune_workers import one_thread
+from test_tune_workers import until
+
+import storage
+
+
+__all__ = ["experiment", "one_thread"]  # fixtures
+
+TRIALS = "2"
+
+
+@pytest.fixture(scope="module")
+def file(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, alpaca_file: Path
+) -> Path:
+    """An experiment, and what one process finds in it, as study "alone"."""
+    file = written(tmp_path_factory.mktemp("gang"), tiny_model_folder, alpaca_file)
+    ended = run(file, "--study", "alone", "--trials", TRIALS, "--search-only")
+    assert ended.returncode == 0, ended.stderr
+    return file
+
+
+@pytest.fixture(scope="module")
+def undisturbed(file: Path) -> dict[int, Any]:
+    """Number of ranks -> what they find when nothing happens."""
+    ended = run(file, "--study", "two", "--trials", TRIALS, "--search-only", "--gpus-per-trial=2")
+    assert ended.returncode == 0, ended.stderr
+    return {1: values(load(file, "alone")), 2: values(load(file, "two"))}
+
+
+def children(process: int) -> list[int]:
+    """The processes that a process has started and that still run."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if fields[0] != "Z" and int(fields[1]) == process:
+                found.append(int(folder.name))
+    return found
+
+
+def alive(processes: list[int]) -> list[int]:
+    return [each for each in processes if Path(f"/proc/{each}").exists()]
+
+
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
+def test_stopped_or_killed_it_leaves_no_rank_and_continues(
+    file: Path, undisturbed: dict[int, Any], stop: signal.Signals, ranks: int
+) -> None:
+    name = f"{stop.name}-{ranks}"
+    options = ["--study", name, "--trials", TRIALS, "--gpus-per-trial", str(ranks)]
+    options += ["--output", file.parent / "runs", "--search-only"]
+    with subprocess.Popen(
+        command(file, *options),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        started = next(line for line in process.stdout if line.startswith("trial   1"))
+        gang = children(process.pid)
+        process.send_signal(stop)
+        rest = process.stdout.read()
+    assert len(gang) == ranks, started
+    until(lambda: not alive(gang), seconds=15)
+    if stop is signal.SIGTERM:
+        assert process.returncode == 130 and "the same command continues" in rest
+    assert len(values(load(file, name))) == 1
+    ended = run(file, *options)
+    assert ended.returncode == 0, ended.stderr
+    assert values(load(file, name)) == undisturbed[ranks]
+
+
+def test_workers_have_gangs_of_their_own(file: Path) -> None:
+    """And the final test follows in the process that started them."""
+    options = ["--trials", TRIALS, "--gpus-per-trial", "1", "--workers", "2"]
+    ended = run(file, "--study", "gangs", *options)
+    assert ended.returncode == 0, ended.stderr
+    found = dict((str(p), v) for p, v in values(load(file, "gangs")))
+    assert all(found.get(str(p), v) == v for p, v in values(load(file, "alone")))
+    assert "best adapter" in ended.stdout
+
+
+def test_who_asks_for_trials_imports_no_torch() -> None:
+    code = (
+        "import sys, objectives.tune; heavy = {'torch', 'transformers', 'peft', 'datasets'}; "
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_bad_input_is_one_message(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "--gpus-per-trial 0: must be >= 1" in bad(experiment, "--gpus-per-trial", "0")
+    assert "--time-limit 0: must be > 0" in bad(experiment, "--time-limit", "0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    assert storage.accelerators(os.environ) == ["0", "1", "2"]
+    message = bad(experiment, "--gpus-per-trial", "2", "--workers", "2")
+    assert "2 workers would take 4 GPUs, and there are 3" in message
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    experiment.write_text(experiment.read_text().replace("max_length = 256", "max_length = 4096"))
+    message = bad(experiment, "--cold")
+    assert "max_length" in message and message.count("error:") == 1
+    assert not (experiment.parent / "runs" / "tiny").exists(), "nothing half-started"

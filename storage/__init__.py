@@ -5,6 +5,7 @@ study = optuna.create_study(storage=storage.open("sqlite:///study.db"), ...)
 """
 
 from storage import workers
+from storage._devices import accelerators
 from storage._open import exists
 from storage._open import open
 from storage._recover import mark_worker
@@ -18,6 +19,7 @@ from storage._url import StorageError
 __all__ = [
     "StorageError",
     "Turns",
+    "accelerators",
     "exists",
     "mark_worker",
     "open",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import time
 from typing import Any
@@ -28,7 +29,9 @@ __all__ = ["open_rdb"]
 
 RETRIES = 2  # of a trial whose worker died
 BUSY_SECONDS = 60  # how long SQLite waits for another writer
-_START_ATTEMPTS = 8
+_START_ATTEMPTS = 8  # when several workers make the tables of an empty database
+_RESTART_ATTEMPTS = 120  # about a minute, for a server that comes up again
+_PAUSE_SECONDS = 1.0  # the longest between two attempts
 _PARTITION = "partition"  # the attribute that a partition sampler's trials carry
 
 _INSTALL = {
@@ -41,18 +44,18 @@ def open_rdb(url: URL, *, heartbeat: int, grace: int) -> RDBStorage:
     """A database with its tables.
 
     Several workers may make the tables of an empty database at once. All but one fail at that, and
-    look again.
+    look again. A server that says it is on its way is waited for.
     """
     sqlite = url.get_backend_name() == "sqlite"
     if sqlite:
         _check_local(url)
-    for attempt in range(1, _START_ATTEMPTS + 1):
+    for attempt in itertools.count(1):
         try:
             storage = _storage(url, heartbeat, grace)
         except (IntegrityError, OperationalError, ProgrammingError) as error:
-            if not _lost_the_start(error) or attempt == _START_ATTEMPTS:
+            if attempt >= _attempts(error):
                 raise _refused(url, error) from None
-            time.sleep(random.uniform(0, 0.1 * attempt))
+            time.sleep(random.uniform(0, min(_PAUSE_SECONDS, 0.1 * attempt)))
         except (ArgumentError, ImportError) as error:
             raise _refused(url, error) from None
         else:
@@ -101,10 +104,15 @@ def _engine(url: URL) -> dict[str, Any]:
     return {"pool_pre_ping": True, "pool_recycle": 1800}
 
 
-def _lost_the_start(error: Exception) -> bool:
-    """Whether another worker was making the tables at the same time: all but one fail then."""
-    words = ("already exists", "does not exist", "locked", "deadlock", "duplicate")
-    return isinstance(error, IntegrityError) or any(w in str(error).lower() for w in words)
+def _attempts(error: Exception) -> int:
+    """How often it is worth trying in all."""
+    text = str(error).lower()
+    if "the database system is" in text:  # PostgreSQL: starting up, shutting down, in recovery
+        return _RESTART_ATTEMPTS
+    lost = ("already exists", "does not exist", "locked", "deadlock", "duplicate")
+    if isinstance(error, IntegrityError) or any(words in text for words in lost):
+        return _START_ATTEMPTS  # another worker was making the tables: all but one fail then
+    return 1
 
 
 def _tune_sqlite(storage: RDBStorage) -> None:

@@ -24,6 +24,7 @@ from typing import Any
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
+import optuna
 from optuna.storages import BaseStorage
 from optuna.storages import InMemoryStorage
 from optuna.storages import RDBStorage
@@ -45,6 +46,8 @@ _TRIES = 12  # of a statement that met a deadlock, a busy file or a lost connect
 _LONGEST_PAUSE = 1.0  # seconds between two of them
 _PATIENCE = 2.0  # seconds in which a living worker confirms or withdraws what it announced
 _LOOK = 0.005  # seconds between two looks
+
+_logger = optuna.logging.get_logger(f"optuna.{__name__}")
 
 _metadata = sa.MetaData()
 _table = sa.Table(
@@ -112,6 +115,12 @@ def claims_on(storage: BaseStorage, key: str) -> Claims:
     return _Bakery(storage, key)
 
 
+def _refused(claimant: Claimant, holder: int) -> int:
+    """One line of the log for each, so that they can be counted."""
+    _logger.debug(f"Trial {claimant.number} leaves its point to trial {holder}, which holds it.")
+    return holder
+
+
 class _Alone:
     """The caller holds the process's lock, and there is no other process."""
 
@@ -137,7 +146,7 @@ class _Table:
             self._hand_over(claimant, key, holder)
             holder = self._holder(claimant, key)
         if holder != claimant.number:
-            return holder
+            return _refused(claimant, holder)
         claimant.write({})
         return None
 
@@ -222,7 +231,7 @@ class _Bakery:
             lower = [other for other in others if other < claimant.number]
             if settled or lower or time.monotonic() > deadline:
                 claimant.write({ANNOUNCED: True})
-                return min(settled or lower or others)
+                return _refused(claimant, min(settled or lower or others))
             time.sleep(_LOOK)
         claimant.write({CLAIM: claimant.point})
         return None

@@ -135,10 +135,15 @@ def _ahead(tree: Tree) -> Cell | None:
     """A cell inside the best one in flight, so that no ask waits for a result.
 
     Breadth first over the thirds of thirds: those are the samples that DIRECT will want there
-    once the values are in. The tree stays as it is.
+    once the values are in. The tree stays as it is. In a finite space the cells in flight may
+    have no point left; then inside the best of the others.
     """
-    flying = [leaf for leaf in tree.leaves() if leaf.state in (State.OPENING, State.FLYING)]
-    for leaf in sorted(flying, key=lambda leaf: (_at_centre(tree, leaf), leaf.depth, leaf.order)):
+
+    def rank(leaf: Node) -> tuple[bool, float, int, Order]:
+        waits = leaf.state in (State.OPENING, State.FLYING)
+        return not waits, _at_centre(tree, leaf), leaf.depth, leaf.order
+
+    for leaf in sorted(tree.leaves(), key=rank):
         queue = [leaf.cell]
         for cell in queue:
             axis = _cells.longest_axis(tree.axes, cell)

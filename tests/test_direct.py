@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence
 import math
+import random
 
 from hypothesis import given
 from hypothesis import settings
@@ -13,6 +14,7 @@ import nlopt
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
 from problems import branin
 from problems import Function
 from problems import goldstein_price
@@ -185,3 +187,18 @@ def test_a_rule_is_found_by_its_name() -> None:
 def test_epsilon_outside_its_range_is_refused() -> None:
     with pytest.raises(ValueError, match="`0 <= epsilon < 1` must hold"):
         DIRECTSampler(epsilon=1.0)
+
+
+@pytest.mark.parametrize("in_flight", [4, 8])
+def test_asynchronous_workers_use_up_a_finite_space_without_repeating(in_flight: int) -> None:
+    """Also where the cells in flight have no point left and keep the others off the hull."""
+    space = {name: IntDistribution(1, 4) for name in "abc"}
+    study = optuna.create_study(sampler=DIRECTSampler(search_space=dict(space)))
+    chance, flying, points = random.Random(0), [], set()
+    for _ in range(4**3):
+        flying.append(study.ask(dict(space)))
+        points.add(tuple(flying[-1].params.values()))
+        if len(flying) == in_flight:
+            trial = flying.pop(chance.randrange(in_flight))
+            study.tell(trial, sum((x - 2.3) ** 2 for x in trial.params.values()))
+    assert len(points) == 4**3

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -24,6 +25,7 @@ import sqlalchemy as sa
 import yaml
 
 import storage
+from storage import _rdb
 from storage._network import network_file_system
 from storage._recover import WORKER
 
@@ -122,7 +124,8 @@ def test_a_journal_is_shared_by_its_file(tmp_path: Path) -> None:
 def test_a_proxy_in_front_of_a_database(tmp_path: Path) -> None:
     code = (
         "import sys, optuna, storage; optuna.storages.run_grpc_proxy_server("
-        "storage.open(sys.argv[1]), host='127.0.0.1', port=int(sys.argv[2]))"
+        "optuna.storages.get_storage(storage.open(sys.argv[1])), host='127.0.0.1', "
+        "port=int(sys.argv[2]))"
     )
     port = free_port()
     with python(code, f"sqlite:///{tmp_path}/behind.db", str(port)) as server:
@@ -369,3 +372,32 @@ def test_the_compose_file_installs_what_was_tested() -> None:
     settings = services["postgres"]["environment"]
     assert url.host == "postgres" and url.database == settings["POSTGRES_DB"]
     assert url.username == settings["POSTGRES_USER"]
+
+
+def starting_up(listener: socket.socket, refusals: list[str]) -> None:
+    """A PostgreSQL that comes up: says so to each that calls, in PostgreSQL's protocol."""
+    fields = b"SFATAL\0C57P03\0Mthe database system is starting up\0\0"
+    while True:
+        try:
+            caller, _ = listener.accept()
+        except OSError:
+            return
+        with caller:
+            if struct.unpack("!ii", caller.recv(1024)[:8])[1] in (80877103, 80877104):  # TLS, GSS
+                caller.sendall(b"N")
+                caller.recv(1024)
+            caller.sendall(b"E" + struct.pack("!i", len(fields) + 4) + fields)
+            refusals.append("starting up")
+
+
+def test_a_database_that_is_starting_up_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_rdb, "_RESTART_ATTEMPTS", 4)
+    refusals: list[str] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=starting_up, args=(listener, refusals), daemon=True).start()
+        port = listener.getsockname()[1]
+        url = f"postgresql+psycopg://a@127.0.0.1:{port}/b?sslmode=disable&gssencmode=disable"
+        with pytest.raises(storage.StorageError, match="starting up"):
+            storage.open(url)
+        listener.shutdown(socket.SHUT_RDWR)
+    assert len(refusals) == 4

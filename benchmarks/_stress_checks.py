@@ -1,0 +1,153 @@
+"""What stress.py makes sure of after a run: reads a study's trials and replays them in memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable
+from collections.abc import Sequence
+from dataclasses import dataclass
+import itertools
+import math
+
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+from benchmarks._stress_worker import grid
+from benchmarks._stress_worker import Space
+from benchmarks._stress_worker import value
+from optuna_partition import _cells
+from optuna_partition._axes import Axis
+from optuna_partition._cells import Cell
+from optuna_partition._record import Ask
+from optuna_partition._record import ATTEMPTS
+from optuna_partition._soo import SOO
+from optuna_partition._space import Space as Axes
+
+
+Point = tuple[tuple[str, object], ...]
+LEAST_ASKS = 3  # of a new process that goes on, to see that it can
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is wrong with a study; the samplers of this project must have zero everywhere.
+
+    Args:
+        duplicates: Evaluations of points that were evaluated before.
+        lost: Cells that died with a worker, are not evaluated, and never come again, however long
+            the search goes on; None for a sampler without a plan.
+        outside: Cells that the rule cannot have come to, and evaluations that it did not ask for;
+            None without a tree.
+        repeated: Points that a new process asks for though they are evaluated; None without a
+            tree.
+    """
+
+    duplicates: int
+    lost: int | None = None
+    outside: int | None = None
+    repeated: int | None = None
+
+    @property
+    def is_clean(self) -> bool:
+        return not any((self.duplicates, self.lost, self.outside, self.repeated))
+
+
+def judge(trials: Sequence[FrozenTrial], sampler: BaseSampler, space: Space) -> Verdict:
+    """Checks a study that has ended.
+
+    Args:
+        trials: Of the study, after `storage.recover`: none is a dead worker's any more.
+        sampler: A new one of the study's kind.
+        space: What the study searched.
+    """
+    evaluated = Counter(_point(t.params) for t in trials if t.state is TrialState.COMPLETE)
+    duplicates = evaluated.total() - len(evaluated)
+    if isinstance(sampler, optuna.samplers.GridSampler):
+        return Verdict(duplicates, lost=_lost_of_grid(trials))
+    if not any(Ask.of(trial) for trial in trials):
+        return Verdict(duplicates)
+    study = optuna.create_study(sampler=sampler)
+    study.add_trials([trial for trial in trials if trial.state.is_finished()])
+    lost, repeated = _go_on(study, space, _dead(trials, space), set(evaluated))
+    return Verdict(duplicates, lost=lost, outside=_outside(trials, space), repeated=repeated)
+
+
+def _go_on(
+    study: optuna.Study, space: Space, dead: set[Point], evaluated: set[Point]
+) -> tuple[int, int]:
+    """Goes on alone until all dead workers' points came again, or there are none left.
+
+    Returns:
+        Points that did not come, and points that came although they were evaluated.
+    """
+    dead, repeated = dead - evaluated, 0
+    left = math.prod(len(grid(axis)) for axis in space.values()) - len(evaluated)
+    for asked in range(left):
+        if not dead and asked >= LEAST_ASKS:
+            break
+        trial = study.ask()
+        study.tell(trial, value(trial, space))
+        point = _point(trial.params)
+        repeated += point in evaluated
+        evaluated.add(point)
+        dead.discard(point)
+    return len(dead), repeated
+
+
+def _point(params: dict[str, object]) -> Point:
+    return tuple(sorted(params.items()))
+
+
+def _dead(trials: Sequence[FrozenTrial], space: Space) -> set[Point]:
+    """The points that workers left, fewer times than would make them count as failed."""
+    axes = Axes(space)
+    left: Counter[Point] = Counter()
+    for trial in trials:
+        ask = Ask.of(trial)
+        if trial.state is TrialState.FAIL and ask is not None and not ask.announced:
+            left[_point(axes.params(_cells.centre(axes.axes, ask.cell)))] += 1
+    return {point for point, times in left.items() if times < ATTEMPTS}
+
+
+def _outside(trials: Sequence[FrozenTrial], space: Space) -> int:
+    """Counts cells, by what the trials say of themselves and not by the library's fold.
+
+    A cell is reached when it is the whole space or comes of cutting a cell that some ask opened;
+    those opened must be reached themselves, so that the chain ends at the whole space. An
+    evaluation by DIRECT may also lie inside such a cell: that is one ahead, of a sample wanted
+    later.
+    """
+    axes = Axes(space).axes
+    asks = {t.number: a for t in trials if (a := Ask.of(t)) is not None and not a.announced}
+    opened = {cell for ask in asks.values() for cell in ask.opened}
+    reached = {_cells.root(axes)}.union(*(_parts(axes, cell) for cell in opened))
+    missing = len(opened - reached)
+    for trial in trials:
+        if trial.state is TrialState.COMPLETE:
+            ask = asks.get(trial.number)
+            missing += ask is None or (ask.rule == SOO.name and ask.cell not in reached)
+    return missing
+
+
+def _parts(axes: Sequence[Axis], cell: Cell) -> set[Cell]:
+    """What can come of a cell that is cut on some or all of its longest axes."""
+    sides = [
+        axis.side(interval) if axis.cut(interval) else 0
+        for axis, interval in zip(axes, cell, strict=True)
+    ]
+    intervals = [
+        (interval, *axis.cut(interval)) if side == max(sides) else (interval,)
+        for axis, interval, side in zip(axes, cell, sides, strict=True)
+    ]
+    return set(itertools.product(*intervals)) - {cell}
+
+
+def _lost_of_grid(trials: Sequence[FrozenTrial]) -> int:
+    """GridSampler counts a point as visited when its trial has ended, however it ended."""
+    visited: dict[Hashable, set[TrialState]] = {}
+    for trial in trials:
+        if "grid_id" in trial.system_attrs:
+            visited.setdefault(trial.system_attrs["grid_id"], set()).add(trial.state)
+    return sum(states == {TrialState.FAIL} for states in visited.values())

@@ -18,7 +18,9 @@ from benchmarks._stress_worker import grid
 from benchmarks._stress_worker import Space
 from benchmarks._stress_worker import value
 from optuna_partition import _cells
+from optuna_partition import BaMSOOSampler
 from optuna_partition._axes import Axis
+from optuna_partition._bamsoo import DEFAULT
 from optuna_partition._cells import Cell
 from optuna_partition._record import Ask
 from optuna_partition._record import ATTEMPTS
@@ -27,6 +29,7 @@ from optuna_partition._space import Space as Axes
 
 
 Point = tuple[tuple[str, object], ...]
+EVERY_CELL = (SOO.name, DEFAULT)  # rules that evaluate cells of the tree only
 LEAST_ASKS = 3  # of a new process that goes on, to see that it can
 
 
@@ -68,6 +71,8 @@ def judge(trials: Sequence[FrozenTrial], sampler: BaseSampler, space: Space) -> 
         return Verdict(duplicates, lost=_lost_of_grid(trials))
     if not any(Ask.of(trial) for trial in trials):
         return Verdict(duplicates)
+    if isinstance(sampler, BaMSOOSampler):  # its next point is what the model says by then
+        return Verdict(duplicates, outside=_outside(trials, space))
     study = optuna.create_study(sampler=sampler)
     study.add_trials([trial for trial in trials if trial.state.is_finished()])
     lost, repeated = _go_on(study, space, _dead(trials, space), set(evaluated))
@@ -107,7 +112,7 @@ def _dead(trials: Sequence[FrozenTrial], space: Space) -> set[Point]:
     for trial in trials:
         ask = Ask.of(trial)
         if trial.state is TrialState.FAIL and ask is not None and not ask.announced:
-            left[_point(axes.params(_cells.centre(axes.axes, ask.cell)))] += 1
+            left[_point(axes.params(_cells.centre(axes.axes, ask.spot)))] += 1
     return {point for point, times in left.items() if times < ATTEMPTS}
 
 
@@ -127,7 +132,7 @@ def _outside(trials: Sequence[FrozenTrial], space: Space) -> int:
     for trial in trials:
         if trial.state is TrialState.COMPLETE:
             ask = asks.get(trial.number)
-            missing += ask is None or (ask.rule == SOO.name and ask.cell not in reached)
+            missing += ask is None or (ask.rule in EVERY_CELL and ask.cell not in reached)
     return missing
 
 

@@ -30,6 +30,7 @@ from optuna.trial import TrialState
 
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
+from optuna_partition import BaMSOOSampler
 from optuna_partition import DIRECTSampler
 from optuna_partition import SOOSampler
 import storage
@@ -38,6 +39,7 @@ import storage
 Space = dict[str, BaseDistribution]
 SAMPLERS: dict[str, Callable[[Space], BaseSampler]] = {
     "soo": lambda space: SOOSampler(search_space=space),
+    "bamsoo": lambda space: BaMSOOSampler(search_space=space),
     "direct": lambda space: DIRECTSampler(search_space=space),
     "random": lambda space: RandomSampler(),
     "tpe": lambda space: TPESampler(),

@@ -35,7 +35,7 @@ from benchmarks._stress_servers import STORAGES
 from benchmarks._stress_worker import SAMPLERS
 
 
-OURS = ("soo", "direct")
+OURS = ("soo", "direct", "bamsoo")
 HEAD = """\
 | storage | sampler | trials/s | ask p50 | p95 | p99 | claims lost | killed | died \
 | duplicates | lost | outside |

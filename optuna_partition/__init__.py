@@ -1,9 +1,19 @@
 """Optuna samplers that search by partitioning the space."""
 
+from optuna_partition._latin import LatinHypercubeSampler
+from optuna_partition._nomad import NOMADSampler
+from optuna_partition.samplers import BaMSOOSampler
 from optuna_partition.samplers import DIRECTSampler
 from optuna_partition.samplers import SOOSampler
 
 
-__all__ = ["DIRECTSampler", "SOOSampler", "__version__"]
+__all__ = [
+    "BaMSOOSampler",
+    "DIRECTSampler",
+    "LatinHypercubeSampler",
+    "NOMADSampler",
+    "SOOSampler",
+    "__version__",
+]
 
 __version__ = "0.1.0"

@@ -30,6 +30,7 @@ __all__ = ["Axis", "Continuous", "Coordinate", "Grid", "Interval", "LogGrid"]
 Interval: TypeAlias = tuple[int, int]
 Coordinate: TypeAlias = Fraction | int
 
+_PIN_LEVEL = 13  # 3^-13 of an axis is nothing to an expensive function
 _LOG_SHARE_UNIT = 2**20  # a log side is rounded to this, so that ulps of `log` cannot matter
 
 
@@ -65,6 +66,9 @@ class Axis(Protocol):
 
     def unit(self, x: Coordinate) -> float:
         """The coordinate in [0, 1], for models and pictures; the tree never asks."""
+
+    def pin(self, unit: float) -> Interval:
+        """The tiny interval whose centre stands for a place in [0, 1]."""
 
 
 @lru_cache(maxsize=2**16)
@@ -125,6 +129,11 @@ class Continuous:
     def unit(self, x: Coordinate) -> float:
         return float(x)
 
+    def pin(self, unit: float) -> Interval:
+        level = min(self.levels, _PIN_LEVEL)
+        parts: int = 3**level
+        return level, min(int(unit * parts), parts - 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Grid:
@@ -132,9 +141,14 @@ class Grid:
 
     The outer blocks are equally long, which puts the parent's centre in the centre of the middle
     block whatever the remainder of count / 3.
+
+    Args:
+        count: Number of indices.
+        ordered: Whether neighbours are alike; models ask, the tree does not.
     """
 
     count: int
+    ordered: bool = True
 
     def whole(self) -> Interval:
         return (0, self.count - 1)
@@ -179,6 +193,10 @@ class Grid:
 
     def unit(self, x: Coordinate) -> float:
         return (float(x) + 0.5) / self.count
+
+    def pin(self, unit: float) -> Interval:
+        index = min(int(unit * self.count), self.count - 1)
+        return index, index
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +253,12 @@ class LogGrid:
 
     def unit(self, x: Coordinate) -> float:
         return self._share(2 * self.low - 1, 2 * int(x))
+
+    def pin(self, unit: float) -> Interval:
+        ratio = (2 * self.high + 1) / (2 * self.low - 1)
+        value = round((2 * self.low - 1) / 2 * ratio**unit)
+        value = min(max(value, self.low), self.high)
+        return value, value
 
     def _share(self, a: int, b: int) -> float:
         """The distance of two half-integers a / 2 and b / 2 on the logarithmic axis."""

@@ -5,7 +5,8 @@ States of a node, by the observations inside its cell:
 =========  ============================================  =====================================
 state      observations                                  who moves it on
 =========  ============================================  =====================================
-EMPTY      none                                          an ask evaluates its centre
+EMPTY      none                                          an ask evaluates it
+BOUNDED    none; a model's bound is its value            the rule opens it
 FLYING     none with a value, some in flight             the trial's end
 FAILED     none with a value, none in flight             its value is repaired from neighbours
 KNOWN      some with a value: the best is the cell's     the rule opens it
@@ -40,6 +41,7 @@ class Reading(Enum):
 
 class State(Enum):
     EMPTY = "empty"
+    BOUNDED = "bounded"
     FLYING = "in flight"
     FAILED = "failed"
     KNOWN = "known"
@@ -62,6 +64,7 @@ class Node:
         depth: Number of cuts from the root.
         order: Its place among equals, as the rule has it: the lowest comes first.
         axis: The axis it is cut on: until then the lowest longest one; None when it cannot be cut.
+        bound: Its value as long as nothing is observed inside, if a model has given it one.
     """
 
     cell: Cell
@@ -70,6 +73,7 @@ class Node:
     axis: int | None
     state: State = State.EMPTY
     value: float = math.nan
+    bound: float | None = None
     children: tuple[Node, ...] = ()
     observations: dict[int, Observation] = field(default_factory=dict)
 

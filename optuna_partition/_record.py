@@ -49,6 +49,8 @@ class Ask:
         partial: Whether some parameters of the sampler's space were fixed from outside.
         failed: Whether the objective itself failed, so that another attempt is no use.
         announced: Whether the claim is not confirmed yet: then the log does not count.
+        at: The tiny cell at whose centre it is evaluated, where that is not the cell's own.
+        bounds: The cells the ask spared, and the values it gave them.
     """
 
     rule: str
@@ -60,17 +62,28 @@ class Ask:
     partial: bool = False
     failed: bool = False
     announced: bool = False
+    at: Cell | None = None
+    bounds: tuple[tuple[Cell, float], ...] = ()
+
+    @property
+    def spot(self) -> Cell:
+        """The cell whose centre is evaluated."""
+        return self.at or self.cell
 
     def to_json(self) -> dict[str, Any]:
         """The attribute's value."""
-        flags = {flag: True for flag in ("partial", "failed") if getattr(self, flag)}
+        more: dict[str, Any] = {f: True for f in ("partial", "failed") if getattr(self, f)}
+        if self.at is not None:
+            more["at"] = _cells.name(self.at)
+        if self.bounds:
+            more["bounds"] = [[_cells.name(cell), value] for cell, value in self.bounds]
         return {
             "rule": self.rule,
             "space": self.space,
             "cell": dict(zip(self.axes, _cells.name(self.cell).split(" "), strict=True)),
             "opened": [_cells.name(cell) for cell in self.opened],
             "cursor": list(self.cursor),
-            **flags,
+            **more,
         }
 
     @classmethod
@@ -89,6 +102,8 @@ class Ask:
             partial=json.get("partial", False),
             failed=json.get("failed", False),
             announced=json.get(ANNOUNCED, False),
+            at=_cells.parse(json["at"]) if "at" in json else None,
+            bounds=tuple((_cells.parse(cell), v) for cell, v in json.get("bounds", ())),
         )
 
 
@@ -157,7 +172,7 @@ class History(Generic[CursorT]):
             self._rule.settle(self.tree)
 
     def _centre(self, ask: Ask) -> Point:
-        return _cells.centre(self.space.axes, ask.cell)
+        return _cells.centre(self.space.axes, ask.spot)
 
     def fold(self, trial: FrozenTrial) -> bool:
         """Folds in one trial as it is now; whether that was its last word."""
@@ -206,6 +221,8 @@ class History(Generic[CursorT]):
         cursor = self._rule.load(*ask.cursor)
         for place, cell in enumerate(ask.opened):
             self._rule.open(self.tree, cell, cursor, place)
+        for cell, value in ask.bounds:
+            self._rule.bound(self.tree, cell, value)
         self.cursor = self._rule.join(self.cursor, cursor)
         self._logged.add(number)
 

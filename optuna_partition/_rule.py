@@ -27,11 +27,19 @@ class Choice(Generic[CursorT]):
         cell: The cell to evaluate; None when every point of a finite space is taken.
         opened: The cells opened on the way, in order.
         cursor: Where the rule stands now.
+        at: The tiny cell at whose centre it is evaluated, where that is not the cell's own.
+        bounds: The cells spared an evaluation on the way, and the values they take instead.
     """
 
     cell: Cell | None
     opened: tuple[Cell, ...]
     cursor: CursorT
+    at: Cell | None = None
+    bounds: tuple[tuple[Cell, float], ...] = ()
+
+
+def _no_bound(tree: Tree, cell: Cell, value: float) -> None:
+    raise AssertionError("a rule without a belief spares no cell")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +58,7 @@ class Rule(Generic[CursorT]):
         settle: Does what follows from the values in the tree without a decision.
         dump: A cursor as JSON values.
         load: A cursor from those values.
+        bound: Gives a cell the value that an ask spared it with.
     """
 
     name: str
@@ -61,3 +70,4 @@ class Rule(Generic[CursorT]):
     settle: Callable[[Tree], None]
     dump: Callable[[CursorT], tuple[Any, ...]]
     load: Callable[..., CursorT]
+    bound: Callable[[Tree, Cell, float], None] = _no_bound

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import replace
 import sys
 import threading
 from types import FrameType
@@ -30,11 +31,12 @@ from optuna_partition._record import Ask
 from optuna_partition._record import ATTEMPTS
 from optuna_partition._record import History
 from optuna_partition._record import KEY
+from optuna_partition._rule import Choice
 from optuna_partition._rule import Rule
 from optuna_partition._space import Space
 
 
-__all__ = ["PartitionSampler"]
+__all__ = ["PartitionSampler", "ends_the_study"]
 
 _logger = optuna.logging.get_logger(f"optuna.{__name__}")
 
@@ -124,7 +126,7 @@ class PartitionSampler(BaseSampler):
         values: Sequence[float] | None,
     ) -> None:
         attribute = trial.system_attrs.get(KEY)
-        if attribute is not None and state is TrialState.FAIL and not _ends_the_study():
+        if attribute is not None and state is TrialState.FAIL and not ends_the_study():
             failed = {**attribute, "failed": True}
             study._storage.set_trial_system_attr(trial._trial_id, KEY, failed)
         if self._stop_when_exhausted and study._thread_local.in_optimize_loop:
@@ -142,27 +144,29 @@ class PartitionSampler(BaseSampler):
         history = self._read(study, search_space)
         asked = Ask.of(trial)
         if asked is not None and not asked.announced:  # a retry: its worker died half-way
-            return history.space.params(_cells.centre(history.space.axes, asked.cell))
-        cell = self._claim(study, trial, history)
-        if cell is None:
+            return history.space.params(_cells.centre(history.space.axes, asked.spot))
+        point = self._claim(study, trial, history)
+        if point is None:
             return self._ask_again(study, trial, search_space)
-        return history.space.params(_cells.centre(history.space.axes, cell))
+        return history.space.params(point)
 
-    def _claim(self, study: Study, trial: FrozenTrial, history: History[Any]) -> Cell | None:
-        """Chooses cells until one's centre is this trial's; None when every point is taken."""
+    def _claim(self, study: Study, trial: FrozenTrial, history: History[Any]) -> Point | None:
+        """Chooses points until one is this trial's; None when every point is taken."""
         claims = claims_on(study._storage, KEY)
         opened: tuple[Cell, ...] = ()
+        bounds: tuple[tuple[Cell, float], ...] = ()
         while True:
             choice = self._rule.choose(history.tree, history.cursor)
-            history.cursor, opened = choice.cursor, opened + choice.opened
+            history.cursor = choice.cursor
+            opened, bounds = opened + choice.opened, bounds + choice.bounds
             if choice.cell is None:
                 return None
-            point = _cells.centre(history.space.axes, choice.cell)
-            ask = self._log(history, choice.cell, opened)
+            ask = self._log(history, replace(choice, opened=opened, bounds=bounds))
+            point = _cells.centre(history.space.axes, ask.spot)
             holder = claims.take(self._claimant(study, trial, history, ask, point))
             if holder is None:
                 self._show(study, trial, history, ask)
-                return choice.cell
+                return point
             history.update(_trials(study))
             history.hold(holder, point, asking=trial.number)
 
@@ -170,15 +174,18 @@ class PartitionSampler(BaseSampler):
         """Whether someone, PartialFixedSampler for one, has taken parameters out of the space."""
         return self._given is not None and search_space != self._given
 
-    def _log(self, history: History[Any], cell: Cell, opened: tuple[Cell, ...]) -> Ask:
+    def _log(self, history: History[Any], choice: Choice[Any]) -> Ask:
+        assert choice.cell is not None
         return Ask(
             rule=self._rule.name,
             space=history.space.fingerprint,
             axes=tuple(history.space.distributions),
-            cell=cell,
-            opened=opened,
-            cursor=self._rule.dump(history.cursor),
+            cell=choice.cell,
+            opened=choice.opened,
+            cursor=self._rule.dump(choice.cursor),
             partial=self._is_partial(history.space.distributions),
+            at=choice.at,
+            bounds=choice.bounds,
         )
 
     def _show(self, study: Study, trial: FrozenTrial, history: History[Any], ask: Ask) -> None:
@@ -297,7 +304,7 @@ def _searched(space: dict[str, BaseDistribution]) -> dict[str, BaseDistribution]
     return {name: d for name, d in space.items() if not d.single()}
 
 
-def _ends_the_study() -> bool:
+def ends_the_study() -> bool:
     """Whether the failure being told ends `study.optimize`: Ctrl-C, or an error not in `catch`.
 
     Then it is the run that was interrupted rather than the point that was bad, and the point is

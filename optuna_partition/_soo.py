@@ -15,11 +15,12 @@ every cell the sweep has opened; leaves are compared left to right, and the firs
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import astuple
 from dataclasses import dataclass
-from dataclasses import field
 from dataclasses import replace
+from functools import partial
 
 from optuna_partition import _cells
 from optuna_partition._axes import Axis
@@ -30,7 +31,7 @@ from optuna_partition._rule import Rule
 from optuna_partition._tree import Tree
 
 
-__all__ = ["Cursor", "SOO"]
+__all__ = ["Cursor", "SOO", "advance", "cut", "open_next", "reach"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,19 +44,6 @@ class Cursor:
     best: float | None
 
 
-@dataclass(slots=True)
-class _Sweep:
-    """A cursor on the move, and what it has opened."""
-
-    tree: Tree
-    cursor: Cursor
-    opened: list[Cell] = field(default_factory=list)
-
-    def open(self, leaf: Node) -> None:
-        _cut(self.tree, leaf)
-        self.opened.append(leaf.cell)
-
-
 def _depth(node: Node) -> int:
     return node.depth
 
@@ -64,22 +52,27 @@ def _plant(axes: Sequence[Axis]) -> Tree:
     return Tree(axes, group=_depth)
 
 
-def _cut(tree: Tree, leaf: Node) -> None:
+def cut(tree: Tree, leaf: Node) -> None:
     """Cuts a leaf; the children of the j-th cell of a depth are 3j, 3j + 1 and 3j + 2."""
     assert leaf.axis is not None, f"{leaf.cell} can not be cut"
     parts = len(tree.axes[leaf.axis].cut(leaf.cell[leaf.axis]))
     tree.cut(leaf, leaf.axis, [(3 * leaf.order[0] + i,) for i in range(parts)])
 
 
-def _open(tree: Tree, cell: Cell, cursor: Cursor, place: int) -> None:
-    """Opens a cell, and before it every cell around it that is still closed."""
+def reach(tree: Tree, cell: Cell) -> Node:
+    """The node of a cell, opening every cell around it that is still closed."""
     node = tree.node(cell) or tree.root
     while node.cell != cell:
         if not node.children:
-            _cut(tree, node)
+            cut(tree, node)
         node = tree.child(node, _cells.centre(tree.axes, cell))
+    return node
+
+
+def _open(tree: Tree, cell: Cell, cursor: Cursor, place: int) -> None:
+    node = reach(tree, cell)
     if not node.children:
-        _cut(tree, node)
+        cut(tree, node)
 
 
 def _settle(tree: Tree) -> None:
@@ -101,43 +94,52 @@ def _choose(tree: Tree, cursor: Cursor) -> Choice[Cursor]:
         tree: What is known; opened cells are opened in it.
         cursor: Where the last ask left the sweep.
     """
-    sweep = _Sweep(tree, cursor)
+    opened: list[Cell] = []
     while (leaf := tree.first_empty()) is None:
-        if not (_open_next(sweep) or _open_ahead(sweep)):
-            return Choice(None, tuple(sweep.opened), sweep.cursor)
-    return Choice(leaf.cell, tuple(sweep.opened), sweep.cursor)
+        cell, cursor = open_next(tree, cursor)
+        if cell is None:
+            return Choice(None, tuple(opened), cursor)
+        opened.append(cell)
+    return Choice(leaf.cell, tuple(opened), cursor)
 
 
-def _open_next(sweep: _Sweep) -> bool:
-    """Opens what this sweep opens next, else the first of a new sweep; False if there is none."""
-    if _open_in_range(sweep):
-        return True
-    cursor = sweep.cursor
-    sweep.cursor = Cursor(cursor.sweep + 1, depth=0, limit=sweep.tree.deepest, best=None)
-    if _open_in_range(sweep):
-        return True
-    sweep.cursor = cursor  # an empty sweep has not begun
-    return False
+def open_next(tree: Tree, cursor: Cursor) -> tuple[Cell | None, Cursor]:
+    """Opens the cell that the sweep opens next, and says which; None when none is left.
 
-
-def _open_in_range(sweep: _Sweep) -> bool:
-    cursor = sweep.cursor
-    for depth in range(cursor.depth, cursor.limit + 1):
-        leaf = sweep.tree.best(depth)
-        if leaf is not None and (cursor.best is None or leaf.value < cursor.best):
-            sweep.open(leaf)
-            sweep.cursor = replace(cursor, depth=depth + 1, best=leaf.value)
-            return True
-    return False
-
-
-def _open_ahead(sweep: _Sweep) -> bool:
-    """Opens the largest cell in flight ahead of its value, so that no ask waits for a result."""
-    leaf = sweep.tree.first_flying()
+    Where the sweep has nothing to open, the largest cell in flight is opened ahead of its value,
+    so that no ask waits for a result.
+    """
+    swept = advance(tree, cursor, partial(_best, tree))
+    leaf, cursor = swept or (tree.first_flying(), cursor)
     if leaf is None:
-        return False
-    sweep.open(leaf)
-    return True
+        return None, cursor
+    cut(tree, leaf)
+    return leaf.cell, cursor
+
+
+def advance(
+    tree: Tree, cursor: Cursor, best: Callable[[int], tuple[float, Node] | None]
+) -> tuple[Node, Cursor] | None:
+    """The leaf that comes next in this sweep, else in a new one, and the cursor behind it.
+
+    Args:
+        tree: The tree swept over.
+        cursor: Where the sweep stands; an empty sweep has not begun.
+        best: The value and the leaf that stand for a depth.
+    """
+    fresh = Cursor(cursor.sweep + 1, depth=0, limit=tree.deepest, best=None)
+    for sweep in (cursor, fresh):
+        for depth in range(sweep.depth, sweep.limit + 1):
+            found = best(depth)
+            if found is not None and (sweep.best is None or found[0] < sweep.best):
+                value, leaf = found
+                return leaf, replace(sweep, depth=depth + 1, best=value)
+    return None
+
+
+def _best(tree: Tree, depth: int) -> tuple[float, Node] | None:
+    leaf = tree.best(depth)
+    return None if leaf is None else (leaf.value, leaf)
 
 
 SOO: Rule[Cursor] = Rule(

@@ -88,7 +88,7 @@ class Space:
 
 def _axis(name: str, distribution: BaseDistribution) -> Axis:
     if isinstance(distribution, CategoricalDistribution):
-        return Grid(len(distribution.choices))
+        return Grid(len(distribution.choices), ordered=False)
     if isinstance(distribution, IntDistribution):
         if distribution.log:
             return LogGrid(distribution.low, distribution.high)

@@ -29,6 +29,9 @@ from optuna_partition._node import State
 __all__ = ["Tree"]
 
 
+_RANKED = (State.KNOWN, State.FAILED, State.BOUNDED)
+
+
 class Tree:
     """The partition of one space (smaller values are better).
 
@@ -50,6 +53,7 @@ class Tree:
         self._worst: float | None = None  # largest finite value observed
         self.incumbent: float | None = None  # least value observed
         self._failed: dict[Cell, Node] = {}
+        self._n_bounds = 0
         # Heaps hold every leaf that ever had the state; a stale entry is dropped when it surfaces.
         self._empty: list[tuple[int, Order, Node]] = []
         self._flying: list[tuple[int, Order, Node]] = []
@@ -65,7 +69,7 @@ class Tree:
         leaf = self._holder.get(number)
         if leaf is None or leaf.observations[number].point != point:
             self.forget(number)
-            leaf = self._leaf(point)
+            leaf = self.leaf(point)
         elif leaf.observations[number] == observation:
             return
         leaf.observations[number] = observation
@@ -114,12 +118,38 @@ class Tree:
             self._classify(child)
         return node.children
 
+    def bound(self, node: Node, value: float) -> None:
+        """Spares a cell an evaluation; of two bounds the smaller stays, whoever is read first."""
+        self._n_bounds += node.bound is None
+        node.bound = value if node.bound is None else min(value, node.bound)
+        if not node.children:
+            self._classify(node)
+
     # ---- what one may ask ----
+
+    @property
+    def considered(self) -> int:
+        """How many cells have been judged: values known and bounds given."""
+        return len(self._known) + self._n_bounds
 
     def has(self, point: Point, but: int | None = None) -> bool:
         """Whether exactly this point is observed or in flight, one trial's aside."""
-        observations = self._leaf(point).observations
+        observations = self.leaf(point).observations
         return any(o.point == point for number, o in observations.items() if number != but)
+
+    def known(self) -> list[tuple[Point, float]]:
+        """The points with a value, by trial number, and their values."""
+        known = (self._known[number] for number in sorted(self._known))
+        return [(o.point, o.reading) for o in known if not isinstance(o.reading, Reading)]
+
+    def flying(self) -> list[Point]:
+        """The points in flight, by trial number."""
+        observations = ((n, leaf.observations[n]) for n, leaf in sorted(self._holder.items()))
+        return [o.point for _, o in observations if o.reading is Reading.FLYING]
+
+    def is_empty(self, node: Node) -> bool:
+        """Whether a cell is a leaf in which nothing is observed and nothing in flight."""
+        return node.state is State.EMPTY
 
     def first_empty(self) -> Node | None:
         """The largest leaf nobody evaluates, the leftmost of them."""
@@ -131,12 +161,17 @@ class Tree:
             heapq.heappop(self._flying)
         return leaf
 
+    def least_bounded(self) -> Node | None:
+        """The leaf of the least bound, the leftmost of equals, if any has one."""
+        bounded = (leaf for leaf in self.leaves() if leaf.state is State.BOUNDED)
+        return min(bounded, key=lambda leaf: leaf.value, default=None)
+
     def best(self, group: Hashable) -> Node | None:
         """The leaf of the least value in a group that can be opened, the first of equals."""
         ranked = self._ranked.get(group, [])
         while ranked:
             value, _, leaf = ranked[0]
-            if leaf.state in (State.KNOWN, State.FAILED) and leaf.value == value:
+            if leaf.state in _RANKED and leaf.value == value:
                 return leaf
             heapq.heappop(ranked)
         return None
@@ -153,7 +188,7 @@ class Tree:
         while ranked and ranked[0][0] - best.value <= tolerance:
             entry = heapq.heappop(ranked)
             value, _, leaf = entry
-            if leaf.state in (State.KNOWN, State.FAILED) and leaf.value == value:
+            if leaf.state in _RANKED and leaf.value == value:
                 found.setdefault(leaf.cell, leaf)
                 entries.append(entry)
         for entry in entries:
@@ -201,7 +236,8 @@ class Tree:
             if self.axes[axis].holds(child.cell[axis], point[axis])
         )
 
-    def _leaf(self, point: Point) -> Node:
+    def leaf(self, point: Point) -> Node:
+        """The leaf that a point lies in."""
         node = self.root
         while node.children:
             node = self.child(node, point)
@@ -225,6 +261,9 @@ class Tree:
             leaf.state = State.FAILED
             self._failed[leaf.cell] = leaf
             self._repair(leaf)
+        elif leaf.bound is not None:
+            leaf.state, leaf.value = State.BOUNDED, leaf.bound
+            self._rank(leaf)
         else:
             leaf.state, leaf.value = State.EMPTY, math.nan
             heapq.heappush(self._empty, (leaf.depth, leaf.order, leaf))

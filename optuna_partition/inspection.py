@@ -14,6 +14,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from optuna_partition import _cells
+from optuna_partition._bamsoo import bamsoo_named
 from optuna_partition._cells import Cell
 from optuna_partition._cells import Point
 from optuna_partition._direct import direct_named
@@ -31,7 +32,7 @@ __all__ = ["CellInfo", "TreeCell", "cells", "search_space", "tree", "unit"]
 
 def _rule(name: str) -> Rule[Any]:
     """The rule that a trial names."""
-    rule = SOO if name == SOO.name else direct_named(name)
+    rule = SOO if name == SOO.name else direct_named(name) or bamsoo_named(name)
     if rule is None:
         raise ValueError(
             f"`rule` of a trial must be one of this version's, but got ({name!r}); "
@@ -135,12 +136,12 @@ def _newest(trials: Sequence[FrozenTrial]) -> tuple[Ask, Space] | None:
 
 
 def _asks(trials: Sequence[FrozenTrial], space: Space) -> dict[Cell, tuple[int, ...]]:
-    """Cell -> the trials that were asked to evaluate it."""
+    """Cell -> the trials that were asked to evaluate its centre."""
     found: dict[Cell, tuple[int, ...]] = {}
     for trial in trials:
         ask = Ask.of(trial)
         if ask is not None and ask.space == space.fingerprint:
-            found[ask.cell] = (*found.get(ask.cell, ()), trial.number)
+            found[ask.spot] = (*found.get(ask.spot, ()), trial.number)
     return found
 
 

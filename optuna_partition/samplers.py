@@ -2,17 +2,110 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import final
 
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
+from optuna.samplers import TPESampler
 
+from optuna_partition._bamsoo import bamsoo
+from optuna_partition._belief import CandidatesFunc
 from optuna_partition._direct import direct
+from optuna_partition._hybrid import hybrid
+from optuna_partition._models import Models
 from optuna_partition._sampler import PartitionSampler
 from optuna_partition._soo import SOO
 
 
-__all__ = ["DIRECTSampler", "SOOSampler"]
+__all__ = ["BaMSOOSampler", "DIRECTSampler", "SOOSampler"]
+
+
+@final
+class BaMSOOSampler(PartitionSampler):
+    """SOO's tree with a Gaussian process that says where a point is worth its price.
+
+    For 20 to some hundred expensive evaluations, by one worker or many. It starts with the centre
+    of the space and of the outer thirds of every axis; then the most promising point of the whole
+    space by expected improvement, and in every third ask the most promising point of the cell
+    that a sweep of SOO (see `SOOSampler`) opens next: the sweep visits every scale, so that every
+    cell's turn comes even where the model is wrong. Workers see each other's points: those in
+    flight are taken as known to be what the model expects there.
+
+    Hyperparameters of the model are fitted now and then and kept in the trials, so that all
+    workers share a fit and a new process goes on where the last one stopped. Where no model can be
+    fitted, it searches as `SOOSampler` does, and says so once.
+
+    With `as_published=True` it is Wang, Shakibi, Jin and de Freitas (AISTATS 2014) to the letter:
+    SOO's cells and their centres, where a cell that is surely no improvement takes the model's
+    pessimistic bound for its value instead of being evaluated; with BoTorch's `SingleTaskGP`.
+
+    Needs BoTorch: ``pip install "optuna-partition[botorch]"``.
+
+    Args:
+        as_published: Whether to follow the paper rather than what was measured to be best.
+        eta: With `as_published`, the chance that a bound fails, in (0, 1]; larger spares more.
+        candidates_func: Chooses the point instead of expected improvement, with the signature of
+            `optuna_integration.BoTorchSampler`'s; everything is in the unit cube, a category or
+            an integer at the middle of its share of the axis. Not with `as_published`.
+        device: Where the model is computed, as torch names devices.
+        search_space: Name -> distribution. By default the parameters that all finished trials
+            share, after a first trial at the centre of every distribution.
+        seed: Seed of the default `independent_sampler`; nothing else is drawn.
+        independent_sampler: Samples the parameters outside the search space, those of branches for
+            one. By default `optuna.samplers.TPESampler`.
+        warn_independent_sampling: Whether to log a warning when a parameter is sampled so.
+        stop_when_exhausted: Whether `study.optimize` ends when every point of a finite space is
+            evaluated. Otherwise, and in ask and tell, random points are evaluated again.
+        show_cells: Whether each trial gets the user attribute `partition` (rule, depth, cell), for
+            people who watch in optuna-dashboard; the search does not read it.
+
+    Raises:
+        ImportError: BoTorch is not installed.
+
+    Example:
+        >>> import optuna
+        >>> from optuna_partition import BaMSOOSampler
+        >>> study = optuna.create_study(sampler=BaMSOOSampler())
+        >>> study.optimize(lambda trial: trial.suggest_float("x", -4, 5) ** 2, n_trials=20)
+    """
+
+    def __init__(
+        self,
+        *,
+        as_published: bool = False,
+        eta: float = 0.05,
+        candidates_func: CandidatesFunc | None = None,
+        device: str = "cpu",
+        search_space: dict[str, BaseDistribution] | None = None,
+        seed: int | None = None,
+        independent_sampler: BaseSampler | None = None,
+        warn_independent_sampling: bool = True,
+        stop_when_exhausted: bool = True,
+        show_cells: bool = True,
+    ) -> None:
+        if find_spec("botorch") is None:
+            raise ImportError(
+                "`BaMSOOSampler` needs BoTorch; install it with "
+                '`pip install "optuna-partition[botorch]"`, or use `DIRECTSampler`.'
+            )
+        if not 0 < eta <= 1:
+            raise ValueError(f"`0 < eta <= 1` must hold, but got ({eta=}); 0.05 is usual.")
+        if as_published and candidates_func is not None:
+            raise ValueError(
+                "`candidates_func` must be None with `as_published=True`, where every point is a "
+                f"cell's centre, but got ({candidates_func=}); leave one of the two out."
+            )
+        models = Models(as_published, device, candidates_func)
+        super().__init__(
+            bamsoo(models, eta) if as_published else hybrid(models),
+            search_space,
+            seed,
+            independent_sampler or TPESampler(seed=seed),
+            warn_independent_sampling,
+            stop_when_exhausted,
+            show_cells,
+        )
 
 
 @final

@@ -14,7 +14,7 @@ import optuna_partition
 
 
 ROOT = Path(__file__).parent.parent
-CORE = {"_axes", "_cells", "_node", "_tree", "_rule", "_soo", "_direct"}
+CORE = {"_axes", "_cells", "_node", "_tree", "_rule", "_soo", "_direct", "_bamsoo", "_hybrid"}
 MAY_IMPORT = {  # inside the library
     "_axes": set(),
     "_cells": {"_axes"},
@@ -23,6 +23,14 @@ MAY_IMPORT = {  # inside the library
     "_rule": {"_axes", "_cells", "_tree"},
     "_soo": {"_axes", "_cells", "_node", "_tree", "_rule"},
     "_direct": {"_axes", "_cells", "_node", "_tree", "_rule"},
+    "_belief": {"_axes", "_cells", "_tree"},
+    "_bamsoo": {"_belief", "_cells", "_node", "_tree", "_rule", "_soo"},
+    "_hybrid": {"_bamsoo", "_belief", "_cells", "_node", "_tree", "_rule", "_soo"},
+    "_kernel": set(),
+    "_exact": set(),
+    "_acquisition": {"_belief", "_exact"},
+    "_gp": {"_acquisition", "_belief", "_exact", "_kernel"},
+    "_models": {"_axes", "_belief", "_gp"},
     "_space": {"_axes", "_cells"},
     "_claims": set(),
     "_record": {"_axes", "_cells", "_claims", "_node", "_tree", "_rule", "_space"},

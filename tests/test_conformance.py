@@ -10,8 +10,23 @@ from optuna.testing.pytest_samplers import RelativeSamplerTestCase
 from optuna.testing.pytest_samplers import SingleOnlySamplerTestCase
 import pytest
 
+from optuna_partition import BaMSOOSampler
 from optuna_partition import DIRECTSampler
 from optuna_partition import SOOSampler
+
+
+class TestBaMSOO(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
+    @pytest.fixture
+    def sampler(self) -> Callable[[], BaseSampler]:
+        return lambda: BaMSOOSampler(stop_when_exhausted=False)
+
+
+class TestPublishedBaMSOO(
+    BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase
+):
+    @pytest.fixture
+    def sampler(self) -> Callable[[], BaseSampler]:
+        return lambda: BaMSOOSampler(as_published=True, stop_when_exhausted=False)
 
 
 class TestDIRECT(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):

@@ -6,6 +6,7 @@ import math
 import random
 from typing import Any
 
+from beliefs import Nearests
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -19,9 +20,12 @@ import pytest
 from optuna_partition import _cells
 from optuna_partition import DIRECTSampler
 from optuna_partition import SOOSampler
+from optuna_partition._bamsoo import bamsoo
 from optuna_partition._direct import direct
+from optuna_partition._hybrid import hybrid
 from optuna_partition._record import History
 from optuna_partition._rule import Rule
+from optuna_partition._sampler import PartitionSampler
 from optuna_partition._soo import SOO
 from optuna_partition._space import Space
 from optuna_partition._tree import Tree
@@ -60,10 +64,19 @@ def end(study: optuna.Study, trial: optuna.Trial, fate: str) -> None:
         study.tell(trial, state=TrialState.PRUNED)
 
 
-# The rules and the samplers that use them.
+DEFAULT, PUBLISHED = hybrid(Nearests()), bamsoo(Nearests(0.1), 0.05)
+# The rules and the samplers that use them; a model would take minutes and show nothing more.
 PAIRS = {
     "soo": (SOO, lambda: SOOSampler(search_space=dict(SPACE))),
     "direct-l": (direct(True, 1e-4), lambda: DIRECTSampler(search_space=dict(SPACE))),
+    "bamsoo": (
+        DEFAULT,
+        lambda: PartitionSampler(DEFAULT, dict(SPACE), None, None, True, True, True),
+    ),
+    "bamsoo-2014": (
+        PUBLISHED,
+        lambda: PartitionSampler(PUBLISHED, dict(SPACE), None, None, True, True, True),
+    ),
     "direct": (
         direct(False, 0.01),
         lambda: DIRECTSampler(search_space=dict(SPACE), locally_biased=False, epsilon=0.01),

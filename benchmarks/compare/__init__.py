@@ -1,0 +1,1 @@
+"""One command compares any Optuna samplers on problem families: `python -m benchmarks.compare`."""

@@ -1,0 +1,93 @@
+"""One run of one sampler on one instance, in memory; knows no file and no table."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from dataclasses import dataclass
+import importlib.metadata
+import random
+import time
+import warnings
+
+import optuna
+
+from benchmarks.compare import peers
+from benchmarks.compare.instance import Instance
+from benchmarks.compare.instance import Params
+from benchmarks.compare.results import Line
+from benchmarks.compare.simulate import asynchronous
+
+
+BLOCK = 10  # asks whose time is added up
+PACKAGES = ("optuna", "optuna-partition", "numpy")
+
+
+@dataclass(frozen=True)
+class Task:
+    """What identifies a run."""
+
+    sampler: str
+    family: str
+    instance: str
+    shift: int
+    seed: int
+    workers: int
+    budget: int
+
+    def line(self) -> Line:
+        return {"kind": "run", **asdict(self)}
+
+
+class Session:
+    """A study of one sampler on one instance, and the time it spends in the sampler."""
+
+    def __init__(
+        self, instance: Instance, sampler: optuna.samplers.BaseSampler, seed: int
+    ) -> None:
+        self._instance, self._seed = instance, seed
+        self._study = optuna.create_study(sampler=sampler)
+        self.values: list[float] = []  # noise-free, in the order in which evaluations ended
+        self.told: list[float] = []
+        self.seconds: list[float] = []  # by the number of the trial
+
+    def ask(self) -> tuple[optuna.Trial, Params]:
+        began = time.perf_counter()
+        trial = self._study.ask()
+        params = self._instance.ask(trial)
+        self.seconds.append(time.perf_counter() - began)
+        return trial, params
+
+    def tell(self, asked: tuple[optuna.Trial, Params]) -> None:
+        trial, params = asked
+        value = self._instance.value(params)
+        self.values.append(value)
+        self.told.append(self._instance.told(params, value, self._seed, trial.number))
+        began = time.perf_counter()
+        self._study.tell(trial, self.told[-1])
+        self.seconds[trial.number] += time.perf_counter() - began
+
+
+def run(task: Task, instance: Instance) -> Line:
+    """The task's line with what came of it.
+
+    `values` are noise-free and `told` is what the sampler was told (null where that is the same),
+    in the order in which the evaluations ended, at the simulated times `ended`; `ask_seconds` is
+    the time in the sampler, of each ten trials.
+
+    Raises:
+        NotAvailable: The sampler cannot be used here.
+    """
+    chance = random.Random(f"{task.instance} {task.shift} {task.seed}")  # no sampler is luckier
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        session = Session(instance, peers.maker(task.sampler)(instance, task.seed), task.seed)
+        ended = list(asynchronous(session.ask, session.tell, task.workers, task.budget, chance))
+    blocks = range(0, task.budget, BLOCK)
+    return {
+        **task.line(),
+        "values": session.values,
+        "told": session.told if instance.noise else None,
+        "ended": [round(now, 4) for now in ended],
+        "ask_seconds": [round(sum(session.seconds[i : i + BLOCK]), 6) for i in blocks],
+        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+    }

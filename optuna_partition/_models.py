@@ -1,0 +1,34 @@
+"""Which model a sampler believes in; imports torch, through `_gp`, when it is first asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from optuna_partition._axes import Axis
+from optuna_partition._belief import Belief
+from optuna_partition._belief import CandidatesFunc
+from optuna_partition._belief import Domain
+
+
+__all__ = ["Models"]
+
+
+@dataclass(frozen=True)
+class Models:
+    """The Gaussian process over the axes of a space; torch is imported when it is first asked for.
+
+    Args:
+        as_published: Whether it is BoTorch's own model rather than the one made for this search.
+        device: Where it is computed.
+        candidates_func: What chooses points instead of the expected improvement.
+    """
+
+    as_published: bool = False
+    device: str = "cpu"
+    candidates_func: CandidatesFunc | None = None
+
+    def __call__(self, axes: tuple[Axis, ...]) -> Belief:
+        from optuna_partition._gp import GaussianProcess
+
+        domain = Domain.of(axes)
+        return GaussianProcess(domain, self.as_published, self.device, self.candidates_func)

@@ -1,0 +1,87 @@
+"""Small beliefs for tests of the rules: exact, quick, and on purpose nothing like a good model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from optuna_partition._axes import Axis
+from optuna_partition._belief import Array
+from optuna_partition._belief import Belief
+from optuna_partition._belief import BeliefFailed
+from optuna_partition._belief import Box
+from optuna_partition._belief import Domain
+from optuna_partition._belief import Evidence
+from optuna_partition._belief import Theta
+
+
+GOLDEN = (5**0.5 - 1) / 2
+
+
+def nearest(x: Array, y: Array, at: Array) -> tuple[Array, Array]:
+    """The value of the nearest point known (the first of equals), and its distance."""
+    distances = np.round(np.abs(at[:, None] - x[None]).sum(-1), 9)
+    return y[distances.argmin(1)], distances.min(1)
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """Expects what was seen nearest by, the surer the nearer.
+
+    Args:
+        domain: The axes.
+        doubt: Standard deviation per distance; infinite where it knows nothing.
+    """
+
+    domain: Domain
+    doubt: float
+
+    def fit(self, evidence: Evidence, theta: Theta | None) -> Known:
+        return Known(self, evidence, (float(evidence.n_values), (theta or (0, 0))[1] + 1))
+
+    def condition(self, evidence: Evidence, theta: Theta) -> Known:
+        return Known(self, evidence, theta)
+
+
+@dataclass(frozen=True)
+class Known:
+    belief: Nearest
+    evidence: Evidence
+    theta: Theta
+
+    def bounds(self, x: Array) -> tuple[Array, Array]:
+        mean, distance = nearest(self.evidence.x, self.evidence.y, x)
+        return mean, self.belief.doubt * distance
+
+    def promising(self, box: Box) -> Array:
+        """A few places of the box, the least promised value first."""
+        low, high = box
+        k = np.arange(1, 33)[:, None]
+        spread = (k * GOLDEN ** (1 + np.arange(len(low)))) % 1
+        places = low + (high - low) * np.concatenate([spread, np.full((1, len(low)), 0.5)])
+        mean, deviation = self.bounds(places)
+        return places[np.argsort(mean - deviation, kind="stable")]
+
+
+@dataclass(frozen=True)
+class Nearests:
+    """`Nearest` over any axes."""
+
+    doubt: float = 4.0
+
+    def __call__(self, axes: tuple[Axis, ...]) -> Belief:
+        return Nearest(Domain.of(axes), self.doubt)
+
+
+class Broken:
+    """A model that never comes to be."""
+
+    def fit(self, evidence: Evidence, theta: Theta | None) -> Known:
+        raise BeliefFailed("the matrix is not positive definite")
+
+    condition = fit
+
+
+def broken(axes: tuple[Axis, ...]) -> Belief:
+    return Broken()

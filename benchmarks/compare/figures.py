@@ -23,7 +23,7 @@ def regret_figures(lines: dict[Key, Line], folder: Path) -> list[Path]:
     drawn = []
     for name, chosen in {"all": families, **{each: [each] for each in families}}.items():
         path = folder / f"{name}.png"
-        _draw(curves(found, chosen), f"family {name}", path)
+        _draw(curves(found, chosen), "all families" if name == "all" else name, path)
         drawn.append(path)
     return drawn
 

@@ -1,0 +1,100 @@
+"""CPU time of trials one after the other beside a pack of them: `python benchmarks/packing.py`.
+
+The stand-in, four trials of different rank, alpha, dropout, learning rate and effective batch; the
+same work both ways, which the largest difference between their losses shows. Process time, so that
+other load does not count; run it with OMP_NUM_THREADS=1.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+import time
+
+from objectives import lora
+from objectives.bench import Bench
+from objectives.bench import load_bench
+from objectives.bench import release
+from objectives.config import Experiment
+from objectives.config import Hyperparameters
+from objectives.config import load_experiment
+from objectives.config import TrainingSettings
+from objectives.packed import train_pack
+from objectives.packed import Trained
+
+
+FILE = Path(__file__).parents[1] / "examples" / "standin.toml"
+Losses = list[tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a line is about."""
+
+    micro_batch: int
+    batches: tuple[int, ...]  # effective, of each trial
+
+    def pack(self) -> list[Hyperparameters]:
+        each = zip((2, 8, 16, 32), self.batches, strict=True)
+        return [Hyperparameters(1e-3, 0.01, rank, 2 * rank, 0.1, size) for rank, size in each]
+
+
+SETTINGS = (
+    Setting(1, (8, 8, 8, 8)),
+    Setting(1, (4, 8, 12, 16)),
+    Setting(4, (8, 8, 8, 8)),
+    Setting(4, (4, 8, 12, 16)),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split(":")[0])
+    parser.add_argument("--rows", type=int, default=96, help="training rows of a trial")
+    bench, settings = _load(parser.parse_args().rows)
+    print("micro-batch  effective batches  sequential s  packed s  ratio  max |delta loss|")
+    for setting in SETTINGS:
+        print(_line(bench, settings, setting), flush=True)
+
+
+def _load(rows: int) -> tuple[Bench, TrainingSettings]:
+    experiment: Experiment = load_experiment(FILE)
+    data = experiment.data.model_copy(update={"limit": rows, "validation_limit": 32})
+    training = experiment.training.model_copy(update={"validations": 1})
+    return load_bench(experiment.model_copy(update={"data": data})), training
+
+
+def _line(bench: Bench, settings: TrainingSettings, setting: Setting) -> str:
+    settings = settings.model_copy(update={"micro_batch": setting.micro_batch})
+    pack = setting.pack()
+    alone, one_by_one = _timed(lambda: [_alone(bench, settings, chosen) for chosen in pack])
+    together, packed = _timed(lambda: _together(bench, settings, pack))
+    differences = [
+        abs(a - b) for x, y in zip(alone, together, strict=True) for a, b in zip(x, y, strict=True)
+    ]
+    batches = " ".join(map(str, setting.batches))
+    return (
+        f"{setting.micro_batch:>11}  {batches:>17}  {one_by_one:>12.1f}  {packed:>8.1f}  "
+        f"{one_by_one / packed:>5.2f}  {max(differences):.1e}"
+    )
+
+
+def _timed(work: Callable[[], Losses]) -> tuple[Losses, float]:
+    start = time.process_time()
+    return work(), time.process_time() - start
+
+
+def _alone(bench: Bench, settings: TrainingSettings, chosen: Hyperparameters) -> tuple[float, ...]:
+    trained = lora.train(bench, settings, chosen, report=lambda *_: None)
+    release(bench, trained.model)
+    return trained.losses
+
+
+def _together(bench: Bench, settings: TrainingSettings, pack: list[Hyperparameters]) -> Losses:
+    results = train_pack(bench, settings, pack, report=lambda *_: False)
+    return [result.losses for result in results if isinstance(result, Trained)]
+
+
+if __name__ == "__main__":
+    main()

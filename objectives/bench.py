@@ -39,6 +39,10 @@ from objectives.config import TrainingSettings
 from objectives.corpus import Corpus
 from objectives.corpus import load_corpus
 from objectives.errors import UserError
+from objectives.quantized import check_can_quantize
+from objectives.quantized import loading_arguments
+from objectives.quantized import prepared
+from objectives.targets import resolve
 
 
 __all__ = [
@@ -82,9 +86,11 @@ def load_bench(experiment: Experiment, *, cache: Path | None = None) -> Bench:
         UserError: Model or data is not there, or does not fit the settings.
     """
     accelerator = Accelerator(mixed_precision=_mixed_precision(experiment.model))
+    if experiment.model.quantization is not None:
+        check_can_quantize()
     tokenizer, corpus = load_data(experiment, cache=cache)
-    base = _load_base(experiment.model).to(accelerator.device).requires_grad_(False)
-    _check_targets(base, experiment.training.targets)
+    base = _load_base(experiment.model, accelerator.device)
+    _check_targets(base, experiment)
     _check_length(base, experiment.data.max_length)
     return Bench(accelerator, base, tokenizer, corpus, experiment.model.revision)
 
@@ -104,13 +110,17 @@ def load_data(
     return tokenizer, load_corpus(experiment.data, tokenizer, cache)
 
 
-def _load_base(settings: ModelSettings) -> PreTrainedModel:
+def _load_base(settings: ModelSettings, device: torch.device) -> PreTrainedModel:
+    """Frozen, on the device."""
     disable_progress_bar()  # "Loading weights"
+    dtype = _dtype(settings)
+    quantized = settings.quantization is not None
+    more = loading_arguments(dtype, device) if quantized else {}
     with _named(settings):
         base: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            settings.name, revision=settings.revision or "main", dtype=_dtype(settings)
+            settings.name, revision=settings.revision or "main", dtype=dtype, **more
         )
-    return base
+    return prepared(base) if quantized else base.to(device).requires_grad_(False)
 
 
 def _dtype(settings: ModelSettings) -> torch.dtype:
@@ -147,19 +157,12 @@ def _way_out() -> str:
     )
 
 
-def _check_targets(base: nn.Module, targets: str | list[str]) -> None:
-    names = [name for name, _ in base.named_modules()]
-    for target in [] if isinstance(targets, str) else targets:
-        if not any(name == target or name.endswith(f".{target}") for name in names):
-            linear = {
-                name.rpartition(".")[2]
-                for name, module in base.named_modules()
-                if isinstance(module, nn.Linear)
-            }
-            raise UserError(
-                f"`[training] targets`: the model has no module {target!r}; its linear ones are "
-                f'{", ".join(sorted(linear))}; or write targets = "all-linear"'
-            )
+def _check_targets(base: nn.Module, experiment: Experiment) -> None:
+    """Those of every trial there may be."""
+    resolve(base, experiment.training.targets, "`[training] targets`")
+    searched = experiment.search.targets
+    for choice in () if searched is None else searched.choices:
+        resolve(base, str(choice), "`[search] targets`")
 
 
 def _check_length(base: PreTrainedModel, max_length: int) -> None:
@@ -173,16 +176,7 @@ def _check_length(base: PreTrainedModel, max_length: int) -> None:
 
 def new_adapter(bench: Bench, settings: TrainingSettings, chosen: Hyperparameters) -> PeftModel:
     """Seeds the random numbers and puts a fresh adapter on the base; `release` takes it off."""
-    config = LoraConfig(
-        r=chosen.rank,
-        lora_alpha=chosen.alpha,
-        lora_dropout=chosen.dropout,
-        target_modules=settings.targets,
-        use_rslora=settings.rslora,
-        use_dora=settings.dora,
-        task_type="CAUSAL_LM",
-        revision=bench.revision,
-    )
+    config = _lora_config(bench, settings, chosen)
     # here and not earlier: the adapter's start is random, and so is dropout
     set_seed(settings.seed)
     with _old_name():
@@ -191,6 +185,21 @@ def new_adapter(bench: Bench, settings: TrainingSettings, chosen: Hyperparameter
     if bench.accelerator.num_processes > 1:  # the same adapter on every rank, but other dropout
         set_seed(settings.seed, device_specific=True)
     return model
+
+
+def _lora_config(bench: Bench, settings: TrainingSettings, chosen: Hyperparameters) -> LoraConfig:
+    """The trial's own kind of adapter where that is searched, else the one of all trials."""
+    targets = settings.targets if chosen.targets is None else chosen.targets
+    return LoraConfig(
+        r=chosen.rank,
+        lora_alpha=chosen.alpha,
+        lora_dropout=chosen.dropout,
+        target_modules=resolve(bench.base, targets, "targets"),
+        use_rslora=settings.rslora if chosen.rslora is None else chosen.rslora,
+        use_dora=settings.dora if chosen.dora is None else chosen.dora,
+        task_type="CAUSAL_LM",
+        revision=bench.revision,
+    )
 
 
 def load_adapter(bench: Bench, folder: Path) -> PeftModel:

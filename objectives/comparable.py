@@ -64,4 +64,7 @@ def _values_depend_on(experiment: Experiment) -> dict[str, str]:
         data[key] = data[key] and Path(data[key]).name
     sections = {"data": data, "training": training, "scoring": scoring}
     rest = {f"[{s}] {k}": str(v) for s, keys in sections.items() for k, v in keys.items()}
-    return {"[model] name": Path(experiment.model.name).name, **space, **rest}
+    model = {"[model] name": Path(experiment.model.name).name}
+    if experiment.model.quantization is not None:  # studies from before there was any stay good
+        model["[model] quantization"] = experiment.model.quantization
+    return {**model, **space, **rest}

@@ -21,8 +21,8 @@ from typing import Literal
 from optuna.distributions import BaseDistribution
 from pydantic import AfterValidator
 from pydantic import BaseModel
-from pydantic import BeforeValidator
 from pydantic import Field
+from pydantic import field_validator
 from pydantic import model_validator
 from pydantic import ValidationError
 from pydantic import ValidationInfo
@@ -36,6 +36,9 @@ from objectives.search_space import PEFT_DEFAULTS
 from objectives.search_space import Range
 from objectives.search_space import SearchSettings
 from objectives.search_space import STRICT
+from objectives.variants import ALL_LINEAR
+from objectives.variants import Targets
+from objectives.variants import VARIANTS
 
 
 __all__ = [
@@ -96,12 +99,10 @@ def _template(value: str) -> str:
     return value
 
 
-def _targets(value: object) -> object:
-    names = value if isinstance(value, list) else []
-    if value == "all-linear" or (names and all(isinstance(n, str) and n for n in names)):
-        return value
-    example = 'for example targets = ["q_proj", "v_proj"]'
-    raise refuse('must be "all-linear" or a list of module names', example)
+def _country(value: str) -> str:
+    if not re.fullmatch(r"[A-Z]{3}", value):
+        raise refuse("must be three capital letters (ISO 3166)", 'for example country = "FRA"')
+    return value
 
 
 Source = Annotated[str, Field(min_length=1), AfterValidator(_existing_or_hub)]
@@ -116,6 +117,8 @@ class ModelSettings(BaseModel):
         name: A folder, or a name on the hub.
         revision: Branch, tag or commit on the hub.
         dtype: Of the base's weights; auto is bfloat16 where there is CUDA, else float32.
+        quantization: "4bit" keeps the base's linear weights in NormalFloat 4 (QLoRA) and computes
+            in dtype; needs bitsandbytes and CUDA.
     """
 
     model_config = STRICT
@@ -123,6 +126,7 @@ class ModelSettings(BaseModel):
     name: Source = Field(examples=["meta-llama/Llama-3.2-1B"])
     revision: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    quantization: Literal["4bit"] | None = None
 
 
 class DataSettings(BaseModel):
@@ -164,7 +168,8 @@ class TrainingSettings(BaseModel):
         warmup: Share of the steps in which the learning rate rises.
         schedule: Of the learning rate, after the warm-up.
         clip: Largest norm of the gradient.
-        targets: Modules that get an adapter.
+        targets: Modules that get an adapter: "all-linear", "attention", "mlp", or their names.
+            `[search]` can have choices of it, and of the next two.
         rslora: Scale by alpha / sqrt(rank) instead of alpha / rank.
         dora: Weight-decomposed adapter; about 1.5 times the time.
         seed: Of the adapter's start, the dropout and the order of the samples.
@@ -178,7 +183,7 @@ class TrainingSettings(BaseModel):
     warmup: float = Field(default=0.05, ge=0, lt=1)
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
     clip: float = Field(default=1.0, gt=0)
-    targets: Annotated[Literal["all-linear"] | list[str], BeforeValidator(_targets)] = "all-linear"
+    targets: Targets = ALL_LINEAR
     rslora: bool = False
     dora: bool = False
     seed: Seed = 0
@@ -235,12 +240,19 @@ class StudySettings(BaseModel):
         sampler: Name of the sampler.
         trials: Finished trials wanted, counting those of earlier runs.
         seed: Of a sampler that draws.
-        pruner: Optuna's pruner over the intermediate validation losses.
+        pruner: Optuna's pruner over the smallest validation loss so far; "asha" is its successive
+            halving.
         output: Folder for adapters and report, relative to where the command runs.
         gpus_per_trial: Processes that train a trial together, each on a GPU, or on the CPU where
             there is none; None trains in the worker's own process.
         time_limit: Seconds for a trial's training and scoring, in processes of their own.
         warm: Whether those processes serve the next trial too.
+        pack: Trials that are trained together, in one process on one base; "auto" takes as many
+            as the GPU's memory holds, 8 at most, and 4 on a CPU. None trains one at a time.
+        energy: Measure energy and CO2-equivalent with codecarbon: of the machine while a trial
+            runs, or while `--workers` run.
+        country: Whose electricity that is, three letters (ISO 3166); None takes the world's.
+        tracker: Where training and validation losses go as well, by Accelerate.
     """
 
     model_config = STRICT
@@ -250,11 +262,15 @@ class StudySettings(BaseModel):
     sampler: str = "soo"
     trials: Count = 50
     seed: Seed = 0
-    pruner: Literal["none", "median", "hyperband"] = "none"
+    pruner: Literal["none", "median", "hyperband", "asha"] = "none"
     output: str = Field(default="runs", min_length=1)
     gpus_per_trial: Count | None = None
     time_limit: Annotated[float, Field(gt=0)] | None = None
     warm: bool = True
+    pack: Count | Literal["auto"] | None = None
+    energy: bool = False
+    country: Annotated[str, AfterValidator(_country)] | None = None
+    tracker: Literal["tensorboard", "trackio", "wandb"] | None = None
 
 
 class Experiment(BaseModel):
@@ -268,6 +284,21 @@ class Experiment(BaseModel):
     scoring: ScoringSettings = ScoringSettings()
     search: SearchSettings = SearchSettings()
     study: StudySettings = StudySettings()
+
+    @field_validator("search")
+    @classmethod
+    def _said_once(cls, search: SearchSettings, info: ValidationInfo) -> SearchSettings:
+        fixed = info.data["training"].model_fields_set if "training" in info.data else set()
+        for name in VARIANTS:
+            if name in fixed and getattr(search, name) is not None:
+                value = {"choices": list(getattr(search, name).choices)}
+                raise refuse(
+                    "is fixed under [training] as well",
+                    "leave it out in one of the two sections",
+                    key=name,
+                    value=value,
+                )
+        return search
 
     @property
     def direction(self) -> Literal["minimize", "maximize"]:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import datetime
+from datetime import UTC
 import json
 from pathlib import Path
 import shutil
@@ -37,7 +39,7 @@ from objectives.score import validation_loss
 __all__ = ["FINAL", "final_test", "save_best"]
 
 FINAL = "final"
-"""Study user attribute: the rows of the final test and the trials they are of."""
+"""Study user attribute: the rows of the final test, the trials they are of, and its date."""
 
 
 def final_test(
@@ -50,8 +52,9 @@ def final_test(
 ) -> list[FinalRow]:
     """Scores base, PEFT defaults and the best few adapters; the rows are kept in the study.
 
-    A study whose best trials have been scored before is not scored again: a test that is looked at
-    often is a validation.
+    A study whose best trials have been scored before is not scored again, but shown as it was: a
+    test that is looked at often is a validation. Where a longer search has found better trials
+    since, they are scored, and the earlier look is told of.
 
     Args:
         experiment: Names tasks, number of adapters and training settings.
@@ -65,17 +68,29 @@ def final_test(
     numbers = [trial.number for trial in trials]
     before = study.user_attrs.get(FINAL)
     if before is not None and before["trials"] == numbers:
-        say("final test: scored before, not scored again")
-        return [_row(row) for row in before["rows"]]
+        rows = [_row(row) for row in before["rows"]]
+        say(f"final test: was already made on {before['date']}: shown, not repeated")
+        for row in rows:
+            say(f"final test: {_told(row)}")
+        return rows
     if before is not None:
-        say(f"final test: a second look at the test tasks; the first was at {before['trials']}")
+        earlier = ", ".join(str(number) for number in before["trials"])
+        say(
+            "final test: a second look at the test tasks, whose scores now flatter; "
+            f"the first was made on {before['date']}, of trials {earlier}"
+        )
     rows = []
     for name, value, model in _contestants(experiment, bench, trials, folder):
         with model as scored:
             rows.append(_score(experiment, bench, scorer, name, value, scored))
         say(f"final test: {_told(rows[-1])}")
-    study.set_user_attr(FINAL, {"trials": numbers, "rows": [_json(row) for row in rows]})
+    test = {"trials": numbers, "rows": [_json(row) for row in rows], "date": _now()}
+    study.set_user_attr(FINAL, test)
     return rows
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _contestants(

@@ -7,6 +7,7 @@ A `Run` takes a job and gives its outcome: `objectives.runner.Runner` in this pr
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 from typing import TypeAlias
@@ -20,9 +21,11 @@ __all__ = [
     "Job",
     "OutOfMemory",
     "Outcome",
+    "PackOutcome",
     "Pruned",
     "Report",
     "Run",
+    "RunPack",
     "Training",
     "Validation",
 ]
@@ -135,3 +138,6 @@ Report: TypeAlias = Callable[[Validation], bool]
 """Whether the training is to end here."""
 Outcome: TypeAlias = Finished | Pruned | OutOfMemory | Failed
 Run: TypeAlias = Callable[[Job, Report], Outcome]
+PackOutcome: TypeAlias = Training | Pruned | OutOfMemory | Failed
+RunPack: TypeAlias = Callable[[Sequence[Job], Sequence[Report]], list[PackOutcome]]
+"""Trains jobs together; what is trained is still to be scored, as a job that is `trained`."""

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from contextlib import nullcontext
-from dataclasses import asdict
 from dataclasses import dataclass
 import math
 import time
@@ -48,7 +47,11 @@ __all__ = [
     "OutOfMemory",
     "Trained",
     "TrainingFailed",
+    "check_finite",
     "is_out_of_memory",
+    "learning_rate_schedule",
+    "step_batches",
+    "told",
     "train",
     "validation_steps",
 ]
@@ -97,6 +100,7 @@ def train(
     hyperparameters: Hyperparameters,
     *,
     report: Callable[[int, float], None],
+    losses: list[float] | None = None,
 ) -> Trained:
     """Makes an adapter and trains it. The same arguments give the same bits on a CPU.
 
@@ -106,13 +110,14 @@ def train(
         hyperparameters: What a trial varies.
         report: Called with (step, validation loss) at `validation_steps`. It may raise, to end the
             training.
+        losses: Gets the training loss of every step as it goes.
 
     Raises:
         Diverged: A training or validation loss was not finite.
         OutOfMemory: In whatever part of it.
         Exception: What `report` raised. In every case the base is free again.
     """
-    losses: list[float] = []
+    losses = [] if losses is None else losses
     try:
         model = new_adapter(bench, settings, hyperparameters)
         return _fit(bench, model, settings, hyperparameters, losses, report)
@@ -121,7 +126,7 @@ def train(
         if isinstance(error, Exception) and is_out_of_memory(error):
             raise OutOfMemory(
                 f"out of memory at step {len(losses) + 1} with micro-batch {settings.micro_batch} "
-                f"and {_told(hyperparameters)}"
+                f"and {told(hyperparameters)}"
             ) from None
         raise
 
@@ -151,15 +156,15 @@ def _fit(
     validated: list[float] = []
     tokens = 0
     start = time.perf_counter()
-    for step, batches in enumerate(_steps(bench, settings, chosen), start=1):
+    for step, batches in enumerate(step_batches(bench, settings, chosen), start=1):
         loss = update.gradients(batches)
-        _check_finite(loss, "training", step, n_steps, chosen)
+        check_finite(loss, "training", step, n_steps, chosen)
         update.apply()
         losses.append(loss)
         tokens += sum(int(batch["attention_mask"].sum()) for batch in batches)
         if step in due:
             loss = _validate(bench, model, settings)
-            _check_finite(loss, "validation", step, n_steps, chosen)
+            check_finite(loss, "validation", step, n_steps, chosen)
             validated.append(loss)
             report(step, loss)
     seconds = time.perf_counter() - start
@@ -169,9 +174,10 @@ def _fit(
     )
 
 
-def _steps(
+def step_batches(
     bench: Bench, settings: TrainingSettings, chosen: Hyperparameters
 ) -> Iterator[list[Batch]]:
+    """A training's samples: the micro-batches of each optimizer step."""
     return steps(
         bench.corpus.train,
         effective_batch=chosen.effective_batch,
@@ -218,7 +224,7 @@ class _Update:
             weight_decay=chosen.weight_decay,
         )
         # not prepared: Accelerate would step it once per process
-        scheduler = _schedule(optimizer, settings, n_steps)
+        scheduler = learning_rate_schedule(optimizer, settings, n_steps)
         prepared, wrapped = accelerator.prepare(model, optimizer)
         return cls(accelerator, prepared, wrapped, scheduler, settings.clip)
 
@@ -259,7 +265,7 @@ class _Update:
         self.optimizer.zero_grad(set_to_none=True)
 
 
-def _schedule(
+def learning_rate_schedule(
     optimizer: torch.optim.Optimizer, settings: TrainingSettings, n_steps: int
 ) -> LRScheduler:
     """transformers' schedules, in optimizer steps; the warm-up rounded up as its Trainer does."""
@@ -271,15 +277,17 @@ def _schedule(
     return scheduler
 
 
-def _check_finite(
+def check_finite(
     loss: float, which: str, step: int, n_steps: int, chosen: Hyperparameters
 ) -> None:
+    """Raises `Diverged` unless the loss is a number."""
     if not math.isfinite(loss):
-        raise Diverged(f"{which} loss was {loss} at step {step} of {n_steps} with {_told(chosen)}")
+        raise Diverged(f"{which} loss was {loss} at step {step} of {n_steps} with {told(chosen)}")
 
 
-def _told(chosen: Hyperparameters) -> str:
-    return ", ".join(f"{name} {value:g}" for name, value in asdict(chosen).items())
+def told(chosen: Hyperparameters) -> str:
+    """The hyperparameters for a message."""
+    return ", ".join(f"{name} {value}" for name, value in chosen.told().items())
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 from optuna.trial import FrozenTrial
 
@@ -63,14 +62,14 @@ def model_card(
     """
     scoring = experiment.scoring
     metric = "validation loss" if scoring.objective == "loss" else scoring.metric
-    chosen = asdict(experiment.hyperparameters(trial.params))
+    chosen = experiment.hyperparameters(trial.params).told()
     return _CARD.format(
         base=experiment.model.name,
         study=study,
         number=trial.number,
         objective=metric if scoring.objective == "loss" else f"{scoring.objective} {metric}",
         value=trial.value,
-        hyperparameters="\n".join(f"| {name} | {value:g} |" for name, value in chosen.items()),
+        hyperparameters="\n".join(f"| {name} | {text} |" for name, text in chosen.items()),
         epochs=experiment.training.epochs,
         data=experiment.data.train,
         final=_FINAL.format(table=_table(rows)) if rows else "",

@@ -6,6 +6,7 @@ the training does.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from dataclasses import replace
 import logging
 import math
@@ -28,11 +29,28 @@ from objectives.job import OutOfMemory
 from objectives.job import Pruned
 from objectives.job import Run
 from objectives.job import Validation
+from objectives.record import measured
+from objectives.record import versions
 
 
-__all__ = ["LoraObjective"]
+__all__ = ["Begun", "LoraObjective", "Reports"]
 
 _logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A trial with its hyperparameters.
+
+    Attributes:
+        trial: As Optuna gave it.
+        job: Its work.
+        reports: To be called with its validation losses.
+    """
+
+    trial: optuna.Trial
+    job: Job
+    reports: Reports
 
 
 class LoraObjective:
@@ -43,8 +61,9 @@ class LoraObjective:
 
     * Validation losses on the way are reported under their share of the training (1 to `[training]
       validations`), not under the step: the number of steps depends on the effective batch, and
-      Optuna's pruners compare trials at equal numbers. With a task as objective nothing is
-      reported, since loss and score do not compare.
+      Optuna's pruners compare trials at equal numbers. What is reported is the smallest loss so
+      far: a validation loss has spikes, and a pruner that believes one ends the later best. With a
+      task as objective nothing is reported, since loss and score do not compare.
     * A training that runs out of memory starts again from its seed with half the micro-batch; a
       scoring, with half its batch. A step is defined in samples, so the losses stay what they
       were, but for dropout masks and float rounding. The next trial starts with what fitted.
@@ -53,10 +72,11 @@ class LoraObjective:
       whatever its `catch` is, and the next trial starts from the same base.
 
     User attributes: `adapter` (folder), `validation_loss`, `validation_losses` ([step, loss]
-    each), `steps`, `tokens`, `seconds_setup`, `seconds_training`, `seconds_scoring`, `micro_batch`
-    (the one used), `peak_memory` (bytes); with a task as objective also `score_stderr`. A pruned
-    trial has no adapter, and its `seconds_training` hold its set-up. Of the last attempt, where
-    there were several.
+    each), `steps`, `tokens`, `tokens_per_second` (of the training, its validations included),
+    `seconds_setup`, `seconds_training`, `seconds_scoring`, `micro_batch` (the one used),
+    `peak_memory` (bytes), `versions` (of the packages that values depend on); with a task as
+    objective also `score_stderr`. A pruned trial has no adapter, and its `seconds_training` hold
+    its set-up. Of the last attempt, where there were several.
     """
 
     def __init__(self, experiment: Experiment, run: Run, folder: Path) -> None:
@@ -73,20 +93,33 @@ class LoraObjective:
         self._one_at_a_time = threading.Lock()  # `n_jobs`: the base carries one adapter
 
     def __call__(self, trial: optuna.Trial) -> float:
+        with self._one_at_a_time:  # the next one starts with the batches that fitted
+            return self.run(self.begin(trial))
+
+    def begin(self, trial: optuna.Trial) -> Begun:
+        """Suggests the trial's hyperparameters."""
         chosen = self._experiment.hyperparameters(
             {name: _suggest(trial, name, d) for name, d in self._experiment.search_space().items()}
         )
         adapter = self._folder / "adapters" / f"{trial.number:04d}"
-        reports = _Reports(trial, to_pruner=self._experiment.scoring.objective == "loss")
-        with self._one_at_a_time:
-            first = Job(trial.number, chosen, str(adapter), self._micro_batch, self._scoring_batch)
-            try:
-                job, outcome = self._until_it_fits(first, reports)
-            finally:
-                reports.keep()
-        return _tell(trial, job, outcome)
+        job = Job(trial.number, chosen, str(adapter), self._micro_batch, self._scoring_batch)
+        reports = Reports(trial, to_pruner=self._experiment.scoring.objective == "loss")
+        return Begun(trial, job, reports)
 
-    def _until_it_fits(self, job: Job, reports: _Reports) -> tuple[Job, Outcome]:
+    def run(self, begun: Begun) -> float:
+        """Trains it, unless its job is trained, and scores it; the value."""
+        try:
+            job, outcome = self._until_it_fits(begun.job, begun.reports)
+        finally:
+            begun.reports.keep()
+        return _tell(begun.trial, job, outcome)
+
+    def settle(self, begun: Begun, outcome: Outcome) -> float:
+        """The value where somebody else has run it to that end."""
+        begun.reports.keep()
+        return _tell(begun.trial, begun.job, outcome)
+
+    def _until_it_fits(self, job: Job, reports: Reports) -> tuple[Job, Outcome]:
         """The last attempt, with batches that fit or cannot be smaller."""
         outcome = self._run(job, reports)
         while isinstance(outcome, OutOfMemory) and (smaller := _smaller(job, outcome)) != job:
@@ -109,9 +142,9 @@ def _smaller(job: Job, outcome: OutOfMemory) -> Job:
 
 def _tell(trial: optuna.Trial, job: Job, outcome: Outcome) -> float:
     """Writes the attributes; the value."""
-    trial.set_user_attr("micro_batch", job.micro_batch)
+    _set(trial, {"micro_batch": job.micro_batch, "versions": versions()})
     if isinstance(outcome, Finished):
-        _set(trial, {"adapter": job.adapter, **_measured(outcome)})
+        _set(trial, {"adapter": job.adapter, **measured(outcome)})
         return outcome.value
     shutil.rmtree(job.adapter, ignore_errors=True)  # of a trial that failed when it was trained
     if isinstance(outcome, Pruned):
@@ -124,24 +157,12 @@ def _tell(trial: optuna.Trial, job: Job, outcome: Outcome) -> float:
     return math.nan
 
 
-def _measured(outcome: Finished) -> dict[str, Any]:
-    error = {} if outcome.stderr is None else {"score_stderr": outcome.stderr}
-    return {
-        "tokens": outcome.training.tokens,
-        "seconds_setup": outcome.training.seconds_setup,
-        "seconds_training": outcome.training.seconds_training,
-        "seconds_scoring": outcome.seconds_scoring,
-        "peak_memory": outcome.peak_memory,
-        **error,
-    }
-
-
 def _set(trial: optuna.Trial, attributes: dict[str, Any]) -> None:
     for name, value in attributes.items():
         trial.set_user_attr(name, value)
 
 
-class _Reports:
+class Reports:
     """The validation losses of a trial, and the pruner's word on them."""
 
     def __init__(self, trial: optuna.Trial, *, to_pruner: bool) -> None:
@@ -155,7 +176,7 @@ class _Reports:
         if not self._to_pruner or validation.part in self._reported:
             return False
         self._reported.add(validation.part)
-        self._trial.report(validation.loss, validation.part)
+        self._trial.report(min(self._seen.values()), validation.part)
         return self._trial.should_prune()
 
     def keep(self) -> None:

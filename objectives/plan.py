@@ -84,6 +84,7 @@ def read_plan(
     _check_choice("--sampler", settings.sampler, samplers)
     _check_choice("--pruner", settings.pruner, pruners)
     _check_counts(settings, parsed.workers, parsed.search_only)
+    _check_pack(settings, experiment)
     name = settings.name or parsed.file.stem
     folder = Path(settings.output) / name
     return Plan(
@@ -117,6 +118,9 @@ def _parser(samplers: Collection[str], pruners: Collection[str]) -> argparse.Arg
         type=int,
         help="processes that train a trial together, each on a GPU; default the worker itself",
     )
+    parser.add_argument(
+        "--pack", type=_pack, help="trials trained together on one base, or auto; default one"
+    )
     parser.add_argument("--time-limit", type=float, help="seconds for a trial; default none")
     parser.add_argument(
         "--cold",
@@ -131,6 +135,10 @@ def _parser(samplers: Collection[str], pruners: Collection[str]) -> argparse.Arg
         help="no final test and no report: one worker among many (see storage/README.md)",
     )
     return parser
+
+
+def _pack(text: str) -> int | str:
+    return text if text == "auto" else int(text)
 
 
 def _check_choice(flag: str, value: str, choices: Collection[str]) -> None:
@@ -151,6 +159,26 @@ def _check_counts(settings: StudySettings, workers: int | None, search_only: boo
     if workers is not None and search_only:
         raise UserError(
             "--workers with --search-only: a worker starts no workers; leave one of them out"
+        )
+
+
+def _check_pack(settings: StudySettings, experiment: Experiment) -> None:
+    if settings.pack is None:
+        return
+    if isinstance(settings.pack, int) and settings.pack < 1:
+        raise UserError(f"--pack {settings.pack}: must be >= 1; for example --pack 4, or auto")
+    if settings.gpus_per_trial is not None or settings.time_limit is not None or not settings.warm:
+        raise UserError(
+            f"--pack {settings.pack}: a pack is trained in the worker itself; leave "
+            "--gpus-per-trial, --time-limit and --cold out (--workers is fine)"
+        )
+    if settings.tracker is not None:
+        raise UserError(f"--pack {settings.pack}: a tracker follows one trial; leave tracker out")
+    searched = experiment.search.dora
+    if experiment.training.dora or (searched is not None and True in searched.choices):
+        raise UserError(
+            f"--pack {settings.pack}: DoRA adapters cannot be packed; "
+            "set dora = false, or leave --pack out"
         )
 
 

@@ -34,6 +34,7 @@ from objectives.job import Report
 from objectives.job import Training
 from objectives.job import Validation
 from objectives.score import Scorer
+from objectives.tracking import tracked
 
 
 __all__ = ["Runner", "check_direction", "load_runner", "load_scorer", "peak_memory"]
@@ -61,8 +62,8 @@ class Runner:
         self._experiment, self._bench, self._scorer = experiment, bench, scorer
 
     def __call__(self, job: Job, report: Report) -> Outcome:
-        if torch.cuda.is_available():
-            torch.cuda.reset_peak_memory_stats()
+        if torch.cuda.is_available() and job.trained is None:
+            torch.cuda.reset_peak_memory_stats()  # the peak of a training counts in its scoring
         try:
             return self._outcome(job, report)
         finally:
@@ -99,13 +100,18 @@ class Runner:
         due = lora.validation_steps(n_steps, settings.validations)
 
         def stop(step: int, loss: float) -> None:
+            losses.validated(step, loss)
             if report(Validation(step, due[step], loss)):
                 raise _Stop
 
+        main = self._bench.accelerator.is_main_process
         start = time.perf_counter()
-        trained = lora.train(self._bench, settings, job.chosen, report=stop)
+        with tracked(self._experiment.study.tracker, job, main=main) as losses:
+            trained = lora.train(
+                self._bench, settings, job.chosen, report=stop, losses=losses.training
+            )
         setup = time.perf_counter() - start - trained.seconds
-        if self._bench.accelerator.is_main_process:
+        if main:
             save_adapter(trained.model, Path(job.adapter))
         self._bench.accelerator.wait_for_everyone()  # a rank that fails now ends the others
         numbers = Training(trained.validation_loss, trained.tokens, setup, trained.seconds)

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from objectives.config import ScoringSettings
     from objectives.prefix_lm import Plans
 
-__all__ = ["Score", "Scorer", "label_losses", "validation_loss"]
+__all__ = ["Score", "Scorer", "by_length", "label_losses", "validation_loss"]
 
 FEW_SHOT_SEED = 1234  # lm-eval's own default: which examples come before a question
 
@@ -94,7 +94,7 @@ def validation_loss(
     """
     was_training = model.training
     model.eval()
-    batches = _batches(samples, micro_batch)
+    batches = by_length(samples, micro_batch)
     share = batches[accelerator.process_index :: accelerator.num_processes]
     total = torch.zeros(2, dtype=torch.float64)  # nats, labels
     with torch.no_grad(), accelerator.autocast():
@@ -107,7 +107,7 @@ def validation_loss(
     return float(nats / labels)
 
 
-def _batches(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
+def by_length(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
     """Neighbours in length together, so that little padding is computed."""
     ordered = sorted(samples, key=lambda sample: len(sample.input_ids))
     return [ordered[i : i + size] for i in range(0, len(ordered), size)]

@@ -5,12 +5,15 @@ One entry of `[search]` is a number (fixed), a range or a list of choices:
     rank = 8
     learning_rate = {low = 1e-5, high = 1e-2, log = true}
     effective_batch = {choices = [8, 16, 32]}
+
+and, where the kind of adapter is searched too, see objectives/variants.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from dataclasses import asdict
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated
@@ -31,6 +34,9 @@ from pydantic import ValidationInfo
 
 from objectives.config_errors import refuse
 from objectives.config_errors import SETTING_SYNTAX
+from objectives.variants import SwitchAlternatives
+from objectives.variants import TargetAlternatives
+from objectives.variants import VARIANTS
 
 
 __all__ = ["PEFT_DEFAULTS", "Choices", "Hyperparameters", "Range", "SearchSettings"]
@@ -49,6 +55,10 @@ class Hyperparameters:
         alpha: The adapter's output is scaled by alpha / rank.
         dropout: Probability, on the adapter's input.
         effective_batch: Samples per optimizer step.
+        targets: Modules that get an adapter, a group or names joined by "+"; like the two below
+            it is None where it is not searched, and then what `[training]` says.
+        rslora: Scale by alpha / sqrt(rank).
+        dora: Weight-decomposed adapter.
     """
 
     learning_rate: float
@@ -57,6 +67,18 @@ class Hyperparameters:
     alpha: float | int
     dropout: float
     effective_batch: int
+    targets: str | None = None
+    rslora: bool | None = None
+    dora: bool | None = None
+
+    def told(self) -> dict[str, str]:
+        """Names and values for people, without what is not searched."""
+        return {name: _text(v) for name, v in asdict(self).items() if v is not None}
+
+
+def _text(value: float | str | bool) -> str:
+    """A number as short as it can be; a truth value is no number."""
+    return str(value) if isinstance(value, bool | str) else f"{value:g}"
 
 
 PEFT_DEFAULTS = Hyperparameters(2e-4, 0.0, 8, 8, 0.0, 16)
@@ -227,6 +249,9 @@ class SearchSettings(BaseModel):
     effective_batch: Setting = Range(low=4, high=64, log=True)
     weight_decay: Setting = Range(low=1e-5, high=1e-1, log=True)
     dropout: Setting = Range(low=0.0, high=0.5)
+    targets: TargetAlternatives = None
+    rslora: SwitchAlternatives = None
+    dora: SwitchAlternatives = None
 
     @model_validator(mode="after")
     def _something_is_searched(self) -> SearchSettings:
@@ -237,7 +262,9 @@ class SearchSettings(BaseModel):
     def distributions(self) -> dict[str, BaseDistribution]:
         """The searched hyperparameters, in the order of the fields."""
         settings = ((name, getattr(self, name)) for name in _DOMAINS)
-        return {n: _distribution(n, s) for n, s in settings if not isinstance(s, float)}
+        numbers = {n: _distribution(n, s) for n, s in settings if not isinstance(s, float)}
+        variants = ((name, getattr(self, name)) for name in VARIANTS)
+        return {**numbers, **{n: v.distribution() for n, v in variants if v is not None}}
 
     def hyperparameters(self, params: Mapping[str, Any]) -> Hyperparameters:
         """A trial's parameters with the fixed ones filled in.
@@ -246,7 +273,9 @@ class SearchSettings(BaseModel):
             params: A value for every searched hyperparameter, as `trial.params` holds them.
         """
         fixed = {n: s for n in _DOMAINS if isinstance(s := getattr(self, n), float)}
-        values: dict[str, Any] = {n: _native(n, v) for n, v in {**fixed, **params}.items()}
+        values: dict[str, Any] = {
+            n: _native(n, v) if n in _DOMAINS else v for n, v in {**fixed, **params}.items()
+        }
         return Hyperparameters(**values)
 
 

@@ -12,31 +12,47 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from contextlib import nullcontext
 import os
 from pathlib import Path
 import sys
 from typing import Any
+import warnings
 
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
 
 from objectives.adapters import best_trials
 from objectives.adapters import keep_best_adapters
 from objectives.comparable import check_comparable
 from objectives.comparable import keep_experiment
+from objectives.config import StudySettings
+from objectives.energy import check_can_measure
+from objectives.energy import host_meter
+from objectives.energy import kept_in_study
+from objectives.energy import kept_in_trial
+from objectives.energy import Meter
 from objectives.errors import UserError
 from objectives.gang import Gang
 from objectives.gang import GangFailed
 from objectives.interruption import Interruption
 from objectives.objective import LoraObjective
+from objectives.pack_search import Packs
+from objectives.pack_search import search_in_packs
 from objectives.plan import Plan
 from objectives.plan import read_plan
 from objectives.progress import finished
 from objectives.progress import Progress
+from objectives.tracking import check_tracker
+from optuna_partition import BaMSOOSampler
 from optuna_partition import DIRECTSampler
 from optuna_partition import inspection
+from optuna_partition import LatinHypercubeSampler
+from optuna_partition import NOMADSampler
 from optuna_partition import SOOSampler
 import storage
 
@@ -45,17 +61,26 @@ __all__ = ["main"]
 
 Space = dict[str, BaseDistribution]
 
-SAMPLERS: Mapping[str, Callable[[Space, int], BaseSampler]] = {
-    "soo": lambda space, seed: SOOSampler(search_space=space, seed=seed),
-    "direct": lambda space, seed: DIRECTSampler(search_space=space, seed=seed),
-    "tpe": lambda space, seed: optuna.samplers.TPESampler(seed=seed),
-    "gp": lambda space, seed: optuna.samplers.GPSampler(seed=seed),
-    "random": lambda space, seed: optuna.samplers.RandomSampler(seed=seed),
+SAMPLERS: Mapping[str, Callable[[Space, StudySettings], BaseSampler]] = {
+    "bamsoo": lambda space, study: BaMSOOSampler(search_space=space, seed=study.seed),
+    "soo": lambda space, study: SOOSampler(search_space=space, seed=study.seed),
+    "direct": lambda space, study: DIRECTSampler(search_space=space, seed=study.seed),
+    "nomad": lambda space, study: NOMADSampler(search_space=space, seed=study.seed),
+    "lhs": lambda space, study: LatinHypercubeSampler(n_trials=study.trials, seed=study.seed),
+    "bo": lambda space, study: _bayesian(study.seed),
+    "tpe": lambda space, study: optuna.samplers.TPESampler(seed=study.seed),
+    "gp": lambda space, study: optuna.samplers.GPSampler(seed=study.seed),
+    "random": lambda space, study: optuna.samplers.RandomSampler(seed=study.seed),
 }
-PRUNERS: Mapping[str, Callable[[], optuna.pruners.BasePruner]] = {
-    "none": optuna.pruners.NopPruner,
-    "median": optuna.pruners.MedianPruner,
-    "hyperband": optuna.pruners.HyperbandPruner,
+# Of the number of reports in a trial: Optuna would learn it from the first trial that finishes,
+# and until then its Hyperband prunes nothing.
+PRUNERS: Mapping[str, Callable[[int], optuna.pruners.BasePruner]] = {
+    "none": lambda parts: optuna.pruners.NopPruner(),
+    "median": lambda parts: optuna.pruners.MedianPruner(),
+    "hyperband": lambda parts: optuna.pruners.HyperbandPruner(max_resource=parts),
+    "asha": lambda parts: optuna.pruners.SuccessiveHalvingPruner(
+        min_resource=1, reduction_factor=3
+    ),
 }
 INTERRUPTED = 130  # as a shell counts an end by SIGINT
 MISTAKE = storage.workers.MISTAKE
@@ -97,6 +122,9 @@ def _run(plan: Plan) -> int:
             f"--workers {plan.workers}: {plan.url} is in the memory of one process; "
             "take a file, for example --storage sqlite:///study.db"
         )
+    if plan.settings.energy:
+        check_can_measure()
+    check_tracker(plan.settings.tracker)
     print(f"loading {plan.experiment.model.name} and {plan.experiment.data.train} ...", flush=True)
     return _run_here(plan) if plan.workers is None else _run_workers(plan)
 
@@ -118,9 +146,24 @@ def _run_alone(plan: Plan) -> int:
     scorer = load_scorer(plan.experiment, bench.tokenizer, test=True)
     run = Runner(plan.experiment, bench, scorer)
     study = _open(plan)
-    if _search(plan, study, LoraObjective(plan.experiment, run, plan.folder)):
+    objective = LoraObjective(plan.experiment, run, plan.folder)
+    packs = _packs(plan, bench, objective)
+    together = packs is not None and _search_in_packs(plan, study, packs)
+    if together or (packs is None and _search(plan, study, objective)):
         return _stopped()
     return 0 if plan.search_only else _finish(plan, study, bench, scorer)
+
+
+def _packs(plan: Plan, bench: Any, objective: LoraObjective) -> Packs | None:
+    """What trains several trials together; None where they are trained one at a time."""
+    if plan.settings.pack is None:
+        return None
+    from objectives.pack_runner import pack_size
+    from objectives.pack_runner import PackRunner
+
+    wanted = plan.settings.pack
+    size = pack_size(plan.experiment, bench) if wanted == "auto" else int(wanted)
+    return Packs(objective, PackRunner(plan.experiment, bench), size)
 
 
 def _run_with_gang(plan: Plan, ranks: int) -> int:
@@ -200,15 +243,38 @@ def _existing(plan: Plan) -> optuna.Study | None:
         return None
 
 
+def _sampler(plan: Plan) -> BaseSampler:
+    name = plan.settings.sampler
+    try:
+        return SAMPLERS[name](plan.experiment.search_space(), plan.settings)
+    except ImportError as error:
+        raise UserError(f"--sampler {name}: {error}") from None
+
+
+def _bayesian(seed: int, start: int = 10) -> BaseSampler:
+    """Gaussian process and expected improvement after a Latin hypercube, as in the research."""
+    try:
+        from optuna_integration import BoTorchSampler
+    except ImportError:
+        raise ImportError(
+            "`BoTorchSampler` is missing; install it with `pip install optuna-integration botorch`"
+        ) from None
+    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # one per trial
+    latin = LatinHypercubeSampler(n_trials=start, seed=seed)
+    sampler: BaseSampler = BoTorchSampler(
+        n_startup_trials=start, independent_sampler=latin, seed=seed
+    )
+    return sampler
+
+
 def _open(plan: Plan) -> optuna.Study:
     """The study, made or continued."""
     plan.folder.mkdir(parents=True, exist_ok=True)
-    sampler = SAMPLERS[plan.settings.sampler](plan.experiment.search_space(), plan.settings.seed)
     study = optuna.create_study(
         study_name=plan.name,
         storage=storage.open(plan.url),
-        sampler=sampler,
-        pruner=PRUNERS[plan.settings.pruner](),
+        sampler=_sampler(plan),
+        pruner=PRUNERS[plan.settings.pruner](plan.experiment.training.validations),
         direction=plan.experiment.direction,
         load_if_exists=True,
     )
@@ -228,19 +294,52 @@ def _search(plan: Plan, study: optuna.Study, objective: Callable[[optuna.Trial],
     def run(trial: optuna.Trial) -> float:
         with interruption.welcome():
             storage.mark_worker(trial)
-            return objective(trial)
+            with kept_in_trial(trial, meter):
+                return objective(trial)
 
     def take_turn(study: optuna.Study, trial: FrozenTrial) -> None:
         with interruption.welcome():
             turns(study, trial)
 
     prune = keep_best_adapters(plan.experiment.scoring.best)
-    with interruption.installed():
+    with _meter(plan) as meter, interruption.installed():
         try:
             with interruption.welcome():
                 needed = turns.wait(study)
             if needed:
                 study.optimize(run, callbacks=[Progress(wanted, plan.unit), prune, take_turn])
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+def _search_in_packs(plan: Plan, study: optuna.Study, packs: Packs) -> bool:
+    """The same with several trials at a time."""
+    wanted = plan.settings.trials
+    if _told(plan, study) >= wanted:
+        return False
+    turns, interruption = storage.Turns(wanted, finished), Interruption()
+
+    def room() -> int:
+        with interruption.welcome():
+            if not turns.wait(study):
+                return 0
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return max(1, wanted - len(finished(study)) - len(running))
+
+    with _meter(plan) as meter, kept_in_study(study, meter), interruption.installed():
+        try:
+            search_in_packs(
+                study,
+                packs,
+                room=room,
+                mark=storage.mark_worker,
+                callbacks=[
+                    Progress(wanted, plan.unit),
+                    keep_best_adapters(plan.experiment.scoring.best),
+                ],
+                welcome=interruption.welcome,
+            )
         except KeyboardInterrupt:
             return True
     return False
@@ -253,9 +352,20 @@ def _search_with_workers(plan: Plan, study: optuna.Study) -> bool:
     if _told(plan, study) >= wanted:
         return False
     progress = Progress(wanted, plan.unit, seen=finished(study))
-    return storage.workers.run(
-        plan.worker, plan.workers, logs=plan.folder / "workers", look=lambda: progress.look(study)
-    )
+    with _meter(plan) as meter, kept_in_study(study, meter):
+        return storage.workers.run(
+            plan.worker,
+            plan.workers,
+            logs=plan.folder / "workers",
+            look=lambda: progress.look(study),
+        )
+
+
+def _meter(plan: Plan) -> AbstractContextManager[Meter | None]:
+    """Of this host's energy, where it is wanted and no other process has it."""
+    if not plan.settings.energy:
+        return nullcontext()
+    return host_meter(storage.accelerators(), plan.settings.country)
 
 
 def _told(plan: Plan, study: optuna.Study) -> int:
@@ -282,7 +392,7 @@ def _finish(plan: Plan, study: optuna.Study, bench: Any, scorer: Any) -> int:
     best = study.best_trial
     print(f"best           {best.value:.4f} in trial {best.number}")
     for name, value in best.params.items():
-        print(f"  {name:<18} {value:.4g}")
+        print(f"  {name:<18} {value if isinstance(value, bool | str) else f'{value:.4g}'}")
     print(f"best adapter   {save_best(plan.experiment, study, rows, plan.folder)}")
     print(f"report         {_report(plan, study, rows)}")
     return 0

@@ -86,6 +86,34 @@ def test_every_kind_of_entry(tmp_path: Path) -> None:
     assert experiment.hyperparameters(params) == Hyperparameters(3e-4, 0.02, 8, 0.75, 0.0, 16)
 
 
+def test_kinds_of_adapter_are_searched_after_the_numbers(tmp_path: Path) -> None:
+    search = """
+        dora = {choices = [false, true]}
+        targets = {choices = ["all-linear", "attention", ["q_proj", "v_proj"]]}
+        rslora = {choices = [true, false]}
+    """
+    experiment = load(tmp_path, search=search)
+    space = experiment.search_space()
+    assert list(space) == [*ORDER, "targets", "rslora", "dora"]
+    assert space["targets"] == CategoricalDistribution(
+        ["all-linear", "attention", "q_proj+v_proj"]
+    )
+    assert space["rslora"] == CategoricalDistribution([True, False])
+    numbers = {name: 1 for name in ORDER}
+    params = {**numbers, "targets": "q_proj+v_proj", "rslora": False, "dora": True}
+    got = experiment.hyperparameters(params)
+    assert (got.targets, got.rslora, got.dora) == ("q_proj+v_proj", False, True)
+    assert got.told()["dora"] == "True" and got.told()["rank"] == "1"
+    assert pickle.loads(pickle.dumps(experiment)) == experiment
+
+
+def test_kinds_that_are_not_searched_are_left_to_training(tmp_path: Path) -> None:
+    experiment = load(tmp_path, training="dora = true")
+    got = experiment.hyperparameters({name: 1 for name in ORDER})
+    assert (got.targets, got.rslora, got.dora) == (None, None, None)
+    assert list(got.told()) == list(Hyperparameters.__dataclass_fields__)[:6]
+
+
 def test_whole_hyperparameters_are_python_ints() -> None:
     settings = SearchSettings.model_validate({"rank": 8, "alpha": 16, "effective_batch": 4})
     got = settings.hyperparameters({"learning_rate": 1e-3, "weight_decay": 0.0, "dropout": 0.1})
@@ -161,7 +189,7 @@ MISTAKES = {
     ),
     "unknown key": (
         {"model": 'name = "org/model"\nzzz = "x"'},
-        '[model] zzz = "x": there is no such key; choose from name, revision, dtype',
+        '[model] zzz = "x": there is no such key; choose from name, revision, dtype, quantization',
     ),
     "misspelt section": (
         {"trainig": "epochs = 2"},
@@ -194,7 +222,8 @@ MISTAKES = {
     ),
     "targets": (
         {"training": 'targets = "q_proj"'},
-        '[training] targets = "q_proj": must be "all-linear" or a list of module names; '
+        '[training] targets = "q_proj": must be "all-linear", "attention", "mlp" or a list of '
+        "module names; "
         'for example targets = ["q_proj", "v_proj"]',
     ),
     "template without instruction": (
@@ -294,6 +323,32 @@ MISTAKES = {
         {"search": 'rank = "8"'},
         '[search] rank = "8": must be a number, a range or choices; '
         "write a number, {low = ..., high = ...} or {choices = [...]}",
+    ),
+    "a variant fixed where it is searched": (
+        {"search": "dora = true"},
+        "[search] dora = true: must be {choices = [...]}; "
+        "a fixed one belongs under [training]: dora = ...",
+    ),
+    "a variant of one choice": (
+        {"search": "rslora = {choices = [true]}"},
+        "[search] rslora = {choices = [true]}: must have at least two different `choices`; "
+        "add one, or fix it under [training]",
+    ),
+    "a number for a truth value": (
+        {"search": "dora = {choices = [0, 1]}"},
+        "[search] dora = {choices = [0, 1]}: each of `choices` must be true or false; "
+        "write choices = [true, false]",
+    ),
+    "a group that nobody knows": (
+        {"search": 'targets = {choices = ["all-linear", "atention"]}'},
+        '[search] targets = {choices = ["all-linear", "atention"]}: each of `choices` must be '
+        '"all-linear", "attention", "mlp" or a list of module names; '
+        'for example [["q_proj", "v_proj"], "all-linear"]',
+    ),
+    "a variant in two sections": (
+        {"training": "dora = false", "search": "dora = {choices = [true, false]}"},
+        "[search] dora = {choices = [true, false]}: is fixed under [training] as well; "
+        "leave it out in one of the two sections",
     ),
     "nothing searched": (
         {"search": "\n".join(f"{name} = {0.5 if name == 'dropout' else 1}" for name in ORDER)},

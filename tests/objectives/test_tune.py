@@ -161,7 +161,10 @@ def test_running_it_again_adds_nothing_and_tests_nothing_again(done: Done) -> No
     again = run(experiment)
     assert again.returncode == 0, again.stderr
     assert "5 of 5 trials finished" in again.stdout
-    assert "scored before, not scored again" in again.stdout
+    final = load(experiment).user_attrs[FINAL]
+    assert f"was already made on {final['date']}: shown, not repeated" in again.stdout
+    colours, error = final["rows"][-1]["scores"]["colours"]
+    assert f"colours {colours:.4f} +- {error:.4f}" in again.stdout
     assert values(load(experiment)) == before
 
 

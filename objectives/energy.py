@@ -1,0 +1,172 @@
+"""Energy and CO2-equivalent of what this host does, measured by codecarbon, offline; no torch.
+
+    with host_meter(gpus, country) as meter:
+        with kept_in_trial(trial, meter):
+            ...                                 trial.user_attrs["energy_kwh"], ["co2eq_kg"]
+
+codecarbon measures the whole machine, so two trackers on one host would count everything twice:
+the first process to ask gets the meter, until it ends, and the others get none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+import fcntl
+from importlib.util import find_spec
+import logging
+import os
+from pathlib import Path
+import socket
+import tempfile
+from typing import Any
+
+import optuna
+
+from objectives.errors import UserError
+
+
+__all__ = [
+    "Energy",
+    "Meter",
+    "check_can_measure",
+    "host_meter",
+    "kept_in_study",
+    "kept_in_trial",
+]
+
+
+@dataclass(frozen=True)
+class Energy:
+    """What the machine has used in a time.
+
+    Attributes:
+        kwh: Kilowatt hours of processors, memory and GPUs; None where nobody measured.
+        kg_co2eq: Kilograms of CO2-equivalent, for the electricity of the country.
+    """
+
+    kwh: float | None = None
+    kg_co2eq: float | None = None
+
+    def attributes(self) -> dict[str, float]:
+        """As a trial keeps it; nothing where nobody measured."""
+        if self.kwh is None or self.kg_co2eq is None:
+            return {}
+        return {"energy_kwh": self.kwh, "co2eq_kg": self.kg_co2eq}
+
+
+class Meter:
+    """codecarbon's tracker; one span at a time."""
+
+    def __init__(self, gpus: Sequence[str], country: str | None) -> None:
+        """Looks at the machine, which takes seconds.
+
+        Args:
+            gpus: Those that count; none: all there are.
+            country: Of the electricity, three letters (ISO 3166); None is the world's average.
+        """
+        # before its import: it speaks while its own level is not yet set
+        logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
+        from codecarbon import OfflineEmissionsTracker
+
+        chosen: dict[str, Any] = {"gpu_ids": list(gpus)} if gpus else {}
+        self._tracker: Any = OfflineEmissionsTracker(
+            country_iso_code=country,
+            # its own lock is left behind by a process that is killed, and takes SIGTERM over
+            allow_multiple_runs=True,
+            output_methods=[],
+            log_level="critical",
+            **chosen,
+        )
+        self._spans = 0
+
+    def start(self) -> None:
+        """Begins a span."""
+        self._spans += 1
+        self._tracker.start_task(str(self._spans))
+
+    def stop(self) -> Energy:
+        """Ends it; what was used in it."""
+        measured = self._tracker.stop_task(str(self._spans))
+        if measured is None:  # codecarbon hides its errors
+            return Energy()
+        return Energy(measured.energy_consumed, measured.emissions)
+
+    def close(self) -> None:
+        """Ends codecarbon's threads."""
+        self._tracker.stop()
+
+
+def check_can_measure() -> None:
+    """Before anything is loaded.
+
+    Raises:
+        UserError: codecarbon is missing.
+    """
+    if find_spec("codecarbon") is None:
+        raise UserError(
+            '`[study] energy` = true: needs codecarbon; pip install "codecarbon>=3.3", '
+            "or leave energy out"
+        )
+
+
+@contextmanager
+def host_meter(gpus: Sequence[str], country: str | None) -> Iterator[Meter | None]:
+    """The host's meter; None where another process of this user has it."""
+    with _lock().open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+            return
+        meter = Meter(gpus, country)
+        try:
+            yield meter
+        finally:
+            meter.close()
+
+
+def _lock() -> Path:
+    return Path(tempfile.gettempdir()) / f"optuna-partition-energy-{os.getuid()}.lock"
+
+
+@contextmanager
+def kept_in_trial(trial: optuna.Trial, meter: Meter | None) -> Iterator[None]:
+    """Writes to the trial what the block has used, however it ends."""
+    with _spent(meter, lambda used: _set(trial, used.attributes())):
+        yield
+
+
+@contextmanager
+def kept_in_study(study: optuna.Study, meter: Meter | None) -> Iterator[None]:
+    """Adds what the block has used to the study's user attribute `energy <host>`."""
+    with _spent(meter, lambda used: _add(study, used.attributes())):
+        yield
+
+
+@contextmanager
+def _spent(meter: Meter | None, keep: Callable[[Energy], None]) -> Iterator[None]:
+    if meter is None:
+        yield
+        return
+    meter.start()
+    try:
+        yield
+    finally:
+        keep(meter.stop())
+
+
+def _set(trial: optuna.Trial, attributes: dict[str, float]) -> None:
+    for name, value in attributes.items():
+        trial.set_user_attr(name, value)
+
+
+def _add(study: optuna.Study, attributes: dict[str, float]) -> None:
+    key = f"energy {socket.gethostname()}"
+    before = study.user_attrs.get(key, {})
+    now = {name: before.get(name, 0.0) + used for name, used in attributes.items()}
+    if now:
+        study.set_user_attr(key, now)

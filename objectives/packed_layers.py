@@ -1,0 +1,180 @@
+"""The linear modules of a base that carries several adapters at once; trains nothing.
+
+    layout = Layout()
+    draws = Draws(device)
+    pairs = take_pairs(bench.base, draws)        of the adapter that is on the base now
+    place(bench.base, {0: pairs, ...}, layout)   `bench.release` takes them off again
+
+A batch's rows are adapter-major: first those of one adapter, then those of the next. The base's
+weight is applied to all rows at once, an adapter's A and B to its own rows only, each with its own
+rank: nothing is padded to the largest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
+import torch
+from torch import nn
+from torch import Tensor
+from torch.nn import functional as F
+
+from objectives.errors import UserError
+
+
+__all__ = ["Draws", "Layout", "PackedLinear", "Pair", "Part", "place", "take_pairs"]
+
+NAME = "default"  # peft's, for an adapter that got none
+
+
+@dataclass(frozen=True)
+class Part:
+    """One adapter's rows of a batch.
+
+    Attributes:
+        adapter: Its number in the pack.
+        rows: How many.
+        tokens: Length of the longest; behind it there is padding only.
+    """
+
+    adapter: int
+    rows: int
+    tokens: int
+
+
+class Layout:
+    """Whose rows the next forward gets; set before each."""
+
+    def __init__(self) -> None:
+        self.parts: tuple[Part, ...] = ()
+
+
+class Draws:
+    """An adapter's own stream of random numbers, beginning where the device's stands now.
+
+    Dropout draws from the device's one generator. Around each draw of this adapter the generator
+    is set to where the adapter left it, so the masks are those of an adapter that trains alone.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._generator = torch if device.type == "cpu" else torch.get_device_module(device)
+        self._state: Tensor = self._generator.get_rng_state()
+
+    def __call__(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        self._generator.set_rng_state(self._state)
+        y = function(x)
+        self._state = self._generator.get_rng_state()
+        return y
+
+
+class Pair(nn.Module):
+    """One adapter's A, B, dropout and scaling at one linear module, as peft made them."""
+
+    def __init__(self, layer: LoraLayer, draws: Draws) -> None:
+        super().__init__()
+        self.A, self.B = layer.lora_A[NAME].weight, layer.lora_B[NAME].weight
+        self.scaling = float(layer.scaling[NAME])
+        self.dropout = layer.lora_dropout[NAME]
+        self._draws = draws
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the adapter adds to the module's output: scaling B A dropout(x)."""
+        x = x.to(self.A.dtype)
+        if self.training and isinstance(self.dropout, nn.Dropout):
+            x = self._draws(self.dropout, x)
+        return F.linear(F.linear(x, self.A) * self.scaling, self.B)
+
+
+class PackedLinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]
+    """A linear module with the pairs of several adapters; not all of them need one here."""
+
+    def __init__(self, base_layer: nn.Module, pairs: Mapping[int, Pair], layout: Layout) -> None:
+        super().__init__()
+        self.base_layer = base_layer
+        self.pairs = nn.ModuleDict({str(adapter): pair for adapter, pair in pairs.items()})
+        self._layout = layout
+
+    def drop(self, adapter: int) -> None:
+        """Forgets an adapter that has left the pack."""
+        if str(adapter) in self.pairs:
+            del self.pairs[str(adapter)]
+
+    def forward(self, x: Tensor, *arguments: Any, **more: Any) -> Tensor:
+        """The module's output on all rows, (rows, tokens, features), each with its adapter's."""
+        result: Tensor = self.base_layer(x, *arguments, **more)
+        parts = self._layout.parts
+        sizes = [part.rows for part in parts]
+        if x.dim() != 3 or x.shape[0] != sum(sizes):
+            raise UserError(
+                "--pack: an adapted module does not get the batch's rows as they are (an output "
+                "head or an expert does not); name other targets, or leave --pack out"
+            )
+        added = [
+            self._added(*each, result) for each in zip(parts, torch.split(x, sizes), strict=True)
+        ]
+        return result + torch.cat(added)
+
+    def _added(self, part: Part, x: Tensor, result: Tensor) -> Tensor:
+        """For one adapter's rows. Its padding is left out, as dropout draws for all it gets."""
+        if str(part.adapter) not in self.pairs:
+            return result.new_zeros(*x.shape[:2], result.shape[2])
+        padding = x.shape[1] - part.tokens
+        if padding == 0:
+            added: Tensor = self.pairs[str(part.adapter)](x)
+        else:
+            own = x[:, : part.tokens].contiguous()  # as it lies there when it trains alone
+            added = F.pad(self.pairs[str(part.adapter)](own), (0, 0, 0, padding))
+        return added.to(result.dtype)
+
+
+def take_pairs(base: nn.Module, draws: Draws) -> dict[str, Pair]:
+    """The pairs of the adapter on a base, by the module's name in the base without it.
+
+    Raises:
+        UserError: The adapter is of a kind that cannot be packed.
+    """
+    layers = [(n, m) for n, m in base.named_modules() if isinstance(m, BaseTunerLayer)]
+    for name, layer in layers:
+        _check_plain(name, layer)
+    return {name: Pair(layer, draws) for name, layer in layers}
+
+
+def _check_plain(name: str, layer: BaseTunerLayer) -> None:
+    if getattr(layer, "lora_variant", {}):
+        raise UserError(
+            "--pack: a DoRA adapter cannot be packed, as its base weights are scaled for it alone;"
+            " set dora = false, or leave --pack out"
+        )
+    if not isinstance(layer, LoraLayer) or not _is_linear(layer):
+        raise UserError(
+            f"--pack: {name} is not a linear module; name other targets, or leave --pack out"
+        )
+
+
+def _is_linear(layer: LoraLayer) -> bool:
+    """peft has A of an embedding elsewhere, and that of a convolution is one."""
+    return NAME in layer.lora_A and type(layer.lora_A[NAME]) is nn.Linear
+
+
+def place(
+    base: nn.Module, adapters: Mapping[int, Mapping[str, Pair]], layout: Layout
+) -> list[PackedLinear]:
+    """Puts all adapters of a pack on a base that carries none.
+
+    Args:
+        base: Changed in place.
+        adapters: Number in the pack -> the adapter's pairs from `take_pairs`.
+        layout: What the modules ask whose rows they get.
+    """
+    packed = []
+    for name in dict.fromkeys(name for pairs in adapters.values() for name in pairs):
+        here = {adapter: pairs[name] for adapter, pairs in adapters.items() if name in pairs}
+        module = PackedLinear(base.get_submodule(name), here, layout)
+        base.set_submodule(name, module)
+        packed.append(module)
+    return packed

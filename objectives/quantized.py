@@ -1,0 +1,64 @@
+"""4-bit bases (QLoRA): what transformers is to load, and whether this machine can; loads nothing.
+
+The linear weights are kept in NormalFloat 4 with double quantisation (Dettmers et al., "QLoRA",
+NeurIPS 2023, section 3) and multiplied in the base's dtype; the adapter is in float32.
+
+A CPU is refused although bitsandbytes has kernels for it: after a forward without gradients, such
+as a validation, its CPU layers (0.50) use one that has no backward pass, and train wrongly.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import Any
+
+from peft import prepare_model_for_kbit_training
+import torch
+from transformers import BitsAndBytesConfig
+from transformers import PreTrainedModel
+
+from objectives.errors import UserError
+
+
+__all__ = ["check_can_quantize", "loading_arguments", "prepared"]
+
+
+def check_can_quantize() -> None:
+    """Before anything is loaded.
+
+    Raises:
+        UserError: bitsandbytes or a CUDA device is missing.
+    """
+    setting = '`[model] quantization` = "4bit"'
+    if find_spec("bitsandbytes") is None:
+        raise UserError(
+            f"{setting}: needs bitsandbytes; pip install bitsandbytes, or leave quantization out"
+        )
+    if not torch.cuda.is_available():
+        raise UserError(
+            f"{setting}: needs a CUDA device, and torch finds none; run it where there is one, "
+            "or leave quantization out"
+        )
+
+
+def loading_arguments(dtype: torch.dtype, device: torch.device) -> dict[str, Any]:
+    """For `from_pretrained`; a 4-bit model is put on its device while it is loaded."""
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=dtype,
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
+
+
+def prepared(base: PreTrainedModel) -> PreTrainedModel:
+    """Frozen, with what is not quantised (norms, embeddings) in float32 as peft wants it.
+
+    Activations are kept for the backward pass rather than computed twice: a micro-batch that is
+    too large for that is halved.
+    """
+    model: PreTrainedModel = prepare_model_for_kbit_training(
+        base, use_gradient_checkpointing=False
+    )
+    return model

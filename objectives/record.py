@@ -1,0 +1,53 @@
+"""What a trial keeps beside its value: what the training measured, and with which versions."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version
+from typing import Any
+
+from objectives.job import Finished
+
+
+__all__ = ["measured", "versions"]
+
+_PACKAGES = (
+    "optuna-partition",
+    "optuna",
+    "torch",
+    "transformers",
+    "peft",
+    "accelerate",
+    "lm_eval",
+)
+
+
+def measured(outcome: Finished) -> dict[str, Any]:
+    """User attributes of a trial with a value.
+
+    `tokens_per_second` are those of `seconds_training`, in which the validations are.
+    """
+    training = outcome.training
+    error = {} if outcome.stderr is None else {"score_stderr": outcome.stderr}
+    return {
+        "tokens": training.tokens,
+        "tokens_per_second": training.tokens / training.seconds_training,
+        "seconds_setup": training.seconds_setup,
+        "seconds_training": training.seconds_training,
+        "seconds_scoring": outcome.seconds_scoring,
+        "peak_memory": outcome.peak_memory,
+        **error,
+    }
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Of the packages that a value depends on, of those that are installed."""
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:  # ours may run from a checkout
+            continue
+    return found

@@ -1,0 +1,118 @@
+"""Energy: with the real codecarbon where it is installed; one meter per host, errors, sums."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import signal
+import subprocess
+import sys
+import time
+
+import optuna
+import pytest
+from test_tune import experiment
+from test_tune import load
+from test_tune import run
+
+from objectives.energy import host_meter
+from objectives.energy import kept_in_study
+from objectives.energy import kept_in_trial
+from objectives.energy import Meter
+
+
+__all__ = ["experiment"]  # a fixture
+
+pytest.importorskip("codecarbon", reason='pip install "codecarbon>=3.3" to test energy')
+
+
+@pytest.fixture(scope="module")
+def meter() -> Meter:
+    return Meter([], "FRA")
+
+
+def test_a_trial_keeps_what_was_used_in_it(meter: Meter) -> None:
+    study = optuna.create_study()
+
+    def objective(trial: optuna.Trial) -> float:
+        with kept_in_trial(trial, meter):
+            time.sleep(0.1 + 0.4 * trial.number)
+            return 0.0
+
+    study.optimize(objective, n_trials=2)
+    short, long = (trial.user_attrs for trial in study.trials)
+    assert 0 < short["energy_kwh"] < long["energy_kwh"] < 1e-3
+    assert 0 < short["co2eq_kg"] < long["co2eq_kg"]
+
+
+def test_a_trial_that_fails_has_used_it_too(meter: Meter) -> None:
+    study = optuna.create_study()
+
+    def objective(trial: optuna.Trial) -> float:
+        with kept_in_trial(trial, meter):
+            raise optuna.TrialPruned
+
+    study.optimize(objective, n_trials=1)
+    assert study.trials[0].user_attrs["energy_kwh"] >= 0
+
+
+def test_a_study_adds_up_over_its_runs(meter: Meter) -> None:
+    study = optuna.create_study()
+    seen = []
+    for _ in range(2):
+        with kept_in_study(study, meter):
+            time.sleep(0.1)
+        ((name, used),) = study.user_attrs.items()
+        seen.append(used["energy_kwh"])
+    assert name.startswith("energy ") and 0 < 1.5 * seen[0] < seen[1] < 10 * seen[0]
+
+
+def test_a_country_with_clean_electricity_emits_less() -> None:
+    """codecarbon's own tables: Sweden's electricity against Poland's."""
+
+    def intensity(country: str) -> float:
+        meter = Meter([], country)
+        meter.start()
+        time.sleep(0.2)
+        used = meter.stop()
+        meter.close()
+        assert used.kwh and used.kg_co2eq
+        return used.kg_co2eq / used.kwh
+
+    assert intensity("SWE") < 0.2 < 0.4 < intensity("POL") < 1.5
+
+
+def test_a_host_has_one_meter_and_a_killed_holder_leaves_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    code = (
+        "import tempfile, sys, time; tempfile.tempdir = sys.argv[1]\n"
+        "from objectives.energy import host_meter\n"
+        "with host_meter([], None) as meter: print(meter is not None, flush=True); time.sleep(60)"
+    )
+    root = Path(__file__).parents[2]
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], cwd=root, stdout=subprocess.PIPE, text=True
+    )
+    with holder:
+        assert holder.stdout is not None and holder.stdout.readline() == "True\n"
+        with host_meter([], None) as mine:
+            assert mine is None
+        holder.send_signal(signal.SIGKILL)
+        holder.wait()
+    with host_meter([], None) as mine:
+        assert mine is not None
+
+
+def test_the_command_measures_when_asked(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    experiment.write_text(experiment.read_text() + 'energy = true\ncountry = "FRA"\n')
+    ended = run(experiment, "--trials", "1", "--search-only")
+    assert ended.returncode == 0, ended.stderr
+    assert "codecarbon" not in ended.stdout + ended.stderr
+    assert load(experiment).trials[0].user_attrs["energy_kwh"] > 0
+    monkeypatch.setattr("objectives.energy.find_spec", lambda name: None)
+    ended = run(experiment, "--trials", "2", "--search-only")
+    assert ended.returncode == 2 and 'pip install "codecarbon>=3.3"' in ended.stderr

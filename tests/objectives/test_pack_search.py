@@ -1,0 +1,211 @@
+"""Packs of trials: the values of trials alone, and what a pruned, failed or stopped one leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from pathlib import Path
+
+import optuna
+from optuna.pruners import BasePruner
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+from peft import PeftModel
+import pytest
+from test_objective import memory_for
+from test_objective import OTHERS
+from test_objective import PARAMS
+from test_objective import PruneFirst
+from test_objective import run
+from test_tune import written
+import torch
+from transformers import AutoModelForCausalLM
+
+from objectives.bench import Bench
+from objectives.config import Choices
+from objectives.config import Experiment
+from objectives.config import Range
+from objectives.config import SearchSettings
+from objectives.config import TrainingSettings
+from objectives.job import Job
+from objectives.job import PackOutcome
+from objectives.job import Report
+from objectives.objective import LoraObjective
+from objectives.pack_runner import pack_size
+from objectives.pack_runner import PackRunner
+from objectives.pack_search import Packs
+from objectives.pack_search import search_in_packs
+from objectives.runner import Runner
+from objectives.tune import main
+
+
+THREE = [PARAMS, OTHERS, PARAMS | {"rank": 7, "dropout": 0.0}]
+
+
+@pytest.fixture(scope="module")
+def experiment(tiny_experiment: Experiment) -> Experiment:
+    training = TrainingSettings(validations=2, micro_batch=6)
+    search = SearchSettings(
+        learning_rate=Range(low=1e-6, high=1e30, log=True),
+        weight_decay=Choices(choices=[0.0, 0.1]),
+        rank=Range(low=1, high=8),
+        alpha=Range(low=1, high=64),
+        dropout=Range(low=0.0, high=0.5, step=0.1),
+        effective_batch=12,
+    )
+    return tiny_experiment.model_copy(update={"training": training, "search": search})
+
+
+@pytest.fixture
+def packs(experiment: Experiment, bench: Bench, tmp_path: Path) -> Packs:
+    alone = LoraObjective(experiment, Runner(experiment, bench, None), tmp_path)
+    return Packs(alone, PackRunner(experiment, bench), 3)
+
+
+def search(
+    packs: Packs,
+    params: Sequence[dict[str, float]],
+    pruner: BasePruner | None = None,
+    storage: RDBStorage | None = None,
+) -> tuple[optuna.Study, list[int]]:
+    """The study, and the trials' numbers in the order in which they were told."""
+    study = optuna.create_study(pruner=pruner or optuna.pruners.NopPruner(), storage=storage)
+    for each in params:
+        study.enqueue_trial(each)
+    told: list[int] = []
+
+    def callback(study: optuna.Study, trial: FrozenTrial) -> None:
+        assert trial.state.is_finished()
+        told.append(trial.number)
+
+    search_in_packs(
+        study,
+        packs,
+        room=lambda: len(params) - len(study.trials) + waiting(study),
+        mark=lambda trial: trial.set_user_attr("marked", True),
+        callbacks=[callback],
+        welcome=nullcontext,
+    )
+    return study, told
+
+
+def waiting(study: optuna.Study) -> int:
+    return len(study.get_trials(states=(TrialState.WAITING,)))
+
+
+def test_values_are_those_of_trials_alone(
+    packs: Packs, experiment: Experiment, bench: Bench, tmp_path: Path
+) -> None:
+    study, told = search(packs, [*THREE, PARAMS])
+    objective = LoraObjective(experiment, Runner(experiment, bench, None), tmp_path / "alone")
+    expected = [*run(objective, *THREE), *run(objective, PARAMS)]
+    assert told == [0, 1, 2, 3]
+    for trial, single in zip(study.trials, expected, strict=True):
+        assert trial.value == pytest.approx(single.value, abs=1e-5, rel=0)
+        assert trial.intermediate_values[1] == pytest.approx(
+            single.intermediate_values[1], abs=1e-5, rel=0
+        )
+        assert trial.user_attrs.keys() == single.user_attrs.keys() | {"pack", "marked"}
+        for name in ("steps", "tokens", "micro_batch"):
+            assert trial.user_attrs[name] == single.user_attrs[name]
+    assert [trial.user_attrs["pack"] for trial in study.trials] == [3, 3, 3, 1]
+    assert study.trials[3].value == expected[3].value  # the last was alone in its pack
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_saved_adapters_are_pefts(packs: Packs, tiny_model_folder: Path) -> None:
+    study, _ = search(packs, THREE[:2])
+    base = AutoModelForCausalLM.from_pretrained(tiny_model_folder, dtype=torch.float32)
+    config = PeftModel.from_pretrained(base, study.trials[1].user_attrs["adapter"]).peft_config
+    assert (config["default"].r, config["default"].lora_alpha) == (2, 16)
+
+
+def test_each_trial_is_told_for_itself(packs: Packs) -> None:
+    """The first is pruned, the second diverges, the third finishes."""
+    study, _ = search(
+        packs, [PARAMS, PARAMS | {"learning_rate": 1e30}, OTHERS], pruner=PruneFirst()
+    )
+    pruned, failed, complete = study.trials
+    assert [t.state.name for t in study.trials] == ["PRUNED", "FAIL", "COMPLETE"]
+    assert pruned.user_attrs["steps"] == 2 and "adapter" not in pruned.user_attrs
+    assert pruned.user_attrs["seconds_training"] > 0
+    assert "loss was nan at step 2 of 4 with learning_rate 1e+30" in failed.user_attrs["failure"]
+    assert Path(complete.user_attrs["adapter"]).is_dir()
+
+
+def test_memory_that_runs_out_halves_the_pack_first(packs: Packs, bench: Bench) -> None:
+    """18 rows do not fit, nor do 12, nor do 6: packs of 3 and 1, then half the micro-batch."""
+    with memory_for(bench, 5):
+        study, told = search(packs, THREE)
+    assert [t.state.name for t in study.trials] == ["COMPLETE"] * 3 and told == [0, 1, 2]
+    assert [t.user_attrs["pack"] for t in study.trials] == [1, 1, 1]
+    assert [t.user_attrs["micro_batch"] for t in study.trials] == [3, 3, 3]
+    assert packs.size == 1
+
+
+def test_the_next_packs_have_the_size_that_fitted(packs: Packs, bench: Bench) -> None:
+    packs.size = 4
+    with memory_for(bench, 12, after=2):
+        study, _ = search(packs, [*THREE, PARAMS, PARAMS, PARAMS])
+    assert [t.user_attrs["pack"] for t in study.trials] == [2] * 6
+    assert [t.user_attrs["micro_batch"] for t in study.trials] == [6] * 6
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_what_stops_the_search_fails_all_that_run(
+    experiment: Experiment, bench: Bench, tmp_path: Path
+) -> None:
+    """With a real heartbeat: it ends with the trial."""
+
+    def interrupted(jobs: Sequence[Job], reports: Sequence[Report]) -> list[PackOutcome]:
+        raise KeyboardInterrupt
+
+    alone = LoraObjective(experiment, Runner(experiment, bench, None), tmp_path)
+    storage = RDBStorage(f"sqlite:///{tmp_path / 's.db'}", heartbeat_interval=60)
+    with pytest.raises(KeyboardInterrupt):
+        search(Packs(alone, interrupted, 2), THREE, storage=storage)
+    (study,) = optuna.get_all_study_summaries(storage)
+    trials = optuna.load_study(study_name=study.study_name, storage=storage).trials
+    assert [t.state.name for t in trials] == ["FAIL", "FAIL", "WAITING"]
+    assert all("failure" not in t.user_attrs and "marked" in t.user_attrs for t in trials[:2])
+
+
+def test_a_cpu_gets_a_small_pack(experiment: Experiment, bench: Bench) -> None:
+    assert pack_size(experiment, bench) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--pack", "0"], "--pack 0: must be >= 1"),
+        (["--pack", "2", "--gpus-per-trial", "1"], "a pack is trained in the worker itself"),
+        (["--pack", "auto", "--cold"], "a pack is trained in the worker itself"),
+    ],
+)
+def test_packs_that_the_command_refuses(
+    tmp_path: Path,
+    tiny_model_folder: Path,
+    alpaca_file: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    file = written(tmp_path, tiny_model_folder, alpaca_file)
+    assert main([str(file), "--output", str(tmp_path / "runs"), *arguments]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_command_searches_in_packs(
+    tmp_path: Path, tiny_model_folder: Path, alpaca_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = written(tmp_path, tiny_model_folder, alpaca_file)
+    assert main([str(file), "--output", str(tmp_path), "--pack", "auto", "--trials", "5"]) == 0
+    assert "trial   5 of 5" in capsys.readouterr().out
+    url = f"sqlite:///{tmp_path / 'tiny' / 'study.db'}"
+    trials = optuna.load_study(study_name="tiny", storage=url).trials
+    assert [t.user_attrs["pack"] for t in trials] == [4, 4, 4, 4, 1]
+    points = {tuple(t.params.values()) for t in trials}
+    assert len(points) == 5 and all(t.state is TrialState.COMPLETE for t in trials)
+    kept = [t for t in trials if Path(t.user_attrs["adapter"]).is_dir()]
+    assert len(kept) == 2  # of `best = 2`

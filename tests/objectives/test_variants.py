@@ -1,0 +1,213 @@
+"""Kinds of adapter: groups of modules in bases of several makes, and that a trial has its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+import json
+from pathlib import Path
+import sys
+
+import optuna
+from peft import get_peft_model
+from peft import LoraConfig
+import pytest
+from safetensors.torch import load_file
+import torch
+from torch import nn
+from transformers import AutoConfig
+from transformers import GPT2Config
+from transformers import GPT2LMHeadModel
+from transformers import GPTNeoXConfig
+from transformers import GPTNeoXForCausalLM
+from transformers import LlamaForCausalLM
+from transformers import OPTConfig
+from transformers import OPTForCausalLM
+from transformers import PreTrainedTokenizerFast
+
+from objectives import lora
+from objectives.bench import Bench
+from objectives.bench import load_bench
+from objectives.bench import release
+from objectives.config import Experiment
+from objectives.config import Hyperparameters
+from objectives.config import SearchSettings
+from objectives.config import TrainingSettings
+from objectives.errors import UserError
+from objectives.objective import LoraObjective
+from objectives.runner import Runner
+from objectives.targets import resolve
+from optuna_partition import SOOSampler
+
+
+CHOSEN = Hyperparameters(5e-3, 0.1, 4, 8, 0.0, 12)
+SETTINGS = TrainingSettings(micro_batch=6, validations=1)
+SMALL = {"num_hidden_layers": 2, "vocab_size": 64, "hidden_size": 32, "num_attention_heads": 4}
+
+
+def gpt2() -> nn.Module:
+    return GPT2LMHeadModel(GPT2Config(n_layer=2, n_embd=32, n_head=4, vocab_size=64))
+
+
+def neox() -> nn.Module:
+    return GPTNeoXForCausalLM(GPTNeoXConfig(**SMALL, intermediate_size=64))
+
+
+def opt() -> nn.Module:
+    return OPTForCausalLM(OPTConfig(**SMALL, ffn_dim=64, word_embed_proj_dim=32))
+
+
+def losses(bench: Bench, settings: TrainingSettings, chosen: Hyperparameters) -> list[float]:
+    """Of the training, and of the validation at its end."""
+    trained = lora.train(bench, settings, chosen, report=lambda *_: None)
+    release(bench, trained.model)
+    return [*trained.losses, trained.validation_loss]
+
+
+def wrapped(base: nn.Module, targets: str | list[str]) -> set[str]:
+    """The modules that peft gives an adapter."""
+    model = get_peft_model(base, LoraConfig(target_modules=targets, task_type="CAUSAL_LM"))
+    paths = {
+        name.partition(".lora_A")[0] for name, _ in model.named_parameters() if "lora_A" in name
+    }
+    return {path.removeprefix("base_model.model.") for path in paths}
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`")  # peft 0.21, transformers 5
+@pytest.mark.filterwarnings("ignore:fan_in_fan_out is set to False")  # peft mends it
+@pytest.mark.parametrize("make", [gpt2, neox, opt])
+def test_attention_and_mlp_are_what_peft_calls_all_linear(make: object) -> None:
+    assert callable(make)
+    attention, mlp, everything = (
+        wrapped(make(), resolve(make(), group, "here"))
+        for group in ("attention", "mlp", "all-linear")
+    )
+    assert attention | mlp == everything and not attention & mlp
+    assert all("attn" in path or "attention" in path for path in attention)
+    assert len(attention) >= 4 and len(mlp) == 4  # two layers
+
+
+def test_groups_of_a_llama(bench: Bench) -> None:
+    assert resolve(bench.base, "attention", "here") == [
+        f"self_attn.{name}_proj" for name in ("k", "o", "q", "v")
+    ]
+    assert resolve(bench.base, "mlp", "here") == [f"mlp.{n}_proj" for n in ("down", "gate", "up")]
+    assert resolve(bench.base, "q_proj+v_proj", "here") == ["q_proj", "v_proj"]
+
+
+def test_a_base_without_such_modules() -> None:
+    with pytest.raises(UserError, match=r"here: the model has no module in 'attention'; its lin"):
+        resolve(nn.Sequential(nn.Linear(2, 2)), "attention", "here")
+
+
+@pytest.mark.parametrize(
+    "variant",
+    [
+        {"targets": "attention"},
+        {"targets": "q_proj+v_proj"},
+        {"rslora": True},
+        {"dora": True},
+        {"targets": "mlp", "rslora": True, "dora": True},
+    ],
+)
+def test_a_trials_own_kind_trains_as_the_same_kind_for_all(
+    bench: Bench, variant: dict[str, object]
+) -> None:
+    """And not as the plain one."""
+    targets = variant.get("targets")
+    listed = targets.split("+") if isinstance(targets, str) and "+" in targets else targets
+    fixed = {**variant, "targets": listed or "all-linear"}
+    own = losses(bench, SETTINGS, replace(CHOSEN, **variant))
+    assert own == losses(bench, SETTINGS.model_copy(update=fixed), CHOSEN)
+    assert own != losses(bench, SETTINGS, CHOSEN)
+
+
+def test_a_sampler_of_ours_searches_them(
+    tiny_experiment: Experiment, bench: Bench, tmp_path: Path
+) -> None:
+    search = {
+        "learning_rate": {"low": 1e-4, "high": 1e-2, "log": True},
+        **{"alpha": 8, "rank": 2, "effective_batch": 24, "weight_decay": 0, "dropout": 0},
+        "targets": {"choices": ["all-linear", ["q_proj", "v_proj"]]},
+        "rslora": {"choices": [True, False]},
+        "dora": {"choices": [False, True]},
+    }
+    settings = SearchSettings.model_validate(search)
+    experiment = tiny_experiment.model_copy(update={"search": settings, "training": SETTINGS})
+    sampler = SOOSampler(search_space=experiment.search_space())
+    study = optuna.create_study(sampler=sampler, pruner=optuna.pruners.NopPruner())
+    study.optimize(LoraObjective(experiment, Runner(experiment, bench, None), tmp_path), 12)
+    kinds = {tuple(t.params[n] for n in ("targets", "rslora", "dora")) for t in study.trials}
+    assert len(kinds) > 3
+    for trial in study.trials:
+        folder = Path(trial.user_attrs["adapter"])
+        config = json.loads((folder / "adapter_config.json").read_text())
+        assert (config["use_rslora"], config["use_dora"]) == (
+            trial.params["rslora"],
+            trial.params["dora"],
+        )
+        weights = load_file(folder / "adapter_model.safetensors")
+        modules = 7 if trial.params["targets"] == "all-linear" else 2
+        assert sum("lora_A" in name for name in weights) == 2 * modules
+        assert any("magnitude" in name for name in weights) == trial.params["dora"]
+
+
+def test_a_choice_that_the_model_has_not_is_named_before_the_search(
+    tiny_experiment: Experiment,
+) -> None:
+    search = SearchSettings.model_validate({"targets": {"choices": ["all-linear", ["c_attn"]]}})
+    with pytest.raises(UserError, match=r"`\[search\] targets`: the model has no module 'c_attn'"):
+        load_bench(tiny_experiment.model_copy(update={"search": search}))
+
+
+def four_bits(experiment: Experiment) -> Experiment:
+    model = experiment.model.model_copy(update={"quantization": "4bit"})
+    return experiment.model_copy(update={"model": model})
+
+
+def test_four_bits_without_bitsandbytes_or_a_device(
+    tiny_experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "bitsandbytes", raising=False)
+    without = [p for p in sys.path if not (Path(p) / "bitsandbytes").exists()]
+    monkeypatch.setattr("sys.path", without)
+    with pytest.raises(UserError, match="needs bitsandbytes; pip install bitsandbytes"):
+        load_bench(four_bits(tiny_experiment))
+    (tmp_path / "bitsandbytes").mkdir()
+    (tmp_path / "bitsandbytes" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(UserError, match=r'quantization` = "4bit": needs a CUDA device'):
+        load_bench(four_bits(tiny_experiment))
+
+
+@pytest.fixture
+def wide_experiment(
+    tiny_experiment: Experiment, tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> Experiment:
+    """The tiny model twice as wide: a block of 4-bit weights is 64 of them."""
+    config = AutoConfig.from_pretrained(tiny_experiment.model.name)
+    config.update({"hidden_size": 64, "head_dim": 16})
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    tiny_tokenizer.save_pretrained(tmp_path)
+    model = tiny_experiment.model.model_copy(update={"name": str(tmp_path)})
+    return tiny_experiment.model_copy(update={"model": model})
+
+
+def test_adapters_train_on_a_base_of_four_bits(
+    wide_experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once on a CPU, where bitsandbytes can begin, and cannot go on after a validation."""
+    pytest.importorskip("bitsandbytes", reason="pip install bitsandbytes to test 4-bit bases")
+    times = 2 if torch.cuda.is_available() else 1
+    if times == 1:
+        monkeypatch.setattr("objectives.bench.check_can_quantize", lambda: None)
+    quantized = load_bench(four_bits(wide_experiment))
+    weights = {p.dtype for n, p in quantized.base.named_parameters() if "_proj" in n}
+    assert weights == {torch.uint8}
+    full, *found = (
+        losses(bench, SETTINGS, CHOSEN)
+        for bench in (load_bench(wide_experiment), *[quantized] * times)
+    )
+    for each in found:
+        assert each == found[0] != full and each == pytest.approx(full, rel=0.02)

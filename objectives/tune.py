@@ -53,6 +53,7 @@ from optuna_partition import DIRECTSampler
 from optuna_partition import inspection
 from optuna_partition import LatinHypercubeSampler
 from optuna_partition import NOMADSampler
+from optuna_partition import ResumeError
 from optuna_partition import SOOSampler
 import storage
 
@@ -92,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _quieten()
     try:
         return _run(read_plan(arguments, SAMPLERS, PRUNERS))
-    except (UserError, storage.StorageError) as error:
+    except (UserError, storage.StorageError, ResumeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return MISTAKE
     except storage.workers.WorkersFailed as error:

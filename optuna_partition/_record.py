@@ -28,11 +28,15 @@ from optuna_partition._space import Space
 from optuna_partition._tree import Tree
 
 
-__all__ = ["ATTEMPTS", "Ask", "History", "KEY"]
+__all__ = ["ATTEMPTS", "Ask", "History", "KEY", "ResumeError"]
 
 KEY = "partition"
 ATTEMPTS = 3
 """How often a point is evaluated when its worker dies before it counts as failed."""
+
+
+class ResumeError(ValueError):
+    """A study is continued with another sampler or search space than it was started with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +205,7 @@ class History(Generic[CursorT]):
         if ask is None:
             return None
         if ask.rule != self._rule.name:
-            raise ValueError(
+            raise ResumeError(
                 f"`sampler` must be the one the study was started with, but trial {trial.number} "
                 f"was asked by (rule={ask.rule!r}), this sampler is (rule={self._rule.name!r}); "
                 "use that sampler with its options, or start a new study."
@@ -209,7 +213,7 @@ class History(Generic[CursorT]):
         if ask.space == self.space.fingerprint:
             return ask
         if self._strict and not ask.partial:
-            raise ValueError(
+            raise ResumeError(
                 "`search_space` must be the one the study was started with, parameters in the "
                 f"same order, but trial {trial.number} was asked over another one "
                 f"(theirs={dict(trial.distributions)}, ours={dict(self.space.distributions)}); "

@@ -24,6 +24,7 @@ from textbook import bamsoo as textbook_bamsoo
 from textbook import soo as textbook_soo
 
 from optuna_partition import inspection
+from optuna_partition import ResumeError
 from optuna_partition import SOOSampler
 from optuna_partition._bamsoo import bamsoo
 from optuna_partition._bamsoo import Cursor
@@ -242,5 +243,5 @@ def test_plain_soo_refuses_a_study_of_bamsoo() -> None:
     study = optuna.create_study(sampler=sampler(RULES["default"], dict(space)))
     study.optimize(lambda trial: trial.suggest_float("x", 0, 1), 3)
     study.sampler = SOOSampler(search_space=dict(space))
-    with pytest.raises(ValueError, match=r"rule='bamsoo'.*rule='soo'"):
+    with pytest.raises(ResumeError, match=r"rule='bamsoo'.*rule='soo'"):
         study.optimize(lambda trial: trial.suggest_float("x", 0, 1), 1)

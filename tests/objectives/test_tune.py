@@ -253,7 +253,7 @@ def test_a_model_that_is_not_there_is_one_message(
 
 
 def test_bad_options_are_one_message(experiment: Path) -> None:
-    assert "--sampler sooo: must be one of soo" in bad(experiment, "--sampler", "sooo")
+    assert "--sampler sooo: must be one of bamsoo, soo" in bad(experiment, "--sampler", "sooo")
     assert "--trials 0: must be >= 1" in bad(experiment, "--trials", "0")
     assert "must be a database URL" in bad(experiment, "--storage", "study.db")
     assert "no folder /no/such" in bad(experiment, "--storage", "sqlite:////no/such/s.db")

@@ -27,7 +27,9 @@ from optuna_partition._nomad_run import Coordinates
 from optuna_partition._nomad_run import Ended
 from optuna_partition._nomad_run import Run
 from optuna_partition._nomad_variables import variable
-from optuna_partition._sampler import ends_the_study
+from optuna_partition._study import ends_the_study
+from optuna_partition._study import searched
+from optuna_partition._study import trials_of
 
 
 __all__ = ["NOMADSampler"]
@@ -95,7 +97,7 @@ class NOMADSampler(BaseSampler):
             )
         if seed is not None and not 0 <= seed < 2**32:
             raise ValueError(f"`0 <= seed < 2**32` must hold, but got ({seed=}).")
-        self._given = None if search_space is None else _searched(search_space)
+        self._given = None if search_space is None else searched(search_space)
         self._inferred = IntersectionSearchSpace(include_pruned=True)
         self._seed = seed
         self._independent_sampler = independent_sampler or RandomSampler(seed=seed)
@@ -118,7 +120,7 @@ class NOMADSampler(BaseSampler):
         if self._given is not None:
             return dict(self._given)
         with self._lock:
-            return _searched(self._inferred.calculate(study))
+            return searched(self._inferred.calculate(study))
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -143,7 +145,7 @@ class NOMADSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         self._raise_error_if_multi_objective(study)
-        if self._given is None and not any(t.params for t in _trials(study)[: trial.number]):
+        if self._given is None and not any(t.params for t in trials_of(study)[: trial.number]):
             found = variable(param_distribution)
             return found.value(found.centre)
         self._warn(trial, param_name)
@@ -171,7 +173,7 @@ class NOMADSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Asks NOMAD until a point is this trial's."""
-        known = Known(space, study.direction, _trials(study))
+        known = Known(space, study.direction, trials_of(study))
         held = trial.system_attrs.get(KEY)
         if held is not None and not held.get(ANNOUNCED):  # a retry: its worker died half-way
             return known.params(tuple(held["at"]))
@@ -180,7 +182,7 @@ class NOMADSampler(BaseSampler):
             point = self._ask(known)
             if claims.take(_claimant(study, trial, known, point)) is None:
                 return known.params(point)
-            known = Known(space, study.direction, _trials(study), {*known.taken, point})
+            known = Known(space, study.direction, trials_of(study), {*known.taken, point})
 
     def _ask(self, known: Known) -> Coordinates:
         """The first point NOMAD asks for that no trial has."""
@@ -224,25 +226,8 @@ def _claimant(study: Study, trial: FrozenTrial, known: Known, point: Coordinates
         study._storage.set_trial_system_attr(trial._trial_id, KEY, attribute)
 
     def holds(number: int) -> bool:
-        trials = _trials(study)
+        trials = trials_of(study)
         return number < len(trials) and known.holds(trials[number], point)
 
     name = f"nomad {known.fingerprint} {known.name(point)}"
     return Claimant(study._study_id, trial.number, name, write, holds)
-
-
-def _trials(study: Study) -> list[FrozenTrial]:
-    """All trials by number. `study.get_trials` shows one bracket's only, under Hyperband."""
-    return study._storage.get_all_trials(study._study_id, deepcopy=False)
-
-
-def _searched(space: dict[str, BaseDistribution]) -> dict[str, BaseDistribution]:
-    """The parameters there is something to search in; Optuna sets the others by itself."""
-    for name, distribution in space.items():
-        if not isinstance(distribution, BaseDistribution):
-            raise ValueError(
-                "`search_space` must map names to Optuna distributions, but got "
-                f"({name}={distribution!r}); use for example "
-                "optuna.distributions.FloatDistribution(low, high)."
-            )
-    return {name: d for name, d in space.items() if not d.single()}

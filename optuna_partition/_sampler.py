@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import replace
-import sys
 import threading
-from types import FrameType
 from typing import Any
 
 import optuna
@@ -17,7 +15,6 @@ from optuna.samplers import RandomSampler
 from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study
 from optuna.study import StudyDirection
-from optuna.study._optimize import _run_trial
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
@@ -34,9 +31,12 @@ from optuna_partition._record import KEY
 from optuna_partition._rule import Choice
 from optuna_partition._rule import Rule
 from optuna_partition._space import Space
+from optuna_partition._study import ends_the_study
+from optuna_partition._study import searched
+from optuna_partition._study import trials_of
 
 
-__all__ = ["PartitionSampler", "ends_the_study"]
+__all__ = ["PartitionSampler"]
 
 _logger = optuna.logging.get_logger(f"optuna.{__name__}")
 
@@ -59,7 +59,7 @@ class PartitionSampler(BaseSampler):
         show_cells: bool,
     ) -> None:
         self._rule = rule
-        self._given = None if search_space is None else _searched(search_space)
+        self._given = None if search_space is None else searched(search_space)
         self._inferred = IntersectionSearchSpace(include_pruned=True)
         self._independent_sampler = independent_sampler or RandomSampler(seed=seed)
         self._warn_independent_sampling = warn_independent_sampling
@@ -83,7 +83,7 @@ class PartitionSampler(BaseSampler):
         if self._given is not None:
             return dict(self._given)
         with self._lock:
-            return _searched(self._inferred.calculate(study))
+            return searched(self._inferred.calculate(study))
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -167,7 +167,7 @@ class PartitionSampler(BaseSampler):
             if holder is None:
                 self._show(study, trial, history, ask)
                 return point
-            history.update(_trials(study))
+            history.update(trials_of(study))
             history.hold(holder, point, asking=trial.number)
 
     def _is_partial(self, search_space: Mapping[str, BaseDistribution]) -> bool:
@@ -204,7 +204,7 @@ class PartitionSampler(BaseSampler):
             study._storage.set_trial_system_attr(trial._trial_id, KEY, attribute)
 
         def holds(number: int) -> bool:
-            trials = _trials(study)
+            trials = trials_of(study)
             history.update(trials)
             if history.tree.has(point, but=trial.number):
                 return True  # meanwhile; perhaps by the retry of that trial
@@ -215,7 +215,7 @@ class PartitionSampler(BaseSampler):
 
     def _read(self, study: Study, search_space: dict[str, BaseDistribution]) -> History[Any]:
         """The fold of the study's trials, as they are in the storage now."""
-        trials = _trials(study)
+        trials = trials_of(study)
         history = self._cached(study, search_space, trials)
         if history is None:
             sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
@@ -260,14 +260,14 @@ class PartitionSampler(BaseSampler):
 
         One that failed does not count, unless the centre has failed too often.
         """
-        earlier = [t for t in _trials(study)[: trial.number] if t.params]
+        earlier = [t for t in trials_of(study)[: trial.number] if t.params]
         return len(earlier) < ATTEMPTS and all(t.state is TrialState.FAIL for t in earlier)
 
     def _stop_if_exhausted(self, study: Study, trial: FrozenTrial) -> None:
         if self._history is None or not self._history[1].space.is_finite:
             return
         space = dict(self._history[1].space.distributions)
-        if set(_searched(trial.distributions)) - set(space):  # there is more than the tree knows
+        if set(searched(trial.distributions)) - set(space):  # there is more than the tree knows
             return
         if self._read(study, space).tree.is_exhausted(but=trial.number):
             study.stop()
@@ -285,36 +285,3 @@ class PartitionSampler(BaseSampler):
             "every trial with the same distribution. `warn_independent_sampling=False` silences "
             "this."
         )
-
-
-def _trials(study: Study) -> list[FrozenTrial]:
-    """All trials by number. `study.get_trials` shows one bracket's only, under Hyperband."""
-    return study._storage.get_all_trials(study._study_id, deepcopy=False)
-
-
-def _searched(space: dict[str, BaseDistribution]) -> dict[str, BaseDistribution]:
-    """The parameters there is something to search in; Optuna sets the others by itself."""
-    for name, distribution in space.items():
-        if not isinstance(distribution, BaseDistribution):
-            raise ValueError(
-                "`search_space` must map names to Optuna distributions, but got "
-                f"({name}={distribution!r}); use for example "
-                "optuna.distributions.FloatDistribution(low, high)."
-            )
-    return {name: d for name, d in space.items() if not d.single()}
-
-
-def ends_the_study() -> bool:
-    """Whether the failure being told ends `study.optimize`: Ctrl-C, or an error not in `catch`.
-
-    Then it is the run that was interrupted rather than the point that was bad, and the point is
-    evaluated again when the study goes on. Optuna tells `after_trial` only that the trial failed,
-    so this looks at the error in the frame that tells it; ask and tell have no such frame.
-    """
-    frame: FrameType | None = sys._getframe()
-    while frame is not None and frame.f_code is not _run_trial.__code__:
-        frame = frame.f_back
-    if frame is None:
-        return False
-    error, catch = frame.f_locals["func_err"], frame.f_locals["catch"]
-    return error is not None and not isinstance(error, catch)

@@ -33,6 +33,7 @@ MAY_IMPORT = {  # inside the library
     "_models": {"_axes", "_belief", "_gp"},
     "_space": {"_axes", "_cells"},
     "_claims": set(),
+    "_study": set(),
     "_record": {"_axes", "_cells", "_claims", "_node", "_tree", "_rule", "_space"},
 }
 

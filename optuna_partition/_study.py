@@ -1,0 +1,47 @@
+"""What samplers need of a study and Optuna does not offer them; reads, writes nothing."""
+
+from __future__ import annotations
+
+import sys
+from types import FrameType
+
+from optuna.distributions import BaseDistribution
+from optuna.study import Study
+from optuna.study._optimize import _run_trial
+from optuna.trial import FrozenTrial
+
+
+__all__ = ["ends_the_study", "searched", "trials_of"]
+
+
+def trials_of(study: Study) -> list[FrozenTrial]:
+    """All trials by number. `study.get_trials` shows one bracket's only, under Hyperband."""
+    return study._storage.get_all_trials(study._study_id, deepcopy=False)
+
+
+def searched(space: dict[str, BaseDistribution]) -> dict[str, BaseDistribution]:
+    """The parameters there is something to search in; Optuna sets the others by itself."""
+    for name, distribution in space.items():
+        if not isinstance(distribution, BaseDistribution):
+            raise ValueError(
+                "`search_space` must map names to Optuna distributions, but got "
+                f"({name}={distribution!r}); use for example "
+                "optuna.distributions.FloatDistribution(low, high)."
+            )
+    return {name: d for name, d in space.items() if not d.single()}
+
+
+def ends_the_study() -> bool:
+    """Whether the failure being told ends `study.optimize`: Ctrl-C, or an error not in `catch`.
+
+    Then it is the run that was interrupted rather than the point that was bad, and the point is
+    evaluated again when the study goes on. Optuna tells `after_trial` only that the trial failed,
+    so this looks at the error in the frame that tells it; ask and tell have no such frame.
+    """
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_code is not _run_trial.__code__:
+        frame = frame.f_back
+    if frame is None:
+        return False
+    error, catch = frame.f_locals["func_err"], frame.f_locals["catch"]
+    return error is not None and not isinstance(error, catch)

@@ -38,6 +38,7 @@ __all__ = [
     "box",
     "centres",
     "renewed",
+    "thinned",
     "winsorised",
 ]
 
@@ -48,7 +49,7 @@ Theta: TypeAlias = tuple[float, ...]
 """The hyperparameters of a model, as it lists them."""
 
 MOST_VALUES = 300
-"""Values a model is fitted to at most."""
+"""Values a model sees at most."""
 
 _AS_GOOD_AS_INFINITE = 1e100
 _FEWEST_VALUES = 2
@@ -108,20 +109,20 @@ class Evidence:
         """What a tree knows, thinned out if it is much."""
         known, flying = tree.known(), tree.flying()
         y = np.array([value for _, value in known])
-        kept = _thinned(y)
+        kept = thinned(y, MOST_VALUES)
         x = _units(tree.axes, [known[i][0] for i in kept])
         return cls(x, y[kept], _units(tree.axes, flying), len(known))
 
 
-def _thinned(y: Array) -> NDArray[np.intp]:
+def thinned(y: Array, most: int) -> NDArray[np.intp]:
     """Which values a model sees, in their order: the best, and every so many of the others.
 
     So the time of an ask levels off, whatever the length of the study.
     """
-    if len(y) <= MOST_VALUES:
+    if len(y) <= most:
         return np.arange(len(y))
     ranking = np.argsort(y, kind="stable")
-    half = MOST_VALUES // 2
+    half = most // 2
     others = np.sort(ranking[half:])
     spread = others[np.linspace(0, len(others) - 1, half).astype(int)]
     return np.sort(np.concatenate([ranking[:half], spread]))

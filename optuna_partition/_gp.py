@@ -33,6 +33,7 @@ from optuna_partition._belief import CandidatesFunc
 from optuna_partition._belief import Domain
 from optuna_partition._belief import Evidence
 from optuna_partition._belief import Theta
+from optuna_partition._belief import thinned
 from optuna_partition._belief import winsorised
 from optuna_partition._exact import Exact
 from optuna_partition._kernel import ProductAndSum
@@ -44,6 +45,7 @@ _LEAST_NOISE = 1e-6  # variance; BoTorch's 1e-4 keeps a smooth function from its
 _NOISE_PRIOR = LogNormalPrior(-8.0, 2.0)
 _WARP_SPREAD = 0.5  # of the logarithm of the two exponents; 0.87 warps more and was worse
 _FIRST_STEPS, _LATER_STEPS = 150, 60  # of the fit; a later one starts where the last ended
+_MOST_FITTED = 128  # values hyperparameters are fitted to; the model then sees them all
 
 _logger = logging.getLogger(f"optuna.{__name__}")
 
@@ -70,12 +72,13 @@ class GaussianProcess:
 
     def fit(self, evidence: Evidence, theta: Theta | None) -> _Fitted:
         with _failing():
+            kept = thinned(evidence.y, _MOST_FITTED)
             targets = _Targets.of(evidence.y)
-            model = self._model(self._tensor(evidence.x), self._tensor(targets.y))
+            model = self._model(self._tensor(evidence.x[kept]), self._tensor(targets.y[kept]))
             if theta is not None:
                 _load(model, theta)
             _climb(model, _FIRST_STEPS if theta is None else _LATER_STEPS)
-            return self._fitted(model, evidence, targets)
+        return self.condition(evidence, _theta(model))
 
     def condition(self, evidence: Evidence, theta: Theta) -> _Fitted:
         with _failing():

@@ -47,6 +47,7 @@ class ProductAndSum(Kernel):  # type: ignore[misc]  # GPyTorch has no types
         unordered = torch.zeros(n_axes, dtype=torch.bool)
         unordered[list(categorical)] = True
         self.register_buffer("unordered", unordered)
+        self.has_unordered = len(categorical) > 0
         # BoTorch's prior is longer in more dimensions (Hvarfner et al. 2024); one axis is one
         product = LogNormalPrior(math.sqrt(2) + 0.5 * math.log(n_axes), math.sqrt(3))
         alone = LogNormalPrior(math.sqrt(2), math.sqrt(3))
@@ -64,14 +65,35 @@ class ProductAndSum(Kernel):  # type: ignore[misc]  # GPyTorch has no types
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
         """Covariances, (..., n, m) of x1 (..., n, D) and x2 (..., m, D); (..., n) if `diag`."""
         gap = x1 - x2 if diag else x1.unsqueeze(-2) - x2.unsqueeze(-3)
-        gap = torch.where(self.unordered, (gap != 0).to(gap), gap.abs())
-        radius = (gap / self.product_scales).square().sum(-1).clamp_min(1e-24).sqrt()
+        gap = gap.abs()
+        if self.has_unordered:
+            gap = torch.where(self.unordered, (gap != 0).to(gap), gap)
+        squared_radius = gap.square() @ self.product_scales.square().reciprocal()
+        radius = squared_radius.clamp_min(1e-24).sqrt()
         in_product, in_sum = self.weights
-        alone = _matern(gap / self.sum_scales).mean(-1)
+        alone = _matern(gap * self.sum_scales.reciprocal()).mean(-1)
         covariance: Tensor = in_product * _matern(radius) + in_sum * alone
         return covariance
 
 
 def _matern(radius: Tensor) -> Tensor:
-    r = math.sqrt(5) * radius
-    return (1 + r + r.square() / 3) * torch.exp(-r)
+    matern: Tensor = _Matern.apply(math.sqrt(5) * radius)  # type: ignore[no-untyped-call]
+    return matern
+
+
+class _Matern(torch.autograd.Function):
+    """(1 + r + r^2 / 3) exp(-r), and its derivative -r (1 + r) exp(-r) / 3.
+
+    Fits and ascents spend most of their time here; step by step it takes twice as long.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, r: Tensor) -> Tensor:
+        decay = torch.exp(-r)
+        ctx.save_for_backward(r, decay)
+        return torch.addcmul(1 + r, r, r, value=1 / 3).mul_(decay)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Tensor:
+        r, decay = ctx.saved_tensors
+        return torch.addcmul(r, r, r).mul_(decay).mul_(grads[0]).mul_(-1 / 3)

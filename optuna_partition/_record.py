@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 import math
 from typing import Any
 from typing import Generic
@@ -22,13 +23,14 @@ from optuna_partition._cells import Cell
 from optuna_partition._cells import Point
 from optuna_partition._claims import ANNOUNCED
 from optuna_partition._node import Reading
+from optuna_partition._rule import Choice
 from optuna_partition._rule import CursorT
 from optuna_partition._rule import Rule
 from optuna_partition._space import Space
 from optuna_partition._tree import Tree
 
 
-__all__ = ["ATTEMPTS", "Ask", "History", "KEY", "ResumeError"]
+__all__ = ["ATTEMPTS", "Ask", "History", "KEY", "ResumeError", "is_asking"]
 
 KEY = "partition"
 ATTEMPTS = 3
@@ -165,7 +167,7 @@ class History(Generic[CursorT]):
         ask = Ask.of(trial)
         if ask is None:  # it has claimed and not yet written down what
             return not trial.state.is_finished()
-        if ask.space != self.space.fingerprint or self._centre(ask) != point:
+        if ask.space != self.space.fingerprint or self._centre(ask.spot) != point:
             return False
         return trial.state is not TrialState.FAIL or ask.failed
 
@@ -175,8 +177,36 @@ class History(Generic[CursorT]):
             self.tree.observe(number, point, Reading.FLYING)
             self._rule.settle(self.tree)
 
-    def _centre(self, ask: Ask) -> Point:
-        return _cells.centre(self.space.axes, ask.spot)
+    def choose(self, others: int = 0) -> Choice[CursorT]:
+        """What the rule wants next.
+
+        Workers that ask at the same moment all want the same point, and all but one come again.
+        Then each leaves one point to every worker before it, as if that were in flight, and finds
+        its own at the second try however many there are.
+
+        Args:
+            others: Workers to leave a point to.
+        """
+        choice = self._choose()
+        left = range(-others, 0)  # no trial has such a number
+        for number in left:
+            if choice.cell is None:
+                break
+            self.tree.observe(number, self._centre(choice.at or choice.cell), Reading.FLYING)
+            self._rule.settle(self.tree)
+            choice = _then(choice, self._choose())
+        for number in left:
+            self.tree.forget(number)
+        self._rule.settle(self.tree)
+        return choice
+
+    def _choose(self) -> Choice[CursorT]:
+        choice = self._rule.choose(self.tree, self.cursor)
+        self.cursor = choice.cursor
+        return choice
+
+    def _centre(self, cell: Cell) -> Point:
+        return _cells.centre(self.space.axes, cell)
 
     def fold(self, trial: FrozenTrial) -> bool:
         """Folds in one trial as it is now; whether that was its last word."""
@@ -233,7 +263,7 @@ class History(Generic[CursorT]):
     def _point(self, trial: FrozenTrial, ask: Ask | None) -> Point | None:
         """Where a trial lies: at its cell's centre, unless its parameters say otherwise."""
         if ask is not None:
-            centre = self._centre(ask)
+            centre = self._centre(ask.spot)
             if not trial.state.is_finished() or self.space.at(centre, trial.params):
                 return centre
         if trial.state is TrialState.WAITING:
@@ -257,6 +287,23 @@ class History(Generic[CursorT]):
             self.tree.forget(number)
         else:
             self.tree.observe(number, point, Reading.FAILED)
+
+
+def is_asking(trial: FrozenTrial) -> bool:
+    """Whether a worker, if it lives, is choosing this trial's point now."""
+    return trial.state is TrialState.RUNNING and KEY not in trial.system_attrs and not trial.params
+
+
+def _then(choice: Choice[CursorT], following: Choice[CursorT]) -> Choice[CursorT]:
+    """The second of two choices in a row, with the log of both; the first where it is the last."""
+    last = choice if following.cell is None else following
+    return replace(
+        following,
+        cell=last.cell,
+        at=last.at,
+        opened=choice.opened + following.opened,
+        bounds=choice.bounds + following.bounds,
+    )
 
 
 def _value(trial: FrozenTrial) -> float | None:

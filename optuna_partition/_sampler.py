@@ -27,6 +27,7 @@ from optuna_partition._claims import mutex
 from optuna_partition._record import Ask
 from optuna_partition._record import ATTEMPTS
 from optuna_partition._record import History
+from optuna_partition._record import is_asking
 from optuna_partition._record import KEY
 from optuna_partition._rule import Choice
 from optuna_partition._rule import Rule
@@ -155,9 +156,9 @@ class PartitionSampler(BaseSampler):
         claims = claims_on(study._storage, KEY)
         opened: tuple[Cell, ...] = ()
         bounds: tuple[tuple[Cell, float], ...] = ()
+        others = 0
         while True:
-            choice = self._rule.choose(history.tree, history.cursor)
-            history.cursor = choice.cursor
+            choice = history.choose(others)
             opened, bounds = opened + choice.opened, bounds + choice.bounds
             if choice.cell is None:
                 return None
@@ -167,8 +168,10 @@ class PartitionSampler(BaseSampler):
             if holder is None:
                 self._show(study, trial, history, ask)
                 return point
-            history.update(trials_of(study))
+            trials = trials_of(study)
+            history.update(trials)
             history.hold(holder, point, asking=trial.number)
+            others = sum(map(is_asking, trials[: trial.number]))
 
     def _is_partial(self, search_space: Mapping[str, BaseDistribution]) -> bool:
         """Whether someone, PartialFixedSampler for one, has taken parameters out of the space."""

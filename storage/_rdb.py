@@ -29,6 +29,7 @@ __all__ = ["open_rdb"]
 
 RETRIES = 2  # of a trial whose worker died
 BUSY_SECONDS = 60  # how long SQLite waits for another writer
+AWAY_SECONDS = 60  # how long a server may be gone that has answered before
 _START_ATTEMPTS = 8  # when several workers make the tables of an empty database
 _RESTART_ATTEMPTS = 120  # about a minute, for a server that comes up again
 _PAUSE_SECONDS = 1.0  # the longest between two attempts
@@ -62,6 +63,8 @@ def open_rdb(url: URL, *, heartbeat: int, grace: int) -> RDBStorage:
             break
     if sqlite:
         _tune_sqlite(storage)
+    else:
+        _wait_for_restarts(storage)
     return storage
 
 
@@ -113,6 +116,24 @@ def _attempts(error: Exception) -> int:
     if isinstance(error, IntegrityError) or any(words in text for words in lost):
         return _START_ATTEMPTS  # another worker was making the tables: all but one fail then
     return 1
+
+
+def _wait_for_restarts(storage: RDBStorage) -> None:
+    """Whoever needs a connection while the server is away gets it as soon as it is back.
+
+    Also the thread that keeps a trial's heartbeat, which the first error would end.
+    """
+
+    @event.listens_for(storage.engine, "do_connect")
+    def connect(dialect: Any, _: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
+        deadline = time.monotonic() + AWAY_SECONDS
+        while True:
+            try:
+                return dialect.connect(*arguments, **options)
+            except dialect.loaded_dbapi.OperationalError:
+                if time.monotonic() > deadline:
+                    raise
+            time.sleep(random.uniform(0, _PAUSE_SECONDS))
 
 
 def _tune_sqlite(storage: RDBStorage) -> None:

@@ -35,7 +35,7 @@ class Turns:
     others may look as well, so N workers finish at most N - 1 trials more than wanted.
 
     Where the death of a worker elsewhere would never be noticed, in a journal and behind a proxy,
-    it does not wait for a trial elsewhere: the worker leaves.
+    it does not wait for a trial that is marked as elsewhere: the worker leaves.
 
     Args:
         wanted: Finished trials at the end.
@@ -66,7 +66,7 @@ class Turns:
             running = self._running(study)
             if len(self._finished(study)) + len(running) < self._wanted:
                 return True
-            if not is_heartbeat_enabled(study._storage) and not any(map(is_here, running)):
+            if not is_heartbeat_enabled(study._storage) and not any(map(_will_end, running)):
                 return False
             time.sleep(self._look)
         return False
@@ -86,3 +86,8 @@ class Turns:
             return False
         first = self._unmarked.setdefault(trial.number, time.monotonic())
         return time.monotonic() - first > self._grace and fail(study, trial)
+
+
+def _will_end(trial: FrozenTrial) -> bool:
+    """Whether the death of a trial's worker would be seen from here, heartbeat or not."""
+    return is_here(trial) or not (is_marked(trial) or trial.params)

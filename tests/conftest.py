@@ -1,13 +1,24 @@
-"""Settings every test shares."""
+"""Settings every test shares, and fixtures that several files need."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+import os
+from pathlib import Path
+import uuid
 
 from hypothesis import settings
 import optuna
+from plotting import MIXED
+from plotting import mixed
+from plotting import run
 import pytest
+import sqlalchemy as sa
 
+from optuna_partition import SOOSampler
+
+
+SERVERS = {"postgres": "OPTUNA_PARTITION_POSTGRES", "mysql": "OPTUNA_PARTITION_MYSQL"}
 
 pytest.register_assert_rewrite("optuna.testing.pytest_samplers")
 settings.register_profile("default", deadline=None)  # the machines are noisy
@@ -19,3 +30,29 @@ def quiet_optuna() -> Iterator[None]:
     """Optuna tells of every trial; the tests that read its log ask for it."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     yield
+
+
+@pytest.fixture(params=["sqlite", "postgres", "mysql"])
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database without a table."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/study.db"
+        return
+    variable = SERVERS[request.param]
+    if not os.environ.get(variable):
+        pytest.skip(f"no server: set {variable} to a database URL")
+    url, name = sa.make_url(os.environ[variable]), f"tests_{uuid.uuid4().hex[:8]}"
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+        yield url.set(database=name).render_as_string(hide_password=False)
+        connection.exec_driver_sql(f"DROP DATABASE {name}")
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def mixed_study() -> optuna.Study:
+    """Parameters of every kind, trials of every kind, one of them running; only to be read."""
+    study = run(mixed, 120, SOOSampler(search_space=dict(MIXED)), direction="maximize")
+    study.ask(dict(MIXED))
+    return study

@@ -126,3 +126,12 @@ PROBLEMS = {
     "Six-hump camel": Problem(six_hump, ((-3, 3), (-2, 2)), -1.031628453489877, 285, 191),
     "Shubert": Problem(shubert, ((-10, 10),) * 2, -186.7309088310239, 2967, 2043),
 }
+
+SIMPLE = {
+    "constant": Problem(lambda x: 100.0, ((0, 1),) * 2, 100.0, 9, 7),
+    "linear": Problem(lambda x: 2 * x[0] + 3 * x[1], ((0, 1),) * 2, 0.0, 475, 173),
+    "quadratic": Problem(
+        lambda x: 10 + sum((v - 5.3) ** 2 for v in x), ((0, 10),) * 2, 10.0, 139, 65
+    ),
+}
+"""The table's other rows without hidden constraints (a minimum of 0: to within 0.0001)."""

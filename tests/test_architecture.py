@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from pathlib import Path
 import subprocess
 import sys
@@ -79,7 +80,7 @@ def test_the_core_knows_no_optuna_no_clock_and_no_randomness(module: str) -> Non
 )
 def test_only_the_command_line_knows_all_three_packages(folder: str, foreign: set[str]) -> None:
     for file in files(folder):
-        if file != ROOT / "objectives" / "tune.py":
+        if file.parent != ROOT / "objectives" / "tune":
             packages = {name.split(".")[0] for name in imported(file)}
             assert not packages & foreign, f"{file.name} imports {packages & foreign}"
 
@@ -93,6 +94,24 @@ def test_public_names_are_listed_and_sorted() -> None:
         if not name.startswith("_") and not isinstance(thing, ModuleType)
     }
     assert public == set(listed) - {"__version__"}
+
+
+def test_the_command_decides_how_torch_s_threads_wait_before_it_is_loaded() -> None:
+    code = (
+        "import os, sys; from objectives.tune import main; status = main(['/no/such.toml']); "
+        "assert 'torch' not in sys.modules; "
+        "print(status, os.environ['GOMP_SPINCOUNT'])"
+    )
+    for given, kept in ({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"):
+        environment = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"}
+        found = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env=environment | given,
+            capture_output=True,
+            text=True,
+        )
+        assert found.stdout.split() == ["2", kept], found.stderr
 
 
 def test_importing_the_library_imports_no_torch() -> None:

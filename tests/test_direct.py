@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
+from fractions import Fraction
+import itertools
 import math
 import random
 
@@ -21,6 +23,7 @@ from problems import goldstein_price
 from problems import Problem
 from problems import PROBLEMS
 from problems import shekel
+from problems import SIMPLE
 from problems import six_hump
 import pytest
 
@@ -28,6 +31,11 @@ from optuna_partition import DIRECTSampler
 from optuna_partition._direct import _hull
 from optuna_partition._direct import direct
 from optuna_partition._direct import direct_named
+
+
+LINEAR_WITH_OUR_TIES = 165
+"""Not the published 173: where values tie, Gablonsky's list can put a second sample before an
+older one, so that the time of a sample would decide and workers would find different cells."""
 
 
 def box_space(box: Sequence[tuple[float, float]]) -> dict[str, BaseDistribution]:
@@ -54,24 +62,31 @@ def study_of(
 
 
 @pytest.mark.parametrize("locally_biased", [False, True])
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize("name", [*PROBLEMS, *SIMPLE])
 def test_the_published_counts(name: str, locally_biased: bool) -> None:
-    problem = PROBLEMS[name]
+    problem = (PROBLEMS | SIMPLE)[name]
     expected = problem.direct_l if locally_biased else problem.direct
+    if (name, locally_biased) == ("linear", True):
+        expected = LINEAR_WITH_OUR_TIES
     assert evaluations(problem, locally_biased) == expected
 
 
 def evaluations(problem: Problem, locally_biased: bool) -> int:
-    """Evaluations to within 0.01 %, counted at the end of the iteration as the guide does."""
-    near = 1e-4 * abs(problem.least)
-    reached = False
+    """Evaluations to within 0.01 %, counted at the end of the iteration as the guide does.
+
+    The first samples are those of the initialisation there, and no iteration.
+    """
+    near = 1e-4 * abs(problem.least or 1)
+    reached, iterations = False, 0
 
     def stop(study: optuna.Study, trial: optuna.trial.FrozenTrial) -> None:
-        nonlocal reached
+        nonlocal reached, iterations
         # an ask that opens cells begins an iteration
-        if reached and trial.system_attrs["partition"]["opened"]:
+        iterations += bool(trial.system_attrs["partition"]["opened"])
+        if reached and iterations > 2 and trial.system_attrs["partition"]["opened"]:
             study.stop()
-        reached = reached or (trial.value or math.inf) - problem.least <= near
+        value = trial.value
+        reached = reached or (value is not None and value - problem.least <= near)
 
     study = study_of(problem.f, problem.box, locally_biased, stop)
     return len(study.trials) - 1
@@ -151,30 +166,37 @@ def test_nlopt_asks_for_the_same_points(
     assert asked == [pytest.approx(point, abs=1e-9) for point in points[:400]]
 
 
-@settings(max_examples=200)
-@given(st.lists(st.floats(-10, 10), min_size=1, max_size=7), st.sampled_from([0.0, 1e-4, 0.1]))
-def test_the_hull_is_lemma_1_s(f: list[float], epsilon: float) -> None:
-    """Against the definition: some K > 0 for which no other cell has a lower bound."""
-    d = [3.0**-i for i in range(len(f))]
-    least = min(f) - 0.5
-    ours = _hull(d, f, least, epsilon)
-    slopes = sorted(
-        {
-            abs(a - b) / abs(x - y)
-            for a, x in zip(f, d, strict=True)
-            for b, y in zip(f, d, strict=True)
-            if x != y
-        }
-    )
-    trials = [1e-6, *slopes, *((a + b) / 2 for a, b in zip(slopes, slopes[1:], strict=False)), 1e9]
-    for j in range(len(f)):
-        bounds = [[f[i] - k * d[i] for i in range(len(f))] for k in trials]
-        is_optimal = any(
-            b[j] <= min(b) + 1e-12 and b[j] <= least - epsilon * abs(least) for b in bounds
+@settings(max_examples=300)
+@given(
+    st.lists(st.integers(-9, 9), min_size=1, max_size=7),
+    st.integers(0, 4),
+    st.sampled_from([Fraction(0), Fraction(1, 10_000), Fraction(1, 10)]),
+)
+def test_the_hull_is_lemma_1_s(values: list[int], below: int, epsilon: Fraction) -> None:
+    """Against the definition, in exact arithmetic: some K > 0 for which no cell promises less."""
+    f = [Fraction(value) for value in values]
+    d = [Fraction(1, 3**i) for i in range(len(f))]
+    least = min(f) - below
+
+    def is_optimal(j: int) -> bool:
+        return any(
+            f[j] - k * d[j] <= min(least - epsilon * abs(least), *promised)
+            for k, promised in zip(slopes, promises, strict=True)
         )
-        margin = min((abs(b[j] - min(b)) for b in bounds if b[j] != min(b)), default=1.0)
-        if margin > 1e-9:  # a cell that only touches the hull is rejected or not by rounding
-            assert (j in ours) <= is_optimal
+
+    slopes = _every_kind_of_slope(f, d)
+    promises = [[v - k * size for v, size in zip(f, d, strict=True)] for k in slopes]
+    ours = _hull(d, f, least, epsilon)  # type: ignore[arg-type]
+    assert ours == [j for j in range(len(f)) if is_optimal(j)]
+
+
+def _every_kind_of_slope(f: list[Fraction], d: list[Fraction]) -> list[Fraction]:
+    """Those between two cells, one between each pair of neighbours of these, and both ends."""
+    cells = list(zip(f, d, strict=True))
+    between = {(a - b) / (x - y) for a, x in cells for b, y in cells if x != y}
+    slopes = sorted(slope for slope in between if slope > 0)
+    ends = [Fraction(1, 10**9), *slopes, Fraction(10**9)]
+    return sorted({*ends, *((a + b) / 2 for a, b in itertools.pairwise(ends))})
 
 
 def test_a_rule_is_found_by_its_name() -> None:

@@ -200,6 +200,13 @@ def test_what_linear_algebra_raises_becomes_one_warning(caplog: pytest.LogCaptur
     assert "could not be fitted" in caplog.records[0].getMessage()
 
 
+def test_the_slope_of_the_kernel_is_that_of_finite_differences() -> None:
+    kernel = ProductAndSum(2).double()
+    known = torch.rand(5, 2, dtype=torch.double)
+    x = torch.rand(4, 2, dtype=torch.double, requires_grad=True)
+    torch.autograd.gradcheck(lambda x: kernel.forward(x, known), x)
+
+
 def branin(x: float, y: float) -> float:
     bend = y - 5.1 / (4 * math.pi**2) * x**2 + 5 / math.pi * x - 6
     return bend**2 + 10 * (1 - 1 / (8 * math.pi)) * math.cos(x) + 10

@@ -117,6 +117,29 @@ def test_cached_and_fresh_folds_agree_after_every_step(
 
 @by_rule
 @settings(max_examples=30)
+@given(ends=fates, workers=st.integers(2, 12))
+def test_workers_that_ask_at_once_leave_each_other_different_points(
+    name: str, ends: list[str], workers: int
+) -> None:
+    """None sees another's choice, only how many were before it; what it leaves is left free."""
+    rule, sampler = PAIRS[name]
+    study = optuna.create_study(sampler=sampler())
+    for fate in ends:
+        end(study, study.ask(dict(SPACE)), fate)
+    points = set()
+    for others in range(workers):
+        history = folded(study, rule)
+        choice = history.choose(others)
+        assert choice.cell is not None
+        point = _cells.centre(history.space.axes, choice.at or choice.cell)
+        assert not history.tree.has(point)
+        assert not history.tree.flying()
+        points.add(point)
+    assert len(points) == workers
+
+
+@by_rule
+@settings(max_examples=30)
 @given(n=st.integers(5, 60), order=st.randoms(use_true_random=False))
 def test_the_order_in_which_trials_are_read_leaves_no_trace(
     name: str, n: int, order: random.Random

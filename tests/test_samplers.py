@@ -1,14 +1,16 @@
-"""The samplers as Optuna's users use them: spaces, warm starts, resuming, errors."""
+"""The samplers as Optuna's users use them: spaces, failures, threads, errors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-import pickle
-from typing import Any
 
+from bowl import bowl
+from bowl import every_sampler
+from bowl import new_study
+from bowl import points
+from bowl import SPACE
 from hypothesis import given
 from hypothesis import settings
 import optuna
@@ -17,8 +19,6 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler
-from optuna.samplers import PartialFixedSampler
-from optuna.trial import create_trial
 from optuna.trial import TrialState
 import pytest
 from strategies import finite_distributions
@@ -26,35 +26,6 @@ from strategies import spaces
 
 from optuna_partition import DIRECTSampler
 from optuna_partition import SOOSampler
-
-
-SPACE: dict[str, BaseDistribution] = {
-    "x": FloatDistribution(-1, 2),
-    "n": IntDistribution(0, 8),
-    "lr": FloatDistribution(1e-5, 1e-1, log=True),
-}
-
-
-def bowl(trial: optuna.Trial) -> float:
-    x = trial.suggest_float("x", -1, 2)
-    n = trial.suggest_int("n", 0, 8)
-    lr = trial.suggest_float("lr", 1e-5, 1e-1, log=True)
-    return (x - 0.3) ** 2 + abs(n - 5) / 8 + abs(lr - 0.001)
-
-
-def new_study(**options: Any) -> optuna.Study:
-    return optuna.create_study(sampler=SOOSampler(search_space=dict(SPACE), **options))
-
-
-def points(study: optuna.Study) -> list[dict[str, Any]]:
-    return [trial.params for trial in study.trials]
-
-
-every_sampler = pytest.mark.parametrize(
-    "make",
-    [SOOSampler, DIRECTSampler, partial(DIRECTSampler, locally_biased=False)],
-    ids=["soo", "direct-l", "direct"],
-)
 
 
 # ---- the space ----
@@ -138,83 +109,6 @@ def test_parameters_outside_the_tree_are_sampled_independently_with_a_warning(
     optuna.create_study(sampler=quiet).optimize(objective, n_trials=3)
     assert "independently" not in caplog.text
     optuna.logging.disable_propagation()
-
-
-# ---- warm starts: every trial counts by where it lies ----
-
-
-def test_a_point_known_from_elsewhere_is_not_asked_for() -> None:
-    plain = new_study()
-    plain.optimize(bowl, n_trials=30)
-    warm = new_study()
-    known = [plain.trials[0], plain.trials[2], plain.trials[5]]
-    for trial in known:
-        warm.add_trial(
-            create_trial(params=trial.params, distributions=trial.distributions, value=trial.value)
-        )
-    warm.optimize(bowl, n_trials=27)
-    assert sorted(map(str, points(warm))) == sorted(map(str, points(plain)))
-
-
-def test_an_enqueued_trial_steers_the_search() -> None:
-    study = new_study()
-    study.enqueue_trial({"x": 0.31, "n": 5, "lr": 2e-3})
-    study.optimize(bowl, n_trials=60)
-    assert study.trials[0].params == {"x": 0.31, "n": 5, "lr": 2e-3}
-    assert study.trials[1].system_attrs["partition"]["opened"] == ["0.0 0.8 0.0"]  # root is known
-    assert len({tuple(p.values()) for p in points(study)}) == 60
-
-
-def test_a_partly_enqueued_trial_counts_by_where_it_lies() -> None:
-    study = new_study(seed=0)
-    study.enqueue_trial({"x": 0.3})
-    study.optimize(bowl, n_trials=2)
-    assert study.trials[0].params["x"] == 0.3
-    assert "partition" not in study.trials[0].system_attrs
-    assert study.trials[1].system_attrs["partition"]["opened"] == ["0.0 0.8 0.0"]
-
-
-def test_other_samplers_trials_are_taken_in() -> None:
-    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
-    study.optimize(bowl, n_trials=20)
-    study.sampler = SOOSampler()
-    study.optimize(bowl, n_trials=40)
-    assert len({tuple(p.values()) for p in points(study)}) == 60
-    first = study.trials[20].system_attrs["partition"]
-    assert first["opened"], "20 observations let the first ask open cells"
-
-
-@every_sampler
-@pytest.mark.filterwarnings("ignore:PartialFixedSampler is experimental")
-def test_fixed_parameters_are_a_tree_of_their_own(make: Callable[..., BaseSampler]) -> None:
-    study = optuna.create_study(sampler=make(search_space=dict(SPACE)))
-    study.optimize(bowl, n_trials=5)
-    whole = study.sampler
-    study.sampler = PartialFixedSampler({"n": 5}, whole)
-    study.optimize(bowl, n_trials=10)
-    study.sampler = whole
-    study.optimize(bowl, n_trials=10)
-    assert [p["n"] for p in points(study)[5:15]] == [5] * 10
-    assert points(study)[5] == {"x": 0.5, "n": 5, "lr": pytest.approx(1e-3)}  # its own centre
-    assert len({tuple(p.values()) for p in points(study)}) == 25
-
-
-def test_hyperband_sees_the_whole_study() -> None:
-    study = optuna.create_study(
-        sampler=SOOSampler(search_space=dict(SPACE)),
-        pruner=optuna.pruners.HyperbandPruner(min_resource=1, max_resource=9),
-    )
-
-    def objective(trial: optuna.Trial) -> float:
-        value = bowl(trial)
-        for step in range(9):
-            trial.report(value + 1 / (step + 1), step)
-            if trial.should_prune():
-                raise optuna.TrialPruned
-        return value
-
-    study.optimize(objective, n_trials=60)
-    assert len({tuple(p.values()) for p in points(study)}) == 60
 
 
 # ---- failures ----
@@ -333,63 +227,6 @@ def test_infinite_values_are_ranked(make: Callable[..., BaseSampler], infinite: 
     study = optuna.create_study(sampler=make(search_space=dict(SPACE)))
     study.optimize(lambda t: infinite if bowl(t) > 0.9 else t.params["x"], n_trials=80)
     assert len({tuple(p.values()) for p in points(study)}) == 80
-
-
-# ---- resuming ----
-
-
-@every_sampler
-@pytest.mark.parametrize("every", [1, 7])
-def test_a_new_process_continues_the_sequence(
-    make: Callable[..., BaseSampler], every: int
-) -> None:
-    whole = optuna.create_study(sampler=make(search_space=dict(SPACE)))
-    whole.optimize(bowl, n_trials=42)
-    study = optuna.create_study()
-    while len(study.trials) < 42:
-        study.sampler = make(search_space=dict(SPACE))
-        study.optimize(bowl, n_trials=every)
-    assert points(study) == points(whole)
-
-
-def test_a_pickled_sampler_continues_the_sequence() -> None:
-    whole = new_study()
-    whole.optimize(bowl, n_trials=20)
-    study = new_study()
-    study.optimize(bowl, n_trials=10)
-    study.sampler = pickle.loads(pickle.dumps(study.sampler))
-    study.optimize(bowl, n_trials=10)
-    assert points(study) == points(whole)
-
-
-def test_a_copied_study_continues_the_sequence() -> None:
-    storage = optuna.storages.InMemoryStorage()
-    study = optuna.create_study(
-        storage=storage, study_name="a", sampler=SOOSampler(search_space=dict(SPACE))
-    )
-    study.optimize(bowl, n_trials=15)
-    optuna.copy_study(
-        from_study_name="a", from_storage=storage, to_storage=storage, to_study_name="b"
-    )
-    copy = optuna.load_study(
-        storage=storage, study_name="b", sampler=SOOSampler(search_space=dict(SPACE))
-    )
-    for continued in (study, copy):
-        continued.optimize(bowl, n_trials=15)
-    assert points(copy) == points(study)
-
-
-def test_one_sampler_can_serve_a_study_made_anew_under_the_same_id(tmp_path: Any) -> None:
-    url = f"sqlite:///{tmp_path}/study.db"
-    sampler = SOOSampler(search_space=dict(SPACE))
-    storage = optuna.storages.RDBStorage(url)
-    sequences = []
-    for _ in range(2):  # SQLite gives the second study the id of the deleted first
-        study = optuna.create_study(storage=storage, study_name="s", sampler=sampler)
-        study.optimize(bowl, n_trials=5)
-        sequences.append(points(study))
-        optuna.delete_study(study_name="s", storage=storage)
-    assert sequences[0] == sequences[1]
 
 
 # ---- what people see ----

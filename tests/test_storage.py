@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-import contextlib
 import os
 from pathlib import Path
-import signal
 import socket
 import struct
 import subprocess
 import sys
 import threading
 import time
-import uuid
 
+from backends import close
+from backends import opened
+from backends import python
+from backends import ROOT
 import optuna
 from optuna.storages import GrpcStorageProxy
 from optuna.storages import JournalStorage
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
 import pytest
 import sqlalchemy as sa
 import yaml
@@ -27,68 +26,15 @@ import yaml
 import storage
 from storage import _rdb
 from storage._network import network_file_system
-from storage._recover import WORKER
 
 
-ROOT = Path(__file__).parent.parent
-SERVERS = {"postgres": "OPTUNA_PARTITION_POSTGRES", "mysql": "OPTUNA_PARTITION_MYSQL"}
-
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
-    pytest.mark.filterwarnings("ignore:Heartbeat of storage"),  # some tests ask by hand
-]
-
-
-def python(code: str, *arguments: str) -> subprocess.Popen[str]:
-    """A real process with the checkout on its path."""
-    return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "-c", code, *arguments],
-        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-@contextlib.contextmanager
-def opened(url: str, **settings: int) -> Iterator[optuna.storages.BaseStorage]:
-    """A storage whose connection is given back."""
-    backend = storage.open(url, **settings)
-    try:
-        yield backend
-    finally:
-        close(backend)
-
-
-def close(backend: optuna.storages.BaseStorage) -> None:
-    if isinstance(backend, RDBStorage):
-        backend.engine.dispose()
-    elif isinstance(backend, GrpcStorageProxy):
-        backend.close()
+pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
 
 def refused(url: str) -> str:
     with pytest.raises(storage.StorageError) as caught:
         close(storage.open(url))
     return str(caught.value)
-
-
-@pytest.fixture(params=["sqlite", "postgres", "mysql"])
-def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a database without a table."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/study.db"
-        return
-    variable = SERVERS[request.param]
-    if not os.environ.get(variable):
-        pytest.skip(f"no server: set {variable} to a database URL")
-    url, name = sa.make_url(os.environ[variable]), f"tests_{uuid.uuid4().hex[:8]}"
-    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-        yield url.set(database=name).render_as_string(hide_password=False)
-        connection.exec_driver_sql(f"DROP DATABASE {name}")
-    engine.dispose()
 
 
 def free_port() -> int:
@@ -139,7 +85,7 @@ def test_a_proxy_in_front_of_a_database(tmp_path: Path) -> None:
         assert [s.study_name for s in behind.get_all_studies()] == ["one"]
 
 
-def test_six_workers_start_at_once_on_an_empty_database(empty: str) -> None:
+def test_six_workers_start_at_once_on_an_empty_database(empty_database: str) -> None:
     code = (
         "import sys, optuna, storage; sys.stdin.readline(); "
         "study = optuna.create_study(storage=storage.open(sys.argv[1]), study_name='one', "
@@ -147,7 +93,7 @@ def test_six_workers_start_at_once_on_an_empty_database(empty: str) -> None:
     )
     workers = [
         subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", code, empty],
+            [sys.executable, "-W", "ignore", "-c", code, empty_database],
             env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -161,7 +107,7 @@ def test_six_workers_start_at_once_on_an_empty_database(empty: str) -> None:
         worker.stdin.flush()
     errors = [worker.communicate(timeout=120)[1].decode() for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * 6, "\n".join(errors)
-    with opened(empty) as backend:
+    with opened(empty_database) as backend:
         assert len(optuna.load_study(study_name="one", storage=backend).trials) == 6
 
 
@@ -246,113 +192,6 @@ def test_sqlite_on_a_network_file_system_is_refused(
     assert not (tmp_path / "study.db").exists()
     with opened(f"journal:///{tmp_path}/study.log") as backend:  # whose lock holds there
         assert isinstance(backend, JournalStorage)
-
-
-# ---- dead workers ----
-
-
-DYING = """
-import sys, time, optuna, storage
-study = optuna.create_study(
-    storage=storage.open(sys.argv[1], heartbeat=1, grace=2), study_name="one", load_if_exists=True)
-def objective(trial):
-    if len(sys.argv) > 2: storage.mark_worker(trial)
-    trial.suggest_float("x", 0, 1)
-    print("runs", flush=True)
-    time.sleep(600)
-study.optimize(objective)
-"""
-
-
-def killed(url: str, *marked: str) -> None:
-    """A worker that was killed in its first trial."""
-    with python(DYING, url, *marked) as worker:
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == "runs\n"
-        worker.send_signal(signal.SIGKILL)
-
-
-def test_the_trial_of_a_killed_worker_is_failed_and_tried_again(empty: str) -> None:
-    killed(empty)
-    with opened(empty, heartbeat=1, grace=2) as backend:
-        study = optuna.load_study(
-            study_name="one", storage=backend, sampler=optuna.samplers.RandomSampler()
-        )
-        assert storage.recover(study) == [], "nobody wrote down whose it is"
-        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
-        assert study.trials[0].state is TrialState.RUNNING, "it may still live"
-        time.sleep(3.5)
-        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
-        assert study.trials[0].state is TrialState.FAIL
-        again = study.trials[2]
-        assert again.params == study.trials[0].params and again.state is TrialState.COMPLETE
-
-
-def test_on_the_same_machine_it_is_noticed_at_once(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/study.db"
-    killed(url, "marked")
-    with opened(url) as backend:
-        study = optuna.load_study(study_name="one", storage=backend)
-        assert storage.recover(study) == [0]
-        assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.WAITING]
-
-
-def test_a_trial_of_another_machine_is_left_alone(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/study.db"
-    killed(url, "marked")
-    with opened(url) as backend:
-        study = optuna.load_study(study_name="one", storage=backend)
-        trial = study.trials[0]
-        _, rest = trial.user_attrs[WORKER].split(":", 1)
-        backend.set_trial_user_attr(trial._trial_id, WORKER, f"elsewhere/1:{rest}")
-        assert storage.recover(study) == []
-
-
-# ---- turns ----
-
-
-def count_complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-
-
-def test_a_worker_does_not_ask_for_a_trial_too_many(tmp_path: Path) -> None:
-    with opened(f"sqlite:///{tmp_path}/study.db") as backend:
-        study = optuna.create_study(storage=backend)
-        turns = storage.Turns(2, count_complete, look=0.01)
-        study.tell(study.ask(), 1.0)
-        assert turns.wait(study)
-        study.tell(study.ask(), 1.0)
-        assert not turns.wait(study)
-
-
-def test_a_worker_waits_for_the_last_trial_and_takes_it_over(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/study.db"
-    with opened(url) as backend, python(DYING, url, "marked") as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "runs\n"
-        study = optuna.load_study(study_name="one", storage=backend)
-        death = threading.Timer(1.0, lambda: (other.kill(), other.wait()))
-        death.start()
-        start = time.monotonic()
-        assert storage.Turns(1, count_complete, look=0.1).wait(study), "it is needed again"
-        assert 0.9 < time.monotonic() - start < 30, "a heartbeat would take minutes"
-        death.join()
-        assert study.trials[0].state is TrialState.FAIL
-
-
-def test_a_trial_that_was_left_before_its_first_heartbeat_is_given_up(tmp_path: Path) -> None:
-    with opened(f"sqlite:///{tmp_path}/study.db") as backend:
-        study = optuna.create_study(storage=backend)
-        study.ask()
-        assert storage.Turns(1, count_complete, look=0.05, grace=0.3).wait(study)
-        assert study.trials[0].state is TrialState.FAIL
-
-
-def test_where_no_death_is_noticed_a_worker_does_not_wait(tmp_path: Path) -> None:
-    with opened(f"journal:///{tmp_path}/study.log") as backend:
-        study = optuna.create_study(storage=backend)
-        study.ask()
-        assert not storage.Turns(1, count_complete, grace=60).wait(study)
 
 
 # ---- compose.yaml ----

@@ -1,0 +1,131 @@
+"""Workers that die: their trials are tried again, and the others wait no longer than they must."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import signal
+import threading
+import time
+
+from backends import opened
+from backends import python
+import optuna
+from optuna.trial import TrialState
+import pytest
+
+import storage
+from storage._recover import WORKER
+
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning"),
+    pytest.mark.filterwarnings("ignore:Heartbeat of storage"),  # some tests ask by hand
+]
+
+
+# ---- dead workers ----
+
+
+DYING = """
+import sys, time, optuna, storage
+study = optuna.create_study(
+    storage=storage.open(sys.argv[1], heartbeat=1, grace=2), study_name="one", load_if_exists=True)
+def objective(trial):
+    if len(sys.argv) > 2: storage.mark_worker(trial)
+    trial.suggest_float("x", 0, 1)
+    print("runs", flush=True)
+    time.sleep(600)
+study.optimize(objective)
+"""
+
+
+def killed(url: str, *marked: str) -> None:
+    """A worker that was killed in its first trial."""
+    with python(DYING, url, *marked) as worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == "runs\n"
+        worker.send_signal(signal.SIGKILL)
+
+
+def test_the_trial_of_a_killed_worker_is_failed_and_tried_again(empty_database: str) -> None:
+    killed(empty_database)
+    with opened(empty_database, heartbeat=1, grace=2) as backend:
+        study = optuna.load_study(
+            study_name="one", storage=backend, sampler=optuna.samplers.RandomSampler()
+        )
+        assert storage.recover(study) == [], "nobody wrote down whose it is"
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+        assert study.trials[0].state is TrialState.RUNNING, "it may still live"
+        time.sleep(3.5)
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+        assert study.trials[0].state is TrialState.FAIL
+        again = study.trials[2]
+        assert again.params == study.trials[0].params and again.state is TrialState.COMPLETE
+
+
+def test_on_the_same_machine_it_is_noticed_at_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    killed(url, "marked")
+    with opened(url) as backend:
+        study = optuna.load_study(study_name="one", storage=backend)
+        assert storage.recover(study) == [0]
+        assert [t.state for t in study.trials] == [TrialState.FAIL, TrialState.WAITING]
+
+
+def test_a_trial_of_another_machine_is_left_alone(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    killed(url, "marked")
+    with opened(url) as backend:
+        study = optuna.load_study(study_name="one", storage=backend)
+        trial = study.trials[0]
+        _, rest = trial.user_attrs[WORKER].split(":", 1)
+        backend.set_trial_user_attr(trial._trial_id, WORKER, f"elsewhere/1:{rest}")
+        assert storage.recover(study) == []
+
+
+# ---- turns ----
+
+
+def count_complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def test_a_worker_does_not_ask_for_a_trial_too_many(tmp_path: Path) -> None:
+    with opened(f"sqlite:///{tmp_path}/study.db") as backend:
+        study = optuna.create_study(storage=backend)
+        turns = storage.Turns(2, count_complete, look=0.01)
+        study.tell(study.ask(), 1.0)
+        assert turns.wait(study)
+        study.tell(study.ask(), 1.0)
+        assert not turns.wait(study)
+
+
+def test_a_worker_waits_for_the_last_trial_and_takes_it_over(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    with opened(url) as backend, python(DYING, url, "marked") as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "runs\n"
+        study = optuna.load_study(study_name="one", storage=backend)
+        death = threading.Timer(1.0, lambda: (other.kill(), other.wait()))
+        death.start()
+        start = time.monotonic()
+        assert storage.Turns(1, count_complete, look=0.1).wait(study), "it is needed again"
+        assert 0.9 < time.monotonic() - start < 30, "a heartbeat would take minutes"
+        death.join()
+        assert study.trials[0].state is TrialState.FAIL
+
+
+@pytest.mark.parametrize("url", ["sqlite:///{}/study.db", "journal:///{}/study.log"])
+def test_a_trial_that_was_left_before_its_mark_is_given_up(tmp_path: Path, url: str) -> None:
+    with opened(url.format(tmp_path)) as backend:
+        study = optuna.create_study(storage=backend)
+        study.ask()
+        assert storage.Turns(1, count_complete, look=0.05, grace=0.3).wait(study)
+        assert study.trials[0].state is TrialState.FAIL
+
+
+def test_where_no_death_is_noticed_a_worker_does_not_wait(tmp_path: Path) -> None:
+    with opened(f"journal:///{tmp_path}/study.log") as backend:
+        study = optuna.create_study(storage=backend)
+        study.ask().set_user_attr(WORKER, "elsewhere/1:1:0")
+        assert not storage.Turns(1, count_complete, grace=60).wait(study)

@@ -39,6 +39,7 @@ from objectives.config import TrainingSettings
 from objectives.corpus import Corpus
 from objectives.corpus import load_corpus
 from objectives.errors import UserError
+from objectives.lora_linear import LoraLinear
 from objectives.quantized import check_can_quantize
 from objectives.quantized import loading_arguments
 from objectives.quantized import prepared
@@ -190,7 +191,7 @@ def new_adapter(bench: Bench, settings: TrainingSettings, chosen: Hyperparameter
 def _lora_config(bench: Bench, settings: TrainingSettings, chosen: Hyperparameters) -> LoraConfig:
     """The trial's own kind of adapter where that is searched, else the one of all trials."""
     targets = settings.targets if chosen.targets is None else chosen.targets
-    return LoraConfig(
+    config = LoraConfig(
         r=chosen.rank,
         lora_alpha=chosen.alpha,
         lora_dropout=chosen.dropout,
@@ -200,6 +201,9 @@ def _lora_config(bench: Bench, settings: TrainingSettings, chosen: Hyperparamete
         task_type="CAUSAL_LM",
         revision=bench.revision,
     )
+    if not getattr(bench.base, "is_quantized", False):  # whose modules are kinds of nn.Linear too
+        config._register_custom_module({nn.Linear: LoraLinear})
+    return config
 
 
 def load_adapter(bench: Bench, folder: Path) -> PeftModel:

@@ -145,6 +145,7 @@ def steps(
     epochs: float,
     seed: int,
     pad_id: int,
+    skip: int = 0,  # steps that are not wanted again
 ) -> Iterator[list[dict[str, torch.Tensor]]]:
     """Batches the samples: one list of micro-batches for every optimizer step.
 
@@ -156,9 +157,10 @@ def steps(
     per_epoch = count_steps(len(samples), effective_batch, 1.0)
     total = count_steps(len(samples), effective_batch, epochs)
     lengths = [len(sample.input_ids) for sample in samples]
-    for done in range(0, total, per_epoch):
+    for done in range(skip - skip % per_epoch, total, per_epoch):
         rng = random.Random(f"{seed}:{done}")  # from text: the same in every Python
-        for step in islice(_epoch(lengths, effective_batch, rng), total - done):
+        epoch = _epoch(lengths, effective_batch, rng)
+        for step in islice(epoch, max(0, skip - done), total - done):
             chunks = _chunks(step, micro_batch)
             yield [collate([samples[i] for i in chunk], pad_id) for chunk in chunks]
 

@@ -55,12 +55,14 @@ class Training:
         tokens: Tokens read, padding left out.
         seconds_setup: Until the first step.
         seconds_training: The steps and their validations.
+        start: Steps of these that an earlier training of the same had done; 0 from zero.
     """
 
     validation_loss: float
     tokens: int
     seconds_setup: float
     seconds_training: float
+    start: int = 0
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Job:
         adapter: Folder the adapter goes to, before it is scored.
         micro_batch: Samples per forward in training and validation.
         scoring_batch: Sequences per forward on a task.
+        checkpoint: What the file begins with that keeps the training on its way, and perhaps an
+            earlier one to go on from; see `objectives.checkpoint_files`. None keeps none.
         trained: If it is trained already, and `adapter` is to be scored.
     """
 
@@ -81,6 +85,7 @@ class Job:
     adapter: str
     micro_batch: int
     scoring_batch: int
+    checkpoint: str | None = None
     trained: Training | None = None
 
 

@@ -12,35 +12,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from contextlib import nullcontext
 from dataclasses import dataclass
+from dataclasses import field
 import math
 import time
-from typing import Any
-from typing import TYPE_CHECKING
 
-from accelerate import Accelerator
+from accelerate.utils import gather_object
 from peft import PeftModel
 import torch
-from torch import nn
-from torch import Tensor
-from transformers import get_scheduler
 
 from objectives.bench import Bench
 from objectives.bench import new_adapter
 from objectives.bench import release
+from objectives.checkpoint import generators
+from objectives.checkpoint import restore_generators
+from objectives.checkpoint import State
 from objectives.config import Hyperparameters
 from objectives.config import TrainingSettings
 from objectives.corpus import count_steps
-from objectives.corpus import IGNORED
 from objectives.corpus import steps
-from objectives.score import label_losses
 from objectives.score import validation_loss
+from objectives.update import Batch
+from objectives.update import Update
 
-
-if TYPE_CHECKING:
-    from torch.optim.lr_scheduler import LRScheduler
 
 __all__ = [
     "Diverged",
@@ -49,14 +43,14 @@ __all__ = [
     "TrainingFailed",
     "check_finite",
     "is_out_of_memory",
-    "learning_rate_schedule",
     "step_batches",
     "told",
     "train",
     "validation_steps",
 ]
 
-Batch = dict[str, Tensor]
+Report = Callable[[int, float], None]
+Keep = Callable[[State], None]
 
 
 class TrainingFailed(RuntimeError):
@@ -83,6 +77,8 @@ class Trained:
         steps: Optimizer steps.
         tokens: Tokens read in training, padding left out.
         seconds: Wall time of the loop with its validations; setting up is not in it.
+        seconds_setup: Wall time until the first step.
+        start: Steps of these that were done before, by a training which this one continued.
     """
 
     model: PeftModel
@@ -92,6 +88,8 @@ class Trained:
     steps: int
     tokens: int
     seconds: float
+    seconds_setup: float
+    start: int
 
 
 def train(
@@ -99,8 +97,10 @@ def train(
     settings: TrainingSettings,
     hyperparameters: Hyperparameters,
     *,
-    report: Callable[[int, float], None],
+    report: Report,
     losses: list[float] | None = None,
+    start: State | None = None,
+    keep: Keep | None = None,
 ) -> Trained:
     """Makes an adapter and trains it. The same arguments give the same bits on a CPU.
 
@@ -111,16 +111,19 @@ def train(
         report: Called with (step, validation loss) at `validation_steps`. It may raise, to end the
             training.
         losses: Gets the training loss of every step as it goes.
+        start: Of the same training, kept earlier: the steps up to there are not taken again, but
+            reported again. The rest is to the bit what it would have been.
+        keep: Called before each report with what `start` may be another time; write it down there
+            and then, for the training goes on with the same tensors.
 
     Raises:
         Diverged: A training or validation loss was not finite.
         OutOfMemory: In whatever part of it.
-        Exception: What `report` raised. In every case the base is free again.
+        Exception: What `report` or `keep` raised. In every case the base is free again.
     """
     losses = [] if losses is None else losses
     try:
-        model = new_adapter(bench, settings, hyperparameters)
-        return _fit(bench, model, settings, hyperparameters, losses, report)
+        return _Training(bench, settings, hyperparameters, report, keep, losses).run(start)
     except BaseException as error:
         release(bench, bench.base)
         if isinstance(error, Exception) and is_out_of_memory(error):
@@ -141,43 +144,96 @@ def validation_steps(n_steps: int, validations: int) -> dict[int, int]:
     return {math.ceil(n_steps * part / validations): part for part in range(1, validations + 1)}
 
 
-def _fit(
-    bench: Bench,
-    model: PeftModel,
-    settings: TrainingSettings,
-    chosen: Hyperparameters,
-    losses: list[float],
-    report: Callable[[int, float], None],
-) -> Trained:
-    """The loop. Appends to `losses` as it goes, so that a failure knows its step."""
-    n_steps = count_steps(len(bench.corpus.train), chosen.effective_batch, settings.epochs)
-    due = validation_steps(n_steps, settings.validations)
-    update = _Update.prepare(bench.accelerator, model, settings, chosen, n_steps)
-    validated: list[float] = []
-    tokens = 0
-    start = time.perf_counter()
-    for step, batches in enumerate(step_batches(bench, settings, chosen), start=1):
+@dataclass
+class _Training:
+    """One training, and how far it is. Fills `losses` as it goes: a failure knows its step."""
+
+    bench: Bench
+    settings: TrainingSettings
+    chosen: Hyperparameters
+    report: Report
+    keep: Keep | None
+    losses: list[float]
+    validations: list[tuple[int, float]] = field(default_factory=list)
+    tokens: int = 0
+    seconds: float = 0.0  # of a training that this one continues
+
+    def run(self, start: State | None) -> Trained:
+        began = time.perf_counter()
+        model = new_adapter(self.bench, self.settings, self.chosen)
+        update = Update.prepare(
+            self.bench.accelerator, model, self.settings, self.chosen, self._n_steps
+        )
+        if start is not None:
+            self._resume(update, start)
+        done, ready = len(self.losses), time.perf_counter()
+        self._loop(model, update, ready - self.seconds)
+        seconds = self.seconds + time.perf_counter() - ready
+        self.bench.accelerator.unwrap_model(update.model, keep_fp32_wrapper=False)
+        return Trained(
+            model=model,
+            validation_loss=self.validations[-1][1],
+            best_loss=min(loss for _, loss in self.validations),
+            losses=tuple(self.losses),
+            steps=len(self.losses),
+            tokens=self.tokens,
+            seconds=seconds,
+            seconds_setup=ready - began,
+            start=done,
+        )
+
+    @property
+    def _n_steps(self) -> int:
+        samples = len(self.bench.corpus.train)
+        return count_steps(samples, self.chosen.effective_batch, self.settings.epochs)
+
+    def _resume(self, update: Update, start: State) -> None:
+        """Puts everything where it was, and tells the reports as if they had just been made."""
+        update.restore(start.update)
+        restore_generators(start.generators[self.bench.accelerator.process_index])
+        self.tokens, self.seconds = start.tokens, start.seconds
+        for step, loss in start.validations:
+            self.losses += start.losses[len(self.losses) : step]
+            self.validations.append((step, loss))
+            self.report(step, loss)
+
+    def _loop(self, model: PeftModel, update: Update, began: float) -> None:
+        due = validation_steps(self._n_steps, self.settings.validations)
+        done = len(self.losses)
+        batches = step_batches(self.bench, self.settings, self.chosen, skip=done)
+        for step, samples in enumerate(batches, start=done + 1):
+            self._step(update, step, samples)
+            if step in due:
+                loss = _validate(self.bench, model, self.settings)
+                check_finite(loss, "validation", step, self._n_steps, self.chosen)
+                self.validations.append((step, loss))
+                if self.keep is not None:
+                    self.keep(self._state(update, time.perf_counter() - began))
+                self.report(step, loss)
+
+    def _step(self, update: Update, step: int, batches: list[Batch]) -> None:
         loss = update.gradients(batches)
-        check_finite(loss, "training", step, n_steps, chosen)
+        check_finite(loss, "training", step, self._n_steps, self.chosen)
         update.apply()
-        losses.append(loss)
-        tokens += sum(int(batch["attention_mask"].sum()) for batch in batches)
-        if step in due:
-            loss = _validate(bench, model, settings)
-            check_finite(loss, "validation", step, n_steps, chosen)
-            validated.append(loss)
-            report(step, loss)
-    seconds = time.perf_counter() - start
-    bench.accelerator.unwrap_model(update.model, keep_fp32_wrapper=False)
-    return Trained(
-        model, validated[-1], min(validated), tuple(losses), len(losses), tokens, seconds
-    )
+        self.losses.append(loss)
+        self.tokens += sum(int(batch["attention_mask"].sum()) for batch in batches)
+
+    def _state(self, update: Update, seconds: float) -> State:
+        return State(
+            step=len(self.losses),
+            tokens=self.tokens,
+            seconds=seconds,
+            losses=tuple(self.losses),
+            validations=tuple(self.validations),
+            update=update.state(),
+            generators=gather_object([generators(self.bench.accelerator.device)]),
+        )
 
 
 def step_batches(
-    bench: Bench, settings: TrainingSettings, chosen: Hyperparameters
+    bench: Bench, settings: TrainingSettings, chosen: Hyperparameters, skip: int = 0
 ) -> Iterator[list[Batch]]:
-    """A training's samples: the micro-batches of each optimizer step."""
+    """A training's samples: the micro-batches of each optimizer step after the first `skip`."""
     return steps(
         bench.corpus.train,
         effective_batch=chosen.effective_batch,
@@ -185,6 +241,7 @@ def step_batches(
         epochs=settings.epochs,
         seed=settings.seed,
         pad_id=bench.corpus.pad_id,
+        skip=skip,
     )
 
 
@@ -196,85 +253,6 @@ def _validate(bench: Bench, model: PeftModel, settings: TrainingSettings) -> flo
         micro_batch=settings.micro_batch,
         accelerator=bench.accelerator,
     )
-
-
-@dataclass(frozen=True)
-class _Update:
-    """One optimizer step in two halves, with all that it needs."""
-
-    accelerator: Accelerator
-    model: nn.Module  # as prepared: under DDP this is not the PeftModel
-    optimizer: torch.optim.Optimizer
-    scheduler: LRScheduler
-    clip: float
-
-    @classmethod
-    def prepare(
-        cls,
-        accelerator: Accelerator,
-        model: PeftModel,
-        settings: TrainingSettings,
-        chosen: Hyperparameters,
-        n_steps: int,
-    ) -> _Update:
-        model.train()
-        optimizer = torch.optim.AdamW(
-            [p for p in model.parameters() if p.requires_grad],
-            lr=chosen.learning_rate,
-            weight_decay=chosen.weight_decay,
-        )
-        # not prepared: Accelerate would step it once per process
-        scheduler = learning_rate_schedule(optimizer, settings, n_steps)
-        prepared, wrapped = accelerator.prepare(model, optimizer)
-        return cls(accelerator, prepared, wrapped, scheduler, settings.clip)
-
-    def gradients(self, batches: list[Batch]) -> float:
-        """Backward over all micro-batches of a step; the step's loss in nats per label token.
-
-        Every rank sees the list of the whole step and takes its share, so the number of labels is
-        known without asking the others. A rank left without a share would hang the others, so it
-        goes over the first one with weight 0.
-        """
-        ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
-        labels = sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in batches)
-        share, weight = (batches[rank::ranks], 1.0) if rank < len(batches) else (batches[:1], 0.0)
-        total = torch.zeros((), device=self.accelerator.device)
-        for i, batch in enumerate(share, start=1):
-            with self._sync(last=i == len(share)):
-                nats = weight * self._nats(batch)
-                # DDP takes the mean over the ranks; the sum is wanted
-                self.accelerator.backward(nats * ranks / labels)
-            total += nats.detach()
-        return float(self.accelerator.reduce(total, "sum")) / labels
-
-    def _nats(self, batch: Batch) -> Tensor:
-        on_device = {k: v.to(self.accelerator.device) for k, v in batch.items()}
-        with self.accelerator.autocast():
-            return label_losses(self.model, on_device).sum()
-
-    def _sync(self, *, last: bool) -> AbstractContextManager[Any]:
-        """Gradients travel between ranks once per step, with the last micro-batch."""
-        return nullcontext() if last else self.accelerator.no_sync(self.model)
-
-    def apply(self) -> None:
-        """Clips, steps, and moves the learning rate on."""
-        trainable = [p for p in self.model.parameters() if p.requires_grad]
-        self.accelerator.clip_grad_norm_(trainable, self.clip)
-        self.optimizer.step()
-        self.scheduler.step()
-        self.optimizer.zero_grad(set_to_none=True)
-
-
-def learning_rate_schedule(
-    optimizer: torch.optim.Optimizer, settings: TrainingSettings, n_steps: int
-) -> LRScheduler:
-    """transformers' schedules, in optimizer steps; the warm-up rounded up as its Trainer does."""
-    name = "constant_with_warmup" if settings.schedule == "constant" else settings.schedule
-    warmup = math.ceil(settings.warmup * n_steps)
-    scheduler: LRScheduler = get_scheduler(
-        name, optimizer, num_warmup_steps=warmup, num_training_steps=n_steps
-    )
-    return scheduler
 
 
 def check_finite(

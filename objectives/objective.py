@@ -21,6 +21,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
+from objectives import checkpoint_files
 from objectives.config import Experiment
 from objectives.job import Finished
 from objectives.job import Job
@@ -77,6 +78,11 @@ class LoraObjective:
     `peak_memory` (bytes), `versions` (of the packages that values depend on); with a task as
     objective also `score_stderr`. A pruned trial has no adapter, and its `seconds_training` hold
     its set-up. Of the last attempt, where there were several.
+
+    A training that was cut off is continued by the next trial with the same hyperparameters, to
+    the bit, from the checkpoint of its last validation and with its micro-batch. That trial's
+    `resumed_at` says after which step; the pruner is asked again about the losses before. A
+    checkpoint is deleted as soon as its trial has a value or is pruned; see `[study] checkpoints`.
     """
 
     def __init__(self, experiment: Experiment, run: Run, folder: Path) -> None:
@@ -102,22 +108,32 @@ class LoraObjective:
             {name: _suggest(trial, name, d) for name, d in self._experiment.search_space().items()}
         )
         adapter = self._folder / "adapters" / f"{trial.number:04d}"
-        job = Job(trial.number, chosen, str(adapter), self._micro_batch, self._scoring_batch)
+        keeps = self._experiment.study.checkpoints != "none"
+        stem = checkpoint_files.stem(self._folder, chosen) if keeps else None
+        job = Job(trial.number, chosen, str(adapter), self._micro_batch, self._scoring_batch, stem)
         reports = Reports(trial, to_pruner=self._experiment.scoring.objective == "loss")
         return Begun(trial, job, reports)
 
     def run(self, begun: Begun) -> float:
         """Trains it, unless its job is trained, and scores it; the value."""
         try:
-            job, outcome = self._until_it_fits(begun.job, begun.reports)
+            job, outcome = self._until_it_fits(_continued(begun.job), begun.reports)
         finally:
             begun.reports.keep()
-        return _tell(begun.trial, job, outcome)
+        return self._tell(begun.trial, job, outcome)
 
     def settle(self, begun: Begun, outcome: Outcome) -> float:
         """The value where somebody else has run it to that end."""
         begun.reports.keep()
-        return _tell(begun.trial, begun.job, outcome)
+        return self._tell(begun.trial, begun.job, outcome)
+
+    def _tell(self, trial: optuna.Trial, job: Job, outcome: Outcome) -> float:
+        """Writes the attributes; the value."""
+        _record(trial, job, outcome)
+        over = Finished if self._experiment.study.checkpoints == "pruned" else Finished | Pruned
+        if job.checkpoint is not None and isinstance(outcome, over):
+            checkpoint_files.delete(job.checkpoint)
+        return _value(trial, outcome)
 
     def _until_it_fits(self, job: Job, reports: Reports) -> tuple[Job, Outcome]:
         """The last attempt, with batches that fit or cannot be smaller."""
@@ -127,8 +143,15 @@ class LoraObjective:
             job = smaller
             outcome = self._run(job, reports)
         if isinstance(outcome, Finished | Pruned):
-            self._micro_batch, self._scoring_batch = job.micro_batch, job.scoring_batch
+            self._micro_batch = min(self._micro_batch, job.micro_batch)
+            self._scoring_batch = job.scoring_batch
         return job, outcome
+
+
+def _continued(job: Job) -> Job:
+    """With the micro-batch that it had before, if it was begun before."""
+    earlier = [] if job.checkpoint is None else checkpoint_files.micro_batches(job.checkpoint)
+    return replace(job, micro_batch=earlier[0]) if earlier else job  # larger ones did not fit
 
 
 def _smaller(job: Job, outcome: OutOfMemory) -> Job:
@@ -140,19 +163,26 @@ def _smaller(job: Job, outcome: OutOfMemory) -> Job:
     return replace(job, scoring_batch=job.scoring_batch // 2, trained=outcome.trained)
 
 
-def _tell(trial: optuna.Trial, job: Job, outcome: Outcome) -> float:
-    """Writes the attributes; the value."""
+def _record(trial: optuna.Trial, job: Job, outcome: Outcome) -> None:
+    """Writes the attributes; an adapter without a value goes."""
     _set(trial, {"micro_batch": job.micro_batch, "versions": versions()})
     if isinstance(outcome, Finished):
         _set(trial, {"adapter": job.adapter, **measured(outcome)})
-        return outcome.value
+        return
     shutil.rmtree(job.adapter, ignore_errors=True)  # of a trial that failed when it was trained
     if isinstance(outcome, Pruned):
         trial.set_user_attr("seconds_training", outcome.seconds)
-        raise optuna.TrialPruned
+        return
     if isinstance(outcome, OutOfMemory):
         trial.set_user_attr("peak_memory", outcome.peak_memory)
     trial.set_user_attr("failure", outcome.message)
+
+
+def _value(trial: optuna.Trial, outcome: Outcome) -> float:
+    if isinstance(outcome, Finished):
+        return outcome.value
+    if isinstance(outcome, Pruned):
+        raise optuna.TrialPruned
     _logger.warning("Trial %d failed: %s", trial.number, outcome.message)
     return math.nan
 

@@ -26,6 +26,7 @@ from objectives.packed_batches import MicroBatch
 from objectives.packed_layers import Draws
 from objectives.packed_layers import Pair
 from objectives.packed_layers import take_pairs
+from objectives.update import learning_rate_schedule
 
 
 __all__ = ["PackedAdapter", "Weights"]
@@ -92,7 +93,7 @@ class PackedAdapter:
             pairs=pairs,
             parameters=parameters,
             optimizer=optimizer,
-            schedule=lora.learning_rate_schedule(optimizer, settings, n_steps),
+            schedule=learning_rate_schedule(optimizer, settings, n_steps),
             micro_batches=micro_batches(bench, settings, chosen),
         )
 

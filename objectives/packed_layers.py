@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,11 +84,11 @@ class Pair(nn.Module):
         self._draws = draws
 
     def forward(self, x: Tensor) -> Tensor:
-        """What the adapter adds to the module's output: scaling B A dropout(x)."""
+        """scaling A dropout(x): B times this is what the adapter adds to the module's output."""
         x = x.to(self.A.dtype)
         if self.training and isinstance(self.dropout, nn.Dropout):
             x = self._draws(self.dropout, x)
-        return F.linear(F.linear(x, self.A) * self.scaling, self.B)
+        return F.linear(x, self.A) * self.scaling
 
 
 class PackedLinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]
@@ -106,7 +107,6 @@ class PackedLinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]
 
     def forward(self, x: Tensor, *arguments: Any, **more: Any) -> Tensor:
         """The module's output on all rows, (rows, tokens, features), each with its adapter's."""
-        result: Tensor = self.base_layer(x, *arguments, **more)
         parts = self._layout.parts
         sizes = [part.rows for part in parts]
         if x.dim() != 3 or x.shape[0] != sum(sizes):
@@ -114,22 +114,87 @@ class PackedLinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]
                 "--pack: an adapted module does not get the batch's rows as they are (an output "
                 "head or an expert does not); name other targets, or leave --pack out"
             )
-        added = [
-            self._added(*each, result) for each in zip(parts, torch.split(x, sizes), strict=True)
-        ]
-        return result + torch.cat(added)
+        result: Tensor = self.base_layer(x, *arguments, **more)
+        products = self._products(parts, torch.split(x, sizes))
+        return _add_products(result.flatten(0, 1), products).view(*x.shape[:2], -1)
 
-    def _added(self, part: Part, x: Tensor, result: Tensor) -> Tensor:
-        """For one adapter's rows. Its padding is left out, as dropout draws for all it gets."""
-        if str(part.adapter) not in self.pairs:
-            return result.new_zeros(*x.shape[:2], result.shape[2])
-        padding = x.shape[1] - part.tokens
-        if padding == 0:
-            added: Tensor = self.pairs[str(part.adapter)](x)
-        else:
-            own = x[:, : part.tokens].contiguous()  # as it lies there when it trains alone
-            added = F.pad(self.pairs[str(part.adapter)](own), (0, 0, 0, padding))
-        return added.to(result.dtype)
+    def _products(self, parts: Sequence[Part], xs: Sequence[Tensor]) -> list[_Product]:
+        """Of the adapters that have a pair here."""
+        products, start = [], 0
+        for part, x in zip(parts, xs, strict=True):
+            rows = slice(start, start + part.rows * x.shape[1])
+            start = rows.stop
+            if str(part.adapter) in self.pairs:
+                pair: Any = self.pairs[str(part.adapter)]
+                products.append(_Product(rows, _down(pair, x, part.tokens).flatten(0, 1), pair.B))
+        return products
+
+
+def _down(pair: Pair, x: Tensor, tokens: int) -> Tensor:
+    """Of a pair on its rows. Their padding is left out, as dropout draws for all it gets."""
+    padding = x.shape[1] - tokens
+    if padding == 0:
+        down: Tensor = pair(x)
+        return down
+    own = x[:, :tokens].contiguous()  # as it lies there when it trains alone
+    return F.pad(pair(own), (0, 0, 0, padding))
+
+
+@dataclass(frozen=True)
+class _Product:
+    """What an adapter adds to its rows.
+
+    Attributes:
+        rows: Which.
+        down: scaling * A x, (rows, rank).
+        b: B, (features, rank).
+    """
+
+    rows: slice
+    down: Tensor
+    b: Tensor
+
+
+def _add_products(result: Tensor, products: Sequence[_Product]) -> Tensor:
+    """Adds down B' to the rows of each, in place where the types allow it.
+
+    Args:
+        result: (rows, features), just made by a linear module: autograd does not need its values.
+        products: Of rows that do not overlap.
+    """
+    if any(product.down.dtype != result.dtype for product in products):
+        for p in products:  # half precision without autocast: the sum is rounded once, as peft's
+            result[p.rows] = (result[p.rows] + F.linear(p.down, p.b)).to(result.dtype)
+        return result
+    downs, bs = [p.down for p in products], [p.b.to(result.dtype) for p in products]
+    rows = [product.rows for product in products]
+    added: Tensor = _Add.apply(result, rows, *downs, *bs)  # type: ignore[no-untyped-call]
+    return added
+
+
+class _Add(torch.autograd.Function):
+    """result[rows] += down @ b.T for each; arguments: all rows, all downs, all bs."""
+
+    @staticmethod
+    def forward(ctx: Any, result: Tensor, rows: Sequence[slice], *factors: Tensor) -> Tensor:
+        ctx.rows = rows
+        ctx.save_for_backward(*factors)
+        ctx.mark_dirty(result)
+        for part, down, b in zip(rows, *_halves(factors), strict=True):
+            result[part].addmm_(down, b.t())
+        return result
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
+        downs, bs = _halves(ctx.saved_tensors)
+        parts = [gradient[part] for part in ctx.rows]
+        of_downs = [part @ b for part, b in zip(parts, bs, strict=True)]
+        of_bs = [part.t() @ down for part, down in zip(parts, downs, strict=True)]
+        return gradient, None, *of_downs, *of_bs
+
+
+def _halves(factors: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
+    return factors[: len(factors) // 2], factors[len(factors) // 2 :]
 
 
 def take_pairs(base: nn.Module, draws: Draws) -> dict[str, Pair]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import time
 
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
@@ -64,8 +65,14 @@ class Progress:
         self._line(study, trial, len(finished(study)))
 
     def look(self, study: optuna.Study) -> int:
-        """Writes of the trials that have finished since; how many there are now."""
-        new = [trial for trial in finished(study) if trial.number not in self._seen]
+        """Writes of the trials that have finished since; how many there are now.
+
+        Where the storage breaks off in the middle, as of the last look.
+        """
+        try:
+            new = [trial for trial in finished(study) if trial.number not in self._seen]
+        except StorageInternalError:
+            return len(self._seen)
         for trial in sorted(new, key=lambda trial: (trial.datetime_complete, trial.number)):
             self._seen.add(trial.number)
             self._line(study, trial, len(self._seen))

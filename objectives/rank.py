@@ -10,6 +10,7 @@ closes the pipes of a process that was killed.
 from __future__ import annotations
 
 from collections.abc import Callable
+import gc
 from multiprocessing.connection import Connection
 import os
 from pathlib import Path
@@ -53,6 +54,7 @@ def main(load: Load | None = None) -> None:
 def _serve(link: _Link, load: Load) -> None:
     setup: Setup = link.receive()
     run = load(setup.experiment, setup.cache)
+    gc.freeze()  # every trial ends with a collection, which need not look at what stays
     link.send(Ready())
 
     def report(validation: Validation) -> bool:

@@ -30,6 +30,7 @@ def measured(outcome: Finished) -> dict[str, Any]:
     """
     training = outcome.training
     error = {} if outcome.stderr is None else {"score_stderr": outcome.stderr}
+    resumed = {"resumed_at": training.start} if training.start else {}
     return {
         "tokens": training.tokens,
         "tokens_per_second": training.tokens / training.seconds_training,
@@ -38,6 +39,7 @@ def measured(outcome: Finished) -> dict[str, Any]:
         "seconds_scoring": outcome.seconds_scoring,
         "peak_memory": outcome.peak_memory,
         **error,
+        **resumed,
     }
 
 

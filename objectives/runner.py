@@ -6,11 +6,13 @@ In a gang every rank runs the same job at the same time on a bench of its own.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 import resource
 import sys
 import time
 
+from accelerate.utils import broadcast_object_list
 from peft import PeftModel
 import torch
 from transformers import PreTrainedTokenizerBase
@@ -21,7 +23,13 @@ from objectives.bench import load_adapter
 from objectives.bench import load_bench
 from objectives.bench import release
 from objectives.bench import save_adapter
+from objectives.checkpoint import Checkpoint
+from objectives.checkpoint import fingerprint
+from objectives.checkpoint import made_with
+from objectives.checkpoint import State
+from objectives.checkpoint_files import checkpoint_file
 from objectives.config import Experiment
+from objectives.config import TrainingSettings
 from objectives.corpus import count_steps
 from objectives.errors import UserError
 from objectives.job import Failed
@@ -105,17 +113,44 @@ class Runner:
                 raise _Stop
 
         main = self._bench.accelerator.is_main_process
-        start = time.perf_counter()
+        checkpoint = self._checkpoint(job, settings)
         with tracked(self._experiment.study.tracker, job, main=main) as losses:
             trained = lora.train(
-                self._bench, settings, job.chosen, report=stop, losses=losses.training
+                self._bench,
+                settings,
+                job.chosen,
+                report=stop,
+                losses=losses.training,
+                start=None if checkpoint is None else self._start(checkpoint),
+                keep=None if checkpoint is None else checkpoint.save if main else _nothing,
             )
-        setup = time.perf_counter() - start - trained.seconds
         if main:
             save_adapter(trained.model, Path(job.adapter))
         self._bench.accelerator.wait_for_everyone()  # a rank that fails now ends the others
-        numbers = Training(trained.validation_loss, trained.tokens, setup, trained.seconds)
+        numbers = Training(
+            trained.validation_loss,
+            trained.tokens,
+            trained.seconds_setup,
+            trained.seconds,
+            trained.start,
+        )
         return trained.model, numbers
+
+    def _checkpoint(self, job: Job, settings: TrainingSettings) -> Checkpoint | None:
+        if job.checkpoint is None:
+            return None
+        made = made_with(self._bench, settings, job.chosen, self._base)
+        return Checkpoint(checkpoint_file(job.checkpoint, job.micro_batch), made)
+
+    @cached_property
+    def _base(self) -> str:
+        return fingerprint(self._bench.base)
+
+    def _start(self, checkpoint: Checkpoint) -> State | None:
+        """Rank 0 looks, for all: another worker may have the file replaced or deleted."""
+        found = [checkpoint.load() if self._bench.accelerator.is_main_process else None]
+        broadcast_object_list(found)
+        return found[0]
 
     def _score(self, job: Job, model: PeftModel, training: Training) -> Finished:
         start = time.perf_counter()
@@ -131,6 +166,10 @@ class Runner:
             model, self._experiment.scoring.objective, accelerator=self._bench.accelerator
         )
         return score.value, score.stderr
+
+
+def _nothing(_: State) -> None:
+    """A rank that only helps to take the state."""
 
 
 def load_runner(experiment: Experiment, cache: Path | None = None) -> Runner:

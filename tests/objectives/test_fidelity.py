@@ -24,8 +24,8 @@ from objectives.job import Report
 from objectives.job import Training
 from objectives.job import Validation
 from objectives.objective import LoraObjective
-from objectives.tune import PRUNERS
-from objectives.tune import SAMPLERS
+from objectives.tune.samplers import PRUNERS
+from objectives.tune.samplers import SAMPLERS
 
 
 __all__ = ["experiment"]  # a fixture

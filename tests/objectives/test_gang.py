@@ -20,6 +20,7 @@ from objectives.bench import load_bench
 from objectives.config import Experiment
 from objectives.config import Range
 from objectives.config import SearchSettings
+from objectives.config import StudySettings
 from objectives.config import TrainingSettings
 from objectives.gang import Gang
 from objectives.job import Job
@@ -71,7 +72,10 @@ def experiment(tiny_experiment: Experiment) -> Experiment:
         effective_batch=12,
     )
     training = TrainingSettings(validations=2, micro_batch=1)
-    return tiny_experiment.model_copy(update={"training": training, "search": search})
+    study = StudySettings(checkpoints="none")  # all trials are the same, and none is to go on
+    return tiny_experiment.model_copy(
+        update={"training": training, "search": search, "study": study}
+    )
 
 
 @pytest.fixture(scope="module")

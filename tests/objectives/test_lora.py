@@ -165,6 +165,33 @@ def test_learning_rates_are_those_of_transformers(
     assert len(rates) == 8 and max(rates) == CHOSEN.learning_rate
 
 
+@pytest.mark.parametrize(
+    ("epochs", "batch", "expected"),
+    [
+        (1.0, 4, [12, 24, 36, 48]),
+        (1.0, 12, [12, 24, 36, 48]),
+        (2.0, 12, [24, 48, 72, 96]),
+        (0.5, 4, [8, 12, 20, 24]),  # quarters of 6 steps
+    ],
+)
+def test_a_validation_comes_after_every_share_of_the_data(
+    bench: Bench, epochs: float, batch: int, expected: list[int]
+) -> None:
+    """So what a pruner compares is a part of the 48 rows, whatever the effective batch."""
+    rows, read = [0], []
+
+    def count(module: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
+        rows[0] += len(arguments[0]) if module.training else 0
+
+    hook = bench.base.get_input_embeddings().register_forward_pre_hook(count)
+    settings = TrainingSettings(epochs=epochs, validations=4, micro_batch=4)
+    chosen = replace(CHOSEN, effective_batch=batch)
+    trained = lora.train(bench, settings, chosen, report=lambda *_: read.append(rows[0]))
+    hook.remove()
+    release(bench, trained.model)
+    assert read == expected
+
+
 @given(n_steps=strategies.integers(1, 200), validations=strategies.integers(1, 30))
 def test_validations_are_evenly_spaced(n_steps: int, validations: int) -> None:
     due = lora.validation_steps(n_steps, validations)
@@ -190,6 +217,18 @@ def test_divergence_names_the_step_and_the_hyperparameters(bench: Bench, clean: 
     with pytest.raises(lora.Diverged, match=r"training loss was nan at step 3 of 8 with learning"):
         run(bench, chosen=replace(CHOSEN, learning_rate=1e30))
     assert run(bench) == clean
+
+
+def test_a_trial_does_not_see_the_scale_that_another_left(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That of float16's losses. Here the clipping sees it, as torch unscales on CUDA alone."""
+    monkeypatch.setattr(bench.accelerator, "scaler", torch.amp.GradScaler("cpu"))
+    first = run(bench)
+    bench.accelerator.scaler.update(1.0)
+    assert run(bench) == first
+    bench.accelerator.scaler = None
+    assert run(bench) != first
 
 
 def test_memory_that_runs_out_in_a_forward(bench: Bench, clean: Run) -> None:

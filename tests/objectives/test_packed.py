@@ -14,8 +14,10 @@ from transformers import AutoModelForCausalLM
 from objectives import lora
 from objectives.bench import Bench
 from objectives.bench import load_adapter
+from objectives.bench import load_bench
 from objectives.bench import release
 from objectives.bench import save_adapter
+from objectives.config import Experiment
 from objectives.config import Hyperparameters
 from objectives.config import TrainingSettings
 from objectives.errors import UserError
@@ -81,6 +83,17 @@ def test_losses_are_those_of_separate_trainings(bench: Bench, changed: dict[str,
     results, reported = together(bench, settings, PACK)
     for result, losses, chosen in zip(results, reported, PACK, strict=True):
         assert_alike(result, losses, alone(bench, settings, chosen))
+
+
+def test_a_base_in_half_precision(tiny_experiment: Experiment) -> None:
+    """Without autocast: A and B are in float32 beside it."""
+    model = tiny_experiment.model.model_copy(update={"dtype": "bfloat16"})
+    bench = load_bench(tiny_experiment.model_copy(update={"model": model}))
+    results, _ = together(bench, SETTINGS, PACK[:2])
+    for result, chosen in zip(results, PACK, strict=False):
+        losses, _ = alone(bench, SETTINGS, chosen)
+        assert isinstance(result, Trained)
+        assert result.losses == pytest.approx(losses, abs=1e-2, rel=0)
 
 
 def test_the_pack_shares_its_time(bench: Bench) -> None:

@@ -55,6 +55,7 @@ effective_batch = 16
 
 [study]
 name = "tiny"
+sampler = "soo"
 trials = 5
 """
 TASK = """

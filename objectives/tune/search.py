@@ -1,0 +1,112 @@
+"""Trials until enough have finished: in this process, in packs, or by workers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from contextlib import nullcontext
+
+import optuna
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+from objectives.adapters import keep_best_adapters
+from objectives.energy import host_meter
+from objectives.energy import kept_in_study
+from objectives.energy import kept_in_trial
+from objectives.energy import Meter
+from objectives.interruption import Interruption
+from objectives.pack_search import Packs
+from objectives.pack_search import search_in_packs
+from objectives.plan import Plan
+from objectives.progress import finished
+from objectives.progress import Progress
+from objectives.tune.study import tell_finished
+import storage
+
+
+__all__ = ["search", "search_packs", "search_with_workers"]
+
+
+def search(plan: Plan, study: optuna.Study, objective: Callable[[optuna.Trial], float]) -> bool:
+    """Runs trials until enough have finished; whether the user stopped it."""
+    wanted = plan.settings.trials
+    if tell_finished(plan, study) >= wanted:
+        return False
+    turns, interruption = storage.Turns(wanted, finished), Interruption()
+
+    def run(trial: optuna.Trial) -> float:
+        with interruption.welcome():
+            storage.mark_worker(trial)
+            with kept_in_trial(trial, meter):
+                return objective(trial)
+
+    def take_turn(study: optuna.Study, trial: FrozenTrial) -> None:
+        with interruption.welcome():
+            turns(study, trial)
+
+    prune = keep_best_adapters(plan.experiment.scoring.best)
+    with _meter(plan) as meter, interruption.installed():
+        try:
+            with interruption.welcome():
+                needed = turns.wait(study)
+            if needed:
+                study.optimize(run, callbacks=[Progress(wanted, plan.unit), prune, take_turn])
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+def search_packs(plan: Plan, study: optuna.Study, packs: Packs) -> bool:
+    """The same with several trials at a time."""
+    wanted = plan.settings.trials
+    if tell_finished(plan, study) >= wanted:
+        return False
+    turns, interruption = storage.Turns(wanted, finished), Interruption()
+
+    def room() -> int:
+        with interruption.welcome():
+            if not turns.wait(study):
+                return 0
+        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        return max(1, wanted - len(finished(study)) - len(running))
+
+    with _meter(plan) as meter, kept_in_study(study, meter), interruption.installed():
+        try:
+            search_in_packs(
+                study,
+                packs,
+                room=room,
+                mark=storage.mark_worker,
+                callbacks=[
+                    Progress(wanted, plan.unit),
+                    keep_best_adapters(plan.experiment.scoring.best),
+                ],
+                welcome=interruption.welcome,
+            )
+        except KeyboardInterrupt:
+            return True
+    return False
+
+
+def search_with_workers(plan: Plan, study: optuna.Study) -> bool:
+    """Has trials run by workers until enough have finished; whether the user stopped it."""
+    assert plan.workers is not None
+    wanted = plan.settings.trials
+    if tell_finished(plan, study) >= wanted:
+        return False
+    progress = Progress(wanted, plan.unit, seen=finished(study))
+    with _meter(plan) as meter, kept_in_study(study, meter):
+        return storage.workers.run(
+            plan.worker,
+            plan.workers,
+            logs=plan.folder / "workers",
+            look=lambda: progress.look(study),
+        )
+
+
+def _meter(plan: Plan) -> AbstractContextManager[Meter | None]:
+    """Of this host's energy, where it is wanted and no other process has it."""
+    if not plan.settings.energy:
+        return nullcontext()
+    return host_meter(storage.accelerators(), plan.settings.country)

@@ -1,0 +1,50 @@
+"""The study of a plan: opened or continued in its storage."""
+
+from __future__ import annotations
+
+import optuna
+
+from objectives.comparable import keep_experiment
+from objectives.plan import Plan
+from objectives.progress import finished
+from objectives.tune.samplers import PRUNERS
+from objectives.tune.samplers import sampler_of
+import storage
+
+
+__all__ = ["existing_study", "open_study", "tell_finished"]
+
+
+def existing_study(plan: Plan) -> optuna.Study | None:
+    new = plan.settings.storage is None and not plan.folder.is_dir()
+    if new or not storage.exists(plan.url):
+        return None
+    try:
+        return optuna.load_study(study_name=plan.name, storage=storage.open(plan.url))
+    except KeyError:  # Optuna's word for: no study of that name
+        return None
+
+
+def open_study(plan: Plan) -> optuna.Study:
+    """The study, made or continued."""
+    plan.folder.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        study_name=plan.name,
+        storage=storage.open(plan.url),
+        sampler=sampler_of(plan),
+        pruner=PRUNERS[plan.settings.pruner](plan.experiment.training.validations),
+        direction=plan.experiment.direction,
+        load_if_exists=True,
+    )
+    keep_experiment(study, plan.experiment)
+    for number in storage.recover(study):
+        print(f"trial {number} was left by a process that is gone; it is run again")
+    return study
+
+
+def tell_finished(plan: Plan, study: optuna.Study) -> int:
+    """The trials finished before."""
+    done = len(finished(study))
+    of = f"{done} of {plan.settings.trials} trials finished"
+    print(f"study {plan.name} in {storage.shown(plan.url)}: {of}", flush=True)
+    return done

@@ -1,0 +1,32 @@
+"""Instruction rows, the settings that read them, and a tokenizer without BOS, for the tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from objectives.config import DataSettings
+
+
+ROW = {"instruction": "Name the river.", "input": "", "output": "Rhine"}
+
+
+def write_rows(file: Path, rows: list[Any]) -> Path:
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    file.write_text(text if file.suffix == ".jsonl" else json.dumps(rows))
+    return file
+
+
+def settings(train: Path, **others: Any) -> DataSettings:
+    return DataSettings(train=str(train), **{"validation_rows": 16, **others})
+
+
+def without_bos(tokenizer: PreTrainedTokenizerFast) -> PreTrainedTokenizerFast:
+    """The same tokens, with EOS and nothing put in front."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    bare = Tokenizer.from_str(json.dumps({**state, "post_processor": None}))
+    return PreTrainedTokenizerFast(tokenizer_object=bare, eos_token="</s>")

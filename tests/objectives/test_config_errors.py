@@ -1,0 +1,278 @@
+"""config_errors: what is said to a wrong file, one line per mistake."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from experiment_files import ORDER
+from experiment_files import write
+import pytest
+
+from objectives.config import load_experiment
+from objectives.errors import UserError
+
+
+def refusal(folder: Path, **sections: str) -> list[str]:
+    """The lines of the error, without the first, which names the file."""
+    file = write(folder, **sections)
+    with pytest.raises(UserError) as caught:
+        load_experiment(file)
+    first, *lines = str(caught.value).split("\n")
+    assert first == f"{file}: {len(lines)} problem{'s' if len(lines) > 1 else ''}"
+    return [line.strip() for line in lines]
+
+
+# One mistake, one line: section, key, value, rule, way out.
+MISTAKES = {
+    "misspelt key": (
+        {"data": 'train = "org/data"\nmask_promt = true'},
+        "[data] mask_promt = true: there is no such key; did you mean mask_prompt?",
+    ),
+    "key of another section": (
+        {"scoring": "trials = 5"},
+        "[scoring] trials = 5: there is no such key; it belongs under [study]",
+    ),
+    "unknown key": (
+        {"model": 'name = "org/model"\nzzz = "x"'},
+        '[model] zzz = "x": there is no such key; choose from name, revision, dtype, quantization',
+    ),
+    "misspelt section": (
+        {"trainig": "epochs = 2"},
+        "[trainig]: there is no such section; did you mean [training]?",
+    ),
+    "missing key": (
+        {"model": ""},
+        '[model] name is missing; add name = "meta-llama/Llama-3.2-1B"',
+    ),
+    "text for a number": (
+        {"training": 'micro_batch = "8"'},
+        '[training] micro_batch = "8": must be a whole number; for example micro_batch = 8',
+    ),
+    "number for text": (
+        {"study": "sampler = 3"},
+        '[study] sampler = 3: must be text in quotes; for example sampler = "bamsoo"',
+    ),
+    "not finite": (
+        {"training": "epochs = inf"},
+        "[training] epochs = inf: must be a finite number; for example epochs = 1.0",
+    ),
+    "out of range": (
+        {"training": "warmup = 1"},
+        "[training] warmup = 1: must be < 1.0; for example warmup = 0.05",
+    ),
+    "misspelt choice": (
+        {"model": 'name = "org/model"\ndtype = "bf16"'},
+        "[model] dtype = \"bf16\": must be 'auto', 'float32', 'bfloat16' or 'float16'; "
+        'did you mean "bfloat16"?',
+    ),
+    "targets": (
+        {"training": 'targets = "q_proj"'},
+        '[training] targets = "q_proj": must be "all-linear", "attention", "mlp" or a list of '
+        "module names; "
+        'for example targets = ["q_proj", "v_proj"]',
+    ),
+    "template without instruction": (
+        {"data": 'train = "org/data"\ntemplate = "Q: {input}"'},
+        '[data] template = "Q: {input}": must be "alpaca" or contain {instruction}; '
+        'write template = "alpaca"',
+    ),
+    "template with another field": (
+        {"data": 'train = "org/data"\ntemplate = "{instruction} {question}"'},
+        '[data] template = "{instruction} {question}": has no field for {question}; '
+        "use {instruction} and {input}",
+    ),
+    "rank 0": (
+        {"search": "rank = 0"},
+        "[search] rank = 0: must be >= 1; usual values are 4 to 64",
+    ),
+    "rank from 0": (
+        {"search": "rank = {low = 0, high = 8}"},
+        "[search] rank = {low = 0, high = 8}: `low` must be >= 1; usual values are 4 to 64",
+    ),
+    "half a rank": (
+        {"search": "rank = {low = 2, high = 8.5}"},
+        "[search] rank = {low = 2, high = 8.5}: `high` must be a whole number; for example 8",
+    ),
+    "dropout 1": (
+        {"search": "dropout = {low = 0.0, high = 1.0}"},
+        "[search] dropout = {low = 0.0, high = 1.0}: `high` must be >= 0 and < 1; "
+        "at 1 the adapter gets no gradient; usual values are 0 to 0.1",
+    ),
+    "effective batch": (
+        {"search": "effective_batch = {choices = [-4, 8]}"},
+        "[search] effective_batch = {choices = [-4, 8]}: each of `choices` must be >= 1; "
+        "usual values are 4 to 64 samples",
+    ),
+    "learning rate 0": (
+        {"search": "learning_rate = 0.0"},
+        "[search] learning_rate = 0.0: must be > 0; usual values are 1e-5 to 1e-3",
+    ),
+    "alpha 0": (
+        {"search": "alpha = 0"},
+        "[search] alpha = 0: must be > 0; usual values are 4 to 64",
+    ),
+    "weight decay below 0": (
+        {"search": "weight_decay = -0.1"},
+        "[search] weight_decay = -0.1: must be >= 0; 0 switches it off",
+    ),
+    "bounds reversed": (
+        {"search": "rank = {low = 64, high = 2}"},
+        "[search] rank = {low = 64, high = 2}: `low < high` must hold; swap the bounds, "
+        "or write one number to fix it",
+    ),
+    "log of 0": (
+        {"search": "weight_decay = {low = 0.0, high = 0.1, log = true}"},
+        "[search] weight_decay = {low = 0.0, high = 0.1, log = true}: `low > 0` must hold "
+        "where `log = true`; raise low or leave log out",
+    ),
+    "log and step": (
+        {"search": "rank = {low = 2, high = 8, log = true, step = 2}"},
+        "[search] rank = {low = 2, high = 8, log = true, step = 2}: `step` and `log = true` "
+        "exclude each other; leave one of them out",
+    ),
+    "step beside the range": (
+        {"search": "rank = {low = 2, high = 9, step = 2}"},
+        "[search] rank = {low = 2, high = 9, step = 2}: `high - low` must be a multiple of "
+        "`step`; change high or step",
+    ),
+    "step 0": (
+        {"search": "dropout = {low = 0.0, high = 0.5, step = 0.0}"},
+        "[search] dropout = {low = 0.0, high = 0.5, step = 0.0}: `step` must be a positive "
+        "number of the same kind; correct or omit it",
+    ),
+    "a rank that is no integer": (
+        {"search": "rank = {low = 2, high = 8, integer = false}"},
+        "[search] rank = {low = 2, high = 8, integer = false}: `integer` cannot be changed, "
+        "rank takes whole numbers; leave integer out",
+    ),
+    "repeated choices": (
+        {"search": "rank = {choices = [2, 2]}"},
+        "[search] rank = {choices = [2, 2]}: `choices` must differ from each other; "
+        "leave the repeated ones out",
+    ),
+    "no choices": (
+        {"search": "rank = {choices = []}"},
+        "[search] rank.choices = []: must not be empty; "
+        "write a number, {low = ..., high = ...} or {choices = [...]}",
+    ),
+    "half a range": (
+        {"search": "rank = {high = 8}"},
+        "[search] rank = {high = 8}: `low` is missing; "
+        "write a number, {low = ..., high = ...} or {choices = [...]}",
+    ),
+    "misspelt key of a range": (
+        {"search": "rank = {low = 2, high = 8, logg = true}"},
+        "[search] rank.logg = true: there is no such key; did you mean log?",
+    ),
+    "text for a range": (
+        {"search": 'rank = "8"'},
+        '[search] rank = "8": must be a number, a range or choices; '
+        "write a number, {low = ..., high = ...} or {choices = [...]}",
+    ),
+    "a variant fixed where it is searched": (
+        {"search": "dora = true"},
+        "[search] dora = true: must be {choices = [...]}; "
+        "a fixed one belongs under [training]: dora = ...",
+    ),
+    "a variant of one choice": (
+        {"search": "rslora = {choices = [true]}"},
+        "[search] rslora = {choices = [true]}: must have at least two different `choices`; "
+        "add one, or fix it under [training]",
+    ),
+    "a number for a truth value": (
+        {"search": "dora = {choices = [0, 1]}"},
+        "[search] dora = {choices = [0, 1]}: each of `choices` must be true or false; "
+        "write choices = [true, false]",
+    ),
+    "a group that nobody knows": (
+        {"search": 'targets = {choices = ["all-linear", "atention"]}'},
+        '[search] targets = {choices = ["all-linear", "atention"]}: each of `choices` must be '
+        '"all-linear", "attention", "mlp" or a list of module names; '
+        'for example [["q_proj", "v_proj"], "all-linear"]',
+    ),
+    "a variant in two sections": (
+        {"training": "dora = false", "search": "dora = {choices = [true, false]}"},
+        "[search] dora = {choices = [true, false]}: is fixed under [training] as well; "
+        "leave it out in one of the two sections",
+    ),
+    "nothing searched": (
+        {"search": "\n".join(f"{name} = {0.5 if name == 'dropout' else 1}" for name in ORDER)},
+        "[search]: every hyperparameter is fixed; give at least one of them a range",
+    ),
+    "test on the objective": (
+        {"scoring": 'objective = "mmlu"\ntest = ["hellaswag", "mmlu"]'},
+        '[scoring] test = ["hellaswag", "mmlu"]: must not hold the objective\'s task: the best of '
+        "many trials on it is no test; test on another task, or set same_task = true",
+    ),
+}
+
+
+@pytest.mark.parametrize(("sections", "line"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_gives_one_line(tmp_path: Path, sections: dict[str, str], line: str) -> None:
+    assert refusal(tmp_path, **sections) == [line]
+
+
+@pytest.mark.parametrize("name", ["./base", "../base", "/base", "~/no/such/base"])
+def test_a_path_must_exist(tmp_path: Path, name: str) -> None:
+    path = tmp_path / Path(name).expanduser()
+    line = f'[model] name = "{name}": does not exist (looked for {path}); '
+    assert refusal(tmp_path, model=f'name = "{name}"') == [
+        line + "paths start at the experiment file"
+    ]
+
+
+def test_files_and_folders_must_exist(tmp_path: Path) -> None:
+    lines = refusal(tmp_path, data='train = "rows.jsonl"', scoring='tasks = "tasks"')
+    assert lines == [
+        f'[data] train = "rows.jsonl": does not exist (looked for {tmp_path / "rows.jsonl"}); '
+        "paths start at the experiment file",
+        f'[scoring] tasks = "tasks": must be a folder (looked for {tmp_path / "tasks"}); '
+        "paths start at the experiment file",
+    ]
+
+
+def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
+    lines = refusal(tmp_path, search="rank = 0\ndropout = 1", training="epochs = 0", stdy="x = 1")
+    assert [line.split(" =")[0] for line in lines] == [
+        "[training] epochs",
+        "[search] rank",
+        "[search] dropout",
+        "[stdy]: there is no such section; did you mean [study]?",
+    ]
+
+
+def test_missing_sections_and_stray_keys(tmp_path: Path) -> None:
+    file = tmp_path / "experiment.toml"
+    file.write_text('trials = 5\nstudy = "x"\nspeed = 1')
+    with pytest.raises(UserError) as caught:
+        load_experiment(file)
+    assert [line.strip() for line in str(caught.value).split("\n")[1:]] == [
+        '[model] is missing; add it with name = "meta-llama/Llama-3.2-1B"',
+        '[data] is missing; add it with train = "yahma/alpaca-cleaned"',
+        'study = "x": must be a section; write [study] and its keys below it',
+        "trials = 5: stands outside of all sections; it belongs under [study]",
+        "speed = 1: stands outside of all sections; it belongs under a section such as [study]",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "there is no such experiment file; check the path"),
+        (b"[model\n", "is not valid TOML: "),
+        (b"[model]\nname = 1\nname = 2\n", "is not valid TOML: "),
+        (b'[model]\nname = "\xff"\n', "is not valid TOML: "),
+    ],
+)
+def test_files_that_are_none(tmp_path: Path, content: bytes | None, message: str) -> None:
+    file = tmp_path / "experiment.toml"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        load_experiment(file)
+    assert str(caught.value).startswith(f"{file}: {message}")
+
+
+def test_a_folder_is_no_experiment(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be read .* give a TOML file"):
+        load_experiment(tmp_path)

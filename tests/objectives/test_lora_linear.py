@@ -1,0 +1,85 @@
+"""A linear module with LoRA against peft's own: values, gradients, types, what it hands back."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from contextlib import nullcontext
+
+from peft import LoraConfig
+from peft.tuners import lora
+import pytest
+import torch
+from torch import nn
+from torch import Tensor
+
+from objectives.lora_linear import LoraLinear
+
+
+def modules(
+    dtype: torch.dtype = torch.float32, bias: bool = True, **settings: object
+) -> tuple[LoraLinear, lora.Linear]:
+    """Ours and peft's with the same weights, none of them zero."""
+    config = LoraConfig(r=3, lora_alpha=12, **settings)
+    torch.manual_seed(0)
+    base = nn.Linear(6, 5, bias=bias, dtype=dtype).requires_grad_(False)
+    made = [kind(base, "default", config=config, r=3) for kind in (LoraLinear, lora.Linear)]
+    nn.init.normal_(made[0].lora_B["default"].weight)
+    for module in made:  # as `get_peft_model` does
+        module.lora_A.float()
+        module.lora_B.float()
+    made[1].load_state_dict(made[0].state_dict())
+    return made[0], made[1]
+
+
+def outcome(
+    module: nn.Module, x: Tensor, context: AbstractContextManager[object]
+) -> tuple[Tensor, ...]:
+    """Its output, and the gradients of x, A and B."""
+    x = x.clone().requires_grad_()
+    torch.manual_seed(1)  # of the dropout
+    with context:
+        y = module(x)
+        (y.float() * torch.arange(5.0)).sum().backward()
+    return y, x.grad, module.lora_A["default"].weight.grad, module.lora_B["default"].weight.grad
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("bias", [True, False])
+def test_values_and_gradients_are_pefts(dropout: float, bias: bool) -> None:
+    ours, theirs = modules(bias=bias, lora_dropout=dropout)
+    x = torch.randn(2, 4, 6)
+    for got, expected in zip(
+        outcome(ours, x, nullcontext()), outcome(theirs, x, nullcontext()), strict=True
+    ):
+        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("autocast", [True, False])
+def test_half_precision_is_pefts(autocast: bool) -> None:
+    """With autocast everything is in bfloat16; without it A and B stay in float32."""
+    ours, theirs = modules(torch.bfloat16)
+    x = torch.randn(2, 4, 6, dtype=torch.bfloat16)
+    context = torch.autocast("cpu", torch.bfloat16) if autocast else nullcontext()
+    both = [outcome(module, x, context) for module in (ours, theirs)]
+    for got, expected in zip(*both, strict=True):
+        assert got.dtype == expected.dtype
+        torch.testing.assert_close(got, expected, rtol=2e-2, atol=2e-2)
+
+
+def test_what_is_not_one_plain_adapter_is_left_to_peft() -> None:
+    ours, theirs = modules(use_dora=True)
+    x = torch.randn(2, 6)
+    assert torch.equal(ours(x), theirs(x))
+    ours, theirs = modules()
+    ours.enable_adapters(False)
+    assert torch.equal(ours(x), ours.get_base_layer()(x))
+
+
+def test_a_base_in_the_first_layer_needs_no_gradient() -> None:
+    ours, theirs = modules()
+    x = torch.randn(3, 6)
+    for module in (ours, theirs):
+        module(x).square().sum().backward()
+    for name in ("lora_A", "lora_B"):
+        got, expected = (getattr(m, name)["default"].weight.grad for m in (ours, theirs))
+        torch.testing.assert_close(got, expected)

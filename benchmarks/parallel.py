@@ -1,10 +1,11 @@
 """Simulated asynchronous workers: `python -m benchmarks.parallel [--workers 1 4 16 64]`.
 
-W workers share a study in simulated time (`compare/simulate.py`). For every instance the target is
-the value that random search reaches with the whole budget (median of 5 runs); counted are the
-simulated time and the evaluations told until a sampler reaches it. Reported per sampler and W: on
-how many instances it reached the target at all; the median of its evaluations there; and the
-geometric means of the speed-up and of the inflation in evaluations against its own W = 1.
+W workers share a study in simulated time (`compare/simulate.py`), on the `smooth` problems of the
+comparison. For every instance the target is the value that random search reaches with the whole
+budget (median of 5 runs); counted are the simulated time and the evaluations told until a sampler
+reaches it. Reported per sampler and W: on how many instances it reached the target at all; the
+median of its evaluations there; and the geometric means of the speed-up and of the inflation in
+evaluations against its own W = 1.
 """
 
 from __future__ import annotations
@@ -12,25 +13,18 @@ from __future__ import annotations
 import argparse
 from dataclasses import dataclass
 import math
-from pathlib import Path
 import random
 import statistics
-import sys
 
 import optuna
-from optuna.distributions import FloatDistribution
 from optuna.samplers import BaseSampler
 
 from benchmarks.compare import peers
+from benchmarks.compare.families import FAMILIES
 from benchmarks.compare.instance import Instance
 from benchmarks.compare.regret import geometric_mean
 from benchmarks.compare.run import Session
 from benchmarks.compare.simulate import asynchronous
-
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
-from problems import Problem  # the tests' formulas
-from problems import PROBLEMS
 
 
 SAMPLERS = ("soo", "direct", "direct-full", "tpe", "random")
@@ -43,15 +37,6 @@ class Run:
 
     time: float | None
     evaluations: int | None
-
-
-def shifted(name: str, problem: Problem, seed: int) -> Instance:
-    """The problem on a box moved by up to a tenth of its sides, so that no centre is lucky."""
-    chance = random.Random(seed)
-    moves = [0.1 * (high - low) * chance.uniform(-1, 1) for low, high in problem.box]
-    box = [(low + m, high + m) for (low, high), m in zip(problem.box, moves, strict=True)]
-    space = {f"x{i:02}": FloatDistribution(*ends) for i, ends in enumerate(box)}
-    return Instance("jones", name, seed, lambda x: problem.f(list(x.values())), space)
 
 
 def simulate(
@@ -82,12 +67,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="simulated asynchronous workers")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 4, 16, 64])
     parser.add_argument("--budget", type=int, default=400, help="evaluations of a run")
-    parser.add_argument("--seeds", type=int, default=3, help="shifts of each problem")
+    parser.add_argument("--shifts", type=int, default=2, help="of each problem")
     parser.add_argument("--samplers", nargs="+", default=SAMPLERS)
     arguments = parser.parse_args()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    shifts = range(arguments.seeds)
-    instances = [shifted(name, p, shift) for name, p in PROBLEMS.items() for shift in shifts]
+    shifts = range(arguments.shifts)
+    instances = [each for shift in shifts for each in FAMILIES["smooth"](shift)]
     targets = [random_target(each, arguments.budget, 5) for each in instances]
     print(f"{len(instances)} instances; target: the best of {arguments.budget} random points")
     print(HEAD)

@@ -52,6 +52,8 @@ def row(kind: str, result: Result) -> str:
 
 def _progress(kind: str, plan: Plan) -> Callable[[int], object]:
     def show(done: int) -> None:
+        if not sys.stderr.isatty():
+            return
         line = f"\r{kind}, {plan.sampler}: {done} of {plan.trials} evaluations\033[K"
         print(line, end="", file=sys.stderr, flush=True)
 
@@ -103,7 +105,8 @@ def main() -> int:
     for kind in arguments.storages:
         try:
             for result in measure(kind, arguments):
-                print("\r\033[K", end="", file=sys.stderr, flush=True)
+                if sys.stderr.isatty():
+                    print("\r\033[K", end="", file=sys.stderr, flush=True)
                 print(row(kind, result), flush=True)
                 clean = clean and (result.sampler not in OURS or result.verdict.is_clean)
                 if arguments.out is not None:

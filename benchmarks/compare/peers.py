@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import importlib
+from typing import Any
 
 from optuna.samplers import BaseSampler
 from optuna.samplers import CmaEsSampler
@@ -26,6 +27,7 @@ from benchmarks.compare.instance import NotAvailable
 from benchmarks.compare.instance import Space
 from optuna_partition import BaMSOOSampler
 from optuna_partition import DIRECTSampler
+from optuna_partition import LatinHypercubeSampler
 from optuna_partition import NOMADSampler
 from optuna_partition import SOOSampler
 
@@ -35,6 +37,11 @@ MakeSampler = Callable[[Instance, int], BaseSampler]
 
 def random(instance: Instance, seed: int) -> BaseSampler:
     return RandomSampler(seed=seed)
+
+
+def lhs(instance: Instance, seed: int) -> BaseSampler:
+    """Fifty points to a hypercube, as many as the research evaluates."""
+    return LatinHypercubeSampler(n_trials=50, search_space=instance.space, seed=seed)
 
 
 def tpe(instance: Instance, seed: int) -> BaseSampler:
@@ -66,22 +73,11 @@ def bamsoo_2014(instance: Instance, seed: int) -> BaseSampler:
 
 def _bamsoo(instance: Instance, seed: int, as_published: bool) -> BaseSampler:
     _needs("botorch", "botorch")
-    return BaMSOOSampler(
-        as_published=as_published,
-        search_space=instance.space,
-        seed=seed,
-        warn_independent_sampling=False,
-        stop_when_exhausted=False,
-    )
+    return BaMSOOSampler(as_published=as_published, **_options(instance, seed))
 
 
 def soo(instance: Instance, seed: int) -> BaseSampler:
-    return SOOSampler(
-        search_space=instance.space,
-        seed=seed,
-        warn_independent_sampling=False,
-        stop_when_exhausted=False,
-    )
+    return SOOSampler(**_options(instance, seed))
 
 
 def direct(instance: Instance, seed: int) -> BaseSampler:
@@ -93,13 +89,17 @@ def direct_full(instance: Instance, seed: int) -> BaseSampler:
 
 
 def _direct(instance: Instance, seed: int, locally_biased: bool) -> BaseSampler:
-    return DIRECTSampler(
-        locally_biased=locally_biased,
-        search_space=instance.space,
-        seed=seed,
-        warn_independent_sampling=False,
-        stop_when_exhausted=False,
-    )
+    return DIRECTSampler(locally_biased=locally_biased, **_options(instance, seed))
+
+
+def _options(instance: Instance, seed: int) -> dict[str, Any]:
+    """What all our samplers are given."""
+    return {
+        "search_space": instance.space,
+        "seed": seed,
+        "warn_independent_sampling": False,
+        "stop_when_exhausted": False,
+    }
 
 
 def nlopt_direct_l(instance: Instance, seed: int) -> BaseSampler:
@@ -115,15 +115,26 @@ def nomad(instance: Instance, seed: int) -> BaseSampler:
 
 
 def botorch(instance: Instance, seed: int) -> BaseSampler:
+    return _botorch(seed, None)
+
+
+def _botorch(seed: int, first: BaseSampler | None) -> BaseSampler:
+    """BoTorchSampler, which has another sampler draw its first ten trials."""
     _needs("botorch", "botorch")
     _needs("optuna_integration", "optuna-integration")
     from optuna_integration import BoTorchSampler
 
-    return BoTorchSampler(seed=seed)
+    return BoTorchSampler(n_startup_trials=10, independent_sampler=first, seed=seed)
+
+
+def bo(instance: Instance, seed: int) -> BaseSampler:
+    """Bayesian optimisation as the research has it: after ten Latin hypercube trials."""
+    return _botorch(seed, LatinHypercubeSampler(n_trials=10, seed=seed))
 
 
 SAMPLERS: dict[str, MakeSampler] = {
     "random": random,
+    "lhs": lhs,
     "tpe": tpe,
     "tpe-group": tpe_group,
     "gp": gp,
@@ -136,6 +147,7 @@ SAMPLERS: dict[str, MakeSampler] = {
     "nlopt-direct-l": nlopt_direct_l,
     "nomad": nomad,
     "botorch": botorch,
+    "bo": bo,
 }
 
 

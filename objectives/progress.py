@@ -7,7 +7,6 @@ from collections.abc import Iterable
 import time
 
 import optuna
-from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
@@ -62,26 +61,24 @@ class Progress:
         self._done_here = 0
 
     def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self._line(study, trial, len(finished(study)))
+        self._line(trial, _best(study), len(finished(study)))
 
     def look(self, study: optuna.Study) -> int:
         """Writes of the trials that have finished since; how many there are now.
 
-        Where the storage breaks off in the middle, as of the last look.
+        All is read before anything is written: a look that fails can be made again.
         """
-        try:
-            new = [trial for trial in finished(study) if trial.number not in self._seen]
-        except StorageInternalError:
-            return len(self._seen)
+        new = [trial for trial in finished(study) if trial.number not in self._seen]
+        best = _best(study) if new else ""
         for trial in sorted(new, key=lambda trial: (trial.datetime_complete, trial.number)):
             self._seen.add(trial.number)
-            self._line(study, trial, len(self._seen))
+            self._line(trial, best, len(self._seen))
         return len(self._seen)
 
-    def _line(self, study: optuna.Study, trial: FrozenTrial, done: int) -> None:
+    def _line(self, trial: FrozenTrial, best: str, done: int) -> None:
         self._done_here += 1
         self._write(
-            f"trial {done:>3} of {self._wanted}   {self._result(trial)}   {_best(study)}   "
+            f"trial {done:>3} of {self._wanted}   {self._result(trial)}   {best}   "
             f"{self._left(self._wanted - done)}"
         )
 

@@ -5,6 +5,8 @@ study = optuna.create_study(storage=storage.open("sqlite:///study.db"), ...)
 """
 
 from storage import workers
+from storage._away import broke_off
+from storage._away import reason
 from storage._devices import accelerators
 from storage._open import exists
 from storage._open import open
@@ -20,10 +22,12 @@ __all__ = [
     "StorageError",
     "Turns",
     "accelerators",
+    "broke_off",
     "exists",
     "mark_worker",
     "open",
     "private",
+    "reason",
     "recover",
     "shown",
     "workers",

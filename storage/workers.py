@@ -19,6 +19,7 @@ import subprocess
 import time
 from types import FrameType
 
+from storage._away import broke_off
 from storage._devices import worker_environment
 from storage._lifeline import follow
 from storage._lifeline import LIFELINE
@@ -73,6 +74,8 @@ def run(
         count: Number of workers.
         logs: Folder for what they write: `0.log` and so on, begun anew.
         look: Called several times a second, to show progress; how many trials are finished.
+            Where the storage breaks off in the middle, nobody is started or given up until a
+            look succeeds again.
         say: Where a line about a death goes.
         early: Seconds a worker lives that is well.
         stop: Seconds a worker has for ending its trial.
@@ -138,6 +141,16 @@ def _crew(command: Sequence[str], count: int, logs: Path, lifeline: int) -> list
     ]
 
 
+def _looked(look: Callable[[], int]) -> int | None:
+    """How many trials are finished; None while the storage is away."""
+    try:
+        return look()
+    except Exception as error:
+        if not broke_off(error):
+            raise
+        return None
+
+
 def _supervise(
     crew: list[_Worker],
     look: Callable[[], int],
@@ -147,13 +160,14 @@ def _supervise(
 ) -> bool:
     before = look()
     while not all(worker.over for worker in crew):
-        finished = look()
-        for worker in crew:
-            if signals:
-                return True
-            _tend(worker, finished, say, early, mistakes=finished == before)
+        finished = _looked(look)
+        if signals:
+            return True
+        if finished is not None:
+            for worker in crew:
+                _tend(worker, finished, say, early, mistakes=finished == before)
         time.sleep(LOOK_SECONDS)
-    look()
+    _looked(look)
     if all(worker.strikes >= STRIKES for worker in crew):
         raise WorkersFailed(
             f"no worker is left; the last one's log, {crew[-1].log}, ends:\n"

@@ -225,8 +225,8 @@ def starting_up(listener: socket.socket, refusals: list[str]) -> None:
             if struct.unpack("!ii", caller.recv(1024)[:8])[1] in (80877103, 80877104):  # TLS, GSS
                 caller.sendall(b"N")
                 caller.recv(1024)
+            refusals.append("starting up")  # before the caller can know of it
             caller.sendall(b"E" + struct.pack("!i", len(fields) + 4) + fields)
-            refusals.append("starting up")
 
 
 def test_a_database_that_is_starting_up_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:

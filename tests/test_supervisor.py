@@ -13,6 +13,7 @@ import textwrap
 import threading
 import time
 
+from optuna.exceptions import StorageInternalError
 import pytest
 
 from storage import workers
@@ -90,6 +91,34 @@ def test_a_worker_that_dies_is_started_again(run: Callable, tmp_path: Path) -> N
     stopped, said = run(code, 1)
     assert not stopped and len(pids(tmp_path)) == 3
     assert "was killed by SIGKILL, started again" in said[0] and "exited 7" in said[1]
+
+
+def test_while_the_storage_is_away_nobody_is_started(run: Callable, tmp_path: Path) -> None:
+    """A worker dies of it as well: the next one would, too."""
+    away = 0
+
+    def look() -> int:
+        nonlocal away
+        if len(pids(tmp_path)) == 1 and away < 10:
+            away += 1
+            raise StorageInternalError("server closed the connection unexpectedly")
+        assert away in (0, 10)
+        return 0
+
+    stopped, said = run("sys.exit(turn == 1)", 1, look=look)
+    assert not stopped and len(said) == 1 and "exited 1" in said[0]
+    assert away == 10 and len(pids(tmp_path)) == 2
+
+
+def test_any_other_fault_of_a_look_ends_all(run: Callable, tmp_path: Path) -> None:
+    def look() -> int:
+        if pids(tmp_path):
+            raise ZeroDivisionError
+        return 0
+
+    with pytest.raises(ZeroDivisionError):
+        run("time.sleep(60)", 1, look=look)
+    assert not any(alive(pid) for pid in pids(tmp_path))
 
 
 def test_one_that_cannot_live_is_given_up_with_its_last_words(

@@ -65,6 +65,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return _stopped()
+    except Exception as error:
+        if not storage.broke_off(error):
+            raise
+        print(
+            f"error: the storage broke off ({storage.reason(error)}); "
+            "the same command continues this study",
+            file=sys.stderr,
+        )
+        return 1
 
 
 def _wait_gently() -> None:

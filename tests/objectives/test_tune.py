@@ -9,6 +9,7 @@ import json
 import os
 from pathlib import Path
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -196,6 +197,36 @@ def test_an_interrupted_study_continues_as_if_it_had_not_been(
     finished = run(experiment, *options)
     assert finished.returncode == 0, finished.stderr
     assert values(load(experiment, stop.name)) == values(load(experiment))
+
+
+def test_a_storage_that_breaks_off_is_one_message(experiment: Path) -> None:
+    """Trials that were told are there; the command says what happened and what to do."""
+    database = experiment.parent / "runs" / "tiny" / "study.db"
+    with subprocess.Popen(
+        command(experiment, "--output", experiment.parent / "runs"),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        for line in process.stdout:
+            if line.startswith("trial   2"):
+                with contextlib.closing(sqlite3.connect(database)) as connection:
+                    connection.execute("ALTER TABLE trials RENAME TO elsewhere")
+                break
+        process.stdout.read()
+        said = process.stderr.read()
+    assert process.returncode == 1
+    (line,) = (line for line in said.splitlines() if line.startswith("error:"))
+    assert "no such table" in line and "the same command continues" in line
+    assert "Traceback" not in said
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("ALTER TABLE elsewhere RENAME TO trials")
+    finished = run(experiment)
+    assert finished.returncode == 0, finished.stderr
+    assert len(values(load(experiment))) >= 5
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])

@@ -1,0 +1,31 @@
+"""How an error says that a storage has gone away in the middle; touches no storage."""
+
+from __future__ import annotations
+
+import sys
+
+from optuna.exceptions import StorageInternalError
+
+
+__all__ = ["broke_off", "reason"]
+
+
+def broke_off(error: BaseException) -> bool:
+    """Whether what failed is the connection to a storage, which may be back later."""
+    if isinstance(error, StorageInternalError):  # a database
+        return True
+    grpc = sys.modules.get("grpc")  # a proxy: loaded where there is one
+    return grpc is not None and isinstance(error, grpc.RpcError)
+
+
+def reason(error: BaseException) -> str:
+    """What a driver or a proxy said, in a line.
+
+    Optuna's own text, that the data may be invalid, says nothing of the cause.
+    """
+    details = getattr(error, "details", None)
+    if callable(details):
+        return str(details())
+    cause = error.__cause__ or error
+    said = str(getattr(cause, "orig", None) or cause).strip()
+    return said.splitlines()[0] if said else type(cause).__name__

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from botorch.acquisition import LogExpectedImprovement
+from gpytorch.settings import lazily_evaluate_kernels
 from linear_operator.utils.cholesky import psd_safe_cholesky
 import torch
 from torch import Tensor
@@ -22,14 +23,16 @@ class Exact:
     the ascent of an acquisition has them, that costs several times the algebra.
 
     Args:
-        model: A single-output exact Gaussian process.
+        model: A single-output exact Gaussian process; its kernel is stationary.
         inverse: Of the Cholesky factor of its covariance, (n, n).
         weights: The covariance's inverse times the residuals, (n,).
+        prior: Variance of the function where nothing is known, (1,).
     """
 
     model: Any
     inverse: Tensor
     weights: Tensor
+    prior: Tensor
 
     @classmethod
     def of(cls, model: Any) -> Exact:
@@ -41,7 +44,8 @@ class Exact:
             root = psd_safe_cholesky(covariance)
             inverse = torch.linalg.solve_triangular(root, identity, upper=False)
             residuals = model.train_targets - model.mean_module(x)
-            return cls(model, inverse, inverse.T @ (inverse @ residuals))
+            prior = model.covar_module(x[:1], diag=True)
+            return cls(model, inverse, inverse.T @ (inverse @ residuals), prior)
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of the function at x (k, D): (k,) each."""
@@ -49,11 +53,12 @@ class Exact:
         with_known = _dense(self.model, x, self.model.train_inputs[0])
         mean = self.model.mean_module(x) + with_known @ self.weights
         explained = (with_known @ self.inverse.T).square().sum(-1)
-        return mean, self.model.covar_module(x, diag=True) - explained
+        return mean, self.prior - explained
 
 
 def _dense(model: Any, x1: Tensor, x2: Tensor) -> Tensor:
-    covariance: Tensor = model.covar_module(x1, x2).to_dense()
+    with lazily_evaluate_kernels(False):
+        covariance: Tensor = model.covar_module(x1, x2).to_dense()
     return covariance
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
+import gc
 from pathlib import Path
 import time
 
@@ -62,7 +63,9 @@ def _load(rows: int) -> tuple[Bench, TrainingSettings]:
     experiment: Experiment = load_experiment(FILE)
     data = experiment.data.model_copy(update={"limit": rows, "validation_limit": 32})
     training = experiment.training.model_copy(update={"validations": 1})
-    return load_bench(experiment.model_copy(update={"data": data})), training
+    bench = load_bench(experiment.model_copy(update={"data": data}))
+    gc.freeze()  # as the command does: every trial ends with a collection
+    return bench, training
 
 
 def _line(bench: Bench, settings: TrainingSettings, setting: Setting) -> str:

@@ -96,7 +96,7 @@ class Finished:
     Attributes:
         value: What the trial is worth.
         training: How the training went.
-        seconds_scoring: Saving and scoring.
+        seconds_scoring: Scoring; of adapters scored together an equal part each.
         stderr: Standard error of a score; None where the value is the validation loss.
         peak_memory: Bytes, see `objectives.runner.peak_memory`.
     """
@@ -143,6 +143,6 @@ Report: TypeAlias = Callable[[Validation], bool]
 """Whether the training is to end here."""
 Outcome: TypeAlias = Finished | Pruned | OutOfMemory | Failed
 Run: TypeAlias = Callable[[Job, Report], Outcome]
-PackOutcome: TypeAlias = Training | Pruned | OutOfMemory | Failed
+PackOutcome: TypeAlias = Training | Outcome
 RunPack: TypeAlias = Callable[[Sequence[Job], Sequence[Report]], list[PackOutcome]]
-"""Trains jobs together; what is trained is still to be scored, as a job that is `trained`."""
+"""Trains jobs together; a `Training` is still to be scored, as a job that is `trained`."""

@@ -1,6 +1,6 @@
-"""Runs the jobs of a pack on a bench: trains together, saves each adapter; knows no Optuna.
+"""Runs the jobs of a pack on a bench: trains and scores together, saves each adapter; no Optuna.
 
-Scoring is `objectives.runner`'s, one adapter after the other.
+What cannot be scored together is `objectives.runner`'s, one adapter after the other.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ from objectives.job import Pruned
 from objectives.job import Report
 from objectives.job import Training
 from objectives.job import Validation
+from objectives.pack_score import PackScorer
 from objectives.packed import as_peft
 from objectives.packed import Left
 from objectives.packed import Result
 from objectives.packed import train_pack
 from objectives.runner import peak_memory
+from objectives.score import Scorer
 
 
 __all__ = ["PackRunner", "pack_size"]
@@ -46,12 +48,14 @@ FREE = 0.8  # share of the memory: the allocator needs some for itself
 class PackRunner:
     """Pack after pack on one bench."""
 
-    def __init__(self, experiment: Experiment, bench: Bench) -> None:
+    def __init__(self, experiment: Experiment, bench: Bench, scorer: Scorer | None) -> None:
         """Args:
         experiment: The settings that all jobs have in common.
         bench: Loaded with the same experiment.
+        scorer: With the objective's task in it; unused where the objective is the loss.
         """
         self._experiment, self._bench = experiment, bench
+        self._score = PackScorer(experiment, bench, scorer)
 
     def __call__(self, jobs: Sequence[Job], reports: Sequence[Report]) -> list[PackOutcome]:
         if torch.cuda.is_available():
@@ -66,7 +70,8 @@ class PackRunner:
 
         chosen = [job.chosen for job in jobs]
         results = train_pack(self._bench, settings, chosen, report=report)
-        return [self._outcome(*each, settings) for each in zip(jobs, results, strict=True)]
+        outcomes = [self._outcome(*each, settings) for each in zip(jobs, results, strict=True)]
+        return self._scored(jobs, outcomes)  # all that are trained are saved by now
 
     def _due(self, job: Job, settings: TrainingSettings) -> dict[int, int]:
         samples = len(self._bench.corpus.train)
@@ -86,6 +91,11 @@ class PackRunner:
         return Training(
             result.validation_loss, result.tokens, result.seconds_setup, result.seconds
         )
+
+    def _scored(self, jobs: Sequence[Job], outcomes: Sequence[PackOutcome]) -> list[PackOutcome]:
+        trained = {n: each for n, each in enumerate(outcomes) if isinstance(each, Training)}
+        scored = self._score([jobs[n] for n in trained], list(trained.values()))
+        return list((dict(enumerate(outcomes)) | dict(zip(trained, scored, strict=True))).values())
 
 
 def pack_size(experiment: Experiment, bench: Bench) -> int:

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from objectives.config import ScoringSettings
+    from objectives.prefix_lm import Answers
     from objectives.prefix_lm import Plans
 
 __all__ = ["Score", "Scorer", "by_length", "label_losses", "validation_loss"]
@@ -173,6 +174,7 @@ class Scorer:
         *,
         limit: int | None = None,
         accelerator: Accelerator | None = None,
+        answers: Answers | None = None,
     ) -> Score:
         """Scores a model, with or without an adapter; independent of `settings.batch`.
 
@@ -184,12 +186,14 @@ class Scorer:
             limit: Documents per task, the first ones; without it `settings.limit`.
             accelerator: Gives the ranks, which share the documents. Every rank must call this, and
                 gets the same score. Without it this process scores alone.
+            answers: Whose score it is, if the model carries several adapters; the task must be one
+                that `asks_likelihoods`.
         """
         loaded = self.tasks[task]
         metric = metric or _default_metric(self.settings, loaded)
         for part in loaded["tasks"].values():  # the same examples for every model
             part.set_fewshot_seed(FEW_SHOT_SEED)
-        lm = self._lm(model, accelerator)
+        lm = self._lm(model, accelerator, answers)
         results = self._evaluate(lm, loaded, limit or self.settings.limit)
         # lm-eval has results on rank 0 alone
         score = _pick(results["results"][task], task, metric) if results is not None else None
@@ -201,14 +205,22 @@ class Scorer:
         higher = all(part.higher_is_better()[self.settings.metric] for part in parts)
         return "maximize" if higher else "minimize"
 
-    def _lm(self, model: nn.Module, accelerator: Accelerator | None) -> Any:
+    def asks_likelihoods(self, task: str) -> bool:
+        """Whether a task asks for log-likelihoods of continuations, and for nothing else."""
+        kinds = {part.OUTPUT_TYPE for part in self.tasks[task]["tasks"].values()}
+        return kinds <= {"loglikelihood", "multiple_choice"}
+
+    def _lm(
+        self, model: nn.Module, accelerator: Accelerator | None, answers: Answers | None
+    ) -> Any:
         """lm-eval's view of the model; it shares work among ranks if told of them."""
         from lm_eval.models.huggingface import HFLM
 
         from objectives.prefix_lm import PrefixLM
 
         # FSDP's ranks must run as many forwards each, and lm-eval's own scoring sees to that
-        kind = HFLM if _is_sharded(accelerator) else partial(PrefixLM, plans=self._plans)
+        ours = partial(PrefixLM, plans=self._plans, answers=answers)
+        kind = HFLM if _is_sharded(accelerator) else ours
         with quiet():
             lm = kind(pretrained=model, tokenizer=self.tokenizer, batch_size=self.settings.batch)
         if accelerator is not None and accelerator.num_processes > 1:

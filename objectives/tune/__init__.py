@@ -129,14 +129,14 @@ def _run_alone(plan: Plan) -> int:
     gc.freeze()  # every trial ends with a collection, which need not look at what stays
     study = open_study(plan)
     objective = LoraObjective(plan.experiment, run, plan.folder)
-    packs = _packs(plan, bench, objective)
+    packs = _packs(plan, bench, scorer, objective)
     together = packs is not None and search_packs(plan, study, packs)
     if together or (packs is None and search(plan, study, objective)):
         return _stopped()
     return 0 if plan.search_only else finish(plan, study, bench, scorer)
 
 
-def _packs(plan: Plan, bench: Any, objective: LoraObjective) -> Packs | None:
+def _packs(plan: Plan, bench: Any, scorer: Any, objective: LoraObjective) -> Packs | None:
     """What trains several trials together; None where they are trained one at a time."""
     if plan.settings.pack is None:
         return None
@@ -145,7 +145,7 @@ def _packs(plan: Plan, bench: Any, objective: LoraObjective) -> Packs | None:
 
     wanted = plan.settings.pack
     size = pack_size(plan.experiment, bench) if wanted == "auto" else int(wanted)
-    return Packs(objective, PackRunner(plan.experiment, bench), size)
+    return Packs(objective, PackRunner(plan.experiment, bench, scorer), size)
 
 
 def _run_with_gang(plan: Plan, ranks: int) -> int:

@@ -60,7 +60,7 @@ def experiment(tiny_experiment: Experiment) -> Experiment:
 @pytest.fixture
 def packs(experiment: Experiment, bench: Bench, tmp_path: Path) -> Packs:
     alone = LoraObjective(experiment, Runner(experiment, bench, None), tmp_path)
-    return Packs(alone, PackRunner(experiment, bench), 3)
+    return Packs(alone, PackRunner(experiment, bench, None), 3)
 
 
 def search(

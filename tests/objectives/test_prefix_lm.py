@@ -121,7 +121,8 @@ def test_a_tree_gives_what_separate_forwards_give(
     requests = [Request(tuple((c + e)[:-1]), tuple(e)) for c, e in pairs]
     with mock.patch.object(prefix_tree, "FORWARD", forward):
         plan = plan_for(model, requests, batch=batch)
-    for request, (nats, greedy) in zip(requests, log_likelihoods(model, plan), strict=True):
+    (likelihoods,) = log_likelihoods(model, plan)
+    for request, (nats, greedy) in zip(requests, likelihoods, strict=True):
         expected, likeliest = separately(model, request)
         assert nats == pytest.approx(expected, abs=1e-4)
         assert greedy == likeliest

@@ -1,0 +1,395 @@
+"""Packs scored in one pass: the scores of adapters alone, and what is left to others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+import json
+import logging
+import math
+from pathlib import Path
+import random
+import time
+from typing import Any
+
+import optuna
+import pytest
+from test_objective import OTHERS
+from test_objective import PARAMS
+from test_objective import run
+from test_pack_search import search
+from test_tune import written
+import torch
+
+from objectives.bench import Bench
+from objectives.bench import load_adapter
+from objectives.bench import new_adapter
+from objectives.bench import release
+from objectives.bench import save_adapter
+from objectives.config import Choices
+from objectives.config import Experiment
+from objectives.config import Hyperparameters
+from objectives.config import Range
+from objectives.config import ScoringSettings
+from objectives.config import SearchSettings
+from objectives.config import TrainingSettings
+from objectives.job import Failed
+from objectives.job import Finished
+from objectives.job import Job
+from objectives.job import Training
+from objectives.objective import LoraObjective
+from objectives.pack_runner import PackRunner
+from objectives.pack_score import Packed
+from objectives.pack_score import PackScorer
+from objectives.pack_search import Packs
+from objectives.prefix_forward import Likelihood
+from objectives.prefix_forward import log_likelihoods
+from objectives.prefix_forward import plan_for
+from objectives.prefix_tree import Plan
+from objectives.prefix_tree import Request
+from objectives.runner import Runner
+from objectives.score import Score
+from objectives.score import Scorer
+from objectives.tune import main
+
+
+TRAINING = Training(2.0, 1000, 0.1, 1.0)
+CHOSEN = [
+    Hyperparameters(1e-3, 0.0, rank=4, alpha=8, dropout=0.5, effective_batch=8),
+    Hyperparameters(1e-3, 0.0, rank=1, alpha=3, dropout=0.0, effective_batch=8),
+    Hyperparameters(1e-3, 0.0, 40, 64, 0.1, 8, rslora=True, targets="attention"),
+]
+PREFIX = tuple(range(3, 303))  # before each of 8 questions: worth keeping
+REQUESTS = [
+    *(Request((*PREFIX, 7 + q, 9, 11 + e), (11 + e, 5)) for q in range(8) for e in range(3)),
+    *(Request((q, *range(20 + q, 60)), (q + 1,)) for q in range(9)),
+]
+TASK = """
+task: {name}
+dataset_path: json
+dataset_kwargs: {{data_files: {{test: questions.jsonl, train: questions.jsonl}}}}
+test_split: test
+training_split: train
+doc_to_text: "{{{{query}}}}"
+{more}
+"""
+CHOICES = "output_type: multiple_choice\ndoc_to_choice: choices\ndoc_to_target: {target}\n"
+ACCURACY = "metric_list: [{metric: acc}]"
+TASKS = {
+    "first": CHOICES.format(target="gold") + ACCURACY,
+    "second": CHOICES.format(target="other") + ACCURACY,
+    "beliefs": CHOICES.format(target="gold")
+    + "metric_list: [{metric: brier_score, higher_is_better: false}]",
+    "judged": CHOICES.format(target="gold")
+    + "process_results: !function judge.surprise\n"
+    + "metric_list: [{metric: surprise, aggregation: mean, higher_is_better: true}]",
+    "generation": 'output_type: generate_until\ndoc_to_target: "sky"\n'
+    'generation_kwargs: {until: ["."], max_gen_toks: 3}\nmetric_list: [{metric: exact_match}]',
+}
+JUDGE = """
+import math
+
+
+def surprise(doc, results):
+    return {"surprise": math.floor(-1e6 * min(nats for nats, _ in results)) / 1e6}
+"""
+
+
+@pytest.fixture(scope="module")
+def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A group `pair` of the first two, a generation, and a rule that cannot take nan."""
+    folder = tmp_path_factory.mktemp("tasks")
+    draw = random.Random(0)
+    words = [f" {verb} {noun}" for verb in ("Name", "Sort") for noun in ("song", "river", "9")]
+    questions = [
+        {
+            "query": f"Question {i}: {draw.random()}?",
+            "choices": draw.sample(words, 4),
+            "gold": draw.randrange(4),
+            "other": draw.randrange(4),
+        }
+        for i in range(40)
+    ]
+    (folder / "questions.jsonl").write_text("".join(json.dumps(q) + "\n" for q in questions))
+    (folder / "judge.py").write_text(JUDGE)
+    for name, more in TASKS.items():
+        (folder / f"{name}.yaml").write_text(TASK.format(name=name, more=more))
+    group = "group: pair\ntask: [first, second]\naggregate_metric_list: [{metric: acc}]\n"
+    (folder / "pair.yaml").write_text(group)
+    return folder
+
+
+@pytest.fixture
+def jobs(bench: Bench, tmp_path: Path) -> list[Job]:
+    return [job(bench, tmp_path, n) for n in range(len(CHOSEN))]
+
+
+def job(bench: Bench, folder: Path, number: int, size: float = 0.2) -> Job:
+    """Of a saved adapter with random weights."""
+    model = new_adapter(bench, TrainingSettings(), CHOSEN[number])
+    generator = torch.Generator().manual_seed(number)
+    for name, weight in model.named_parameters():
+        if "lora_" in name:
+            weight.data.copy_(torch.randn(weight.shape, generator=generator) * size)
+    save_adapter(model, folder / str(number))
+    release(bench, model)
+    return Job(number, CHOSEN[number], str(folder / str(number)), 8, 32, trained=TRAINING)
+
+
+Together = Callable[[Sequence[Job]], list[Any]]
+
+
+@pytest.fixture
+def ways(bench: Bench, tiny_experiment: Experiment, tasks: Path) -> Callable[..., Any]:
+    """How a task scores adapters together, and alone."""
+
+    def make(
+        task: str, few_shot: int | None = None
+    ) -> tuple[Together, Callable[[Sequence[Job]], list[Score]]]:
+        settings = ScoringSettings(objective=task, few_shot=few_shot, tasks=str(tasks), limit=35)
+        loading = settings.model_copy(update={"objective": "loss"})  # asks for no metric
+        scorer = Scorer.load(loading, bench.tokenizer, [task])
+        pack = PackScorer(tiny_experiment.model_copy(update={"scoring": settings}), bench, scorer)
+
+        def alone(jobs: Sequence[Job]) -> list[Score]:
+            return [score_alone(bench, scorer, task, each) for each in jobs]
+
+        return lambda jobs: pack(jobs, [TRAINING] * len(jobs)), alone
+
+    return make
+
+
+def score_alone(bench: Bench, scorer: Scorer, task: str, job: Job) -> Score:
+    model = load_adapter(bench, Path(job.adapter))
+    score = scorer.score(model, task)
+    release(bench, model)
+    return score
+
+
+@contextmanager
+def forwards(bench: Bench, rows: float = math.inf) -> Iterator[list[int]]:
+    """Rows of each forward of trees; no memory for one with more than that."""
+    seen: list[int] = []
+
+    def forward_pre_hook(_: object, __: object, arguments: dict[str, Any]) -> None:
+        if "position_ids" in arguments:
+            seen.append(len(arguments["input_ids"]))
+            if seen[-1] > rows:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    with bench.base.register_forward_pre_hook(forward_pre_hook, with_kwargs=True):
+        yield seen
+
+
+@pytest.mark.parametrize(
+    ("task", "few_shot"),
+    [("first", None), ("first", 8), ("pair", None), ("beliefs", None), ("judged", None)],
+)
+def test_scores_are_those_of_adapters_alone(
+    ways: Callable[..., Any], bench: Bench, jobs: list[Job], task: str, few_shot: int | None
+) -> None:
+    together, alone = ways(task, few_shot)
+    expected = alone(jobs)
+    with forwards(bench) as seen:
+        outcomes = together(jobs)
+    assert seen and all(rows % len(jobs) == 0 for rows in seen)
+    assert len({score.value for score in expected}) == len(jobs)
+    for outcome, score in zip(outcomes, expected, strict=True):
+        assert isinstance(outcome, Finished) and outcome.training == TRAINING
+        exact = score.metric == "acc"
+        assert outcome.value == (score.value if exact else pytest.approx(score.value, rel=1e-4))
+        error = score.stderr if exact else pytest.approx(score.stderr, rel=1e-4, nan_ok=True)
+        assert outcome.stderr == error
+        assert outcome.peak_memory > 2**20
+
+
+def alone_likelihoods(bench: Bench, job: Job, plan: Plan) -> list[Likelihood]:
+    model = load_adapter(bench, Path(job.adapter))
+    (found,) = log_likelihoods(model, plan)
+    release(bench, model)
+    return found
+
+
+@pytest.mark.parametrize("batch", [1, 3, 64])
+@pytest.mark.parametrize("members", [(0, 1), (2, 1, 0), (1, 1, 1, 0, 2)])
+def test_likelihoods_depend_on_no_batch_and_no_other_adapter(
+    bench: Bench, jobs: list[Job], members: tuple[int, ...], batch: int
+) -> None:
+    """With a prefix that is kept, whose keys and values each adapter has its own of."""
+    one = plan_for(bench.base, REQUESTS, batch=8)
+    pack = [jobs[n] for n in members]
+    expected = {n: alone_likelihoods(bench, jobs[n], one) for n in set(members)}
+    plan = plan_for(bench.base, REQUESTS, batch=batch, adapters=len(pack))
+    assert [len(group.prefix) for group in plan.groups] == [300, 0]
+    try:
+        packed = Packed(bench, [Path(each.adapter) for each in pack])
+        for number, member in enumerate(members):
+            packed.adapter = number
+            for found, (nats, greedy) in zip(packed(plan), expected[member], strict=True):
+                assert found == (pytest.approx(nats, abs=1e-4), greedy)
+    finally:
+        release(bench, bench.base)
+
+
+def test_a_cpus_batches_hold_all_adapters(bench: Bench) -> None:
+    """A forward of four adapters reads no more tokens than that of one."""
+
+    def most(adapters: int) -> int:
+        plan = plan_for(bench.base, REQUESTS, batch=64, adapters=adapters)
+        sizes = [len(b) * len(b[0].tokens) for group in plan.groups for b in group.batches]
+        return adapters * max(sizes)
+
+    assert most(4) <= 2048
+
+
+def test_the_pack_shares_its_time(ways: Callable[..., Any], jobs: list[Job]) -> None:
+    together, _ = ways("first")
+    together(jobs)  # loads what is loaded once
+    start = time.perf_counter()
+    seconds = [outcome.seconds_scoring for outcome in together(jobs)]
+    wall = time.perf_counter() - start
+    assert len(set(seconds)) == 1 and 0.5 * wall < sum(seconds) <= wall
+
+
+def test_what_is_left_to_others(
+    ways: Callable[..., Any], bench: Bench, jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An adapter alone, a task that generates, a model that takes no trees."""
+    together, _ = ways("first")
+    assert together(jobs[:1]) == [TRAINING] and together([]) == []
+    generated, _ = ways("generation")
+    assert generated(jobs) == [TRAINING] * 3
+    monkeypatch.setattr(bench.base.config, "sliding_window", 8, raising=False)
+    assert together(jobs) == [TRAINING] * 3
+
+
+def test_memory_that_runs_out_leaves_the_pack_to_others(
+    ways: Callable[..., Any], bench: Bench, jobs: list[Job], caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line, and no second try with as many sequences; half the batch is tried."""
+    together, _ = ways("first")
+    with forwards(bench, rows=2) as seen, caplog.at_level(logging.WARNING):
+        assert together(jobs) == together(jobs) == [TRAINING] * 3
+        assert len(seen) == 1
+        assert together([replace(each, scoring_batch=16) for each in jobs]) == [TRAINING] * 3
+        assert len(seen) == 2
+    assert caplog.messages == [
+        f"out of memory in scoring 3 adapters with batch {n} each; such packs are scored one "
+        "after the other"
+        for n in (32, 16)
+    ]
+
+
+def test_a_fault_in_one_score_is_that_trials(
+    ways: Callable[..., Any], bench: Bench, jobs: list[Job], tmp_path: Path
+) -> None:
+    """The second adapter's log-likelihoods are nan, which the task's own rule cannot take."""
+    jobs[1] = job(bench, tmp_path, 1, size=math.nan)
+    together, alone = ways("judged")
+    first, second, third = together(jobs)
+    why = "cannot convert float NaN to integer"
+    assert second == Failed(f"ValueError in scoring, after the training: {why}")
+    expected = alone([jobs[0], jobs[2]])
+    for outcome, score in zip((first, third), expected, strict=True):
+        assert outcome.value == pytest.approx(score.value, rel=1e-4)
+    with pytest.raises(ValueError, match=why):  # as it is when it is scored alone
+        together([jobs[1], jobs[1]])
+
+
+def test_an_error_of_the_forward_is_raised(
+    ways: Callable[..., Any], bench: Bench, jobs: list[Job]
+) -> None:
+    def forward_hook(*_: object) -> None:
+        raise RuntimeError("a mistake in the program")
+
+    together, _ = ways("first")
+    with bench.base.lm_head.register_forward_hook(forward_hook):
+        with pytest.raises(RuntimeError, match="a mistake in the program"):
+            together(jobs)
+
+
+@pytest.fixture
+def experiment(tiny_experiment: Experiment, tasks: Path) -> Experiment:
+    """A search for the best score of the group of two tasks."""
+    search = SearchSettings(
+        learning_rate=Range(low=1e-6, high=1e30, log=True),
+        weight_decay=Choices(choices=[0.0, 0.1]),
+        rank=Range(low=1, high=8),
+        alpha=Range(low=1, high=64),
+        dropout=Range(low=0.0, high=0.5, step=0.1),
+        effective_batch=12,
+    )
+    training = TrainingSettings(validations=2, micro_batch=6)
+    scoring = ScoringSettings(objective="pair", tasks=str(tasks))
+    parts = {"training": training, "search": search, "scoring": scoring}
+    return tiny_experiment.model_copy(update=parts)
+
+
+@pytest.fixture
+def runner(experiment: Experiment, bench: Bench) -> Runner:
+    scorer = Scorer.load(experiment.scoring, bench.tokenizer, ["pair"])
+    return Runner(experiment, bench, scorer)
+
+
+@pytest.fixture
+def packs(experiment: Experiment, bench: Bench, runner: Runner, tmp_path: Path) -> Packs:
+    pack = PackRunner(experiment, bench, runner._scorer)
+    return Packs(LoraObjective(experiment, runner, tmp_path), pack, 3)
+
+
+THREE = [PARAMS | {"alpha": 64}, OTHERS, PARAMS | {"rank": 7, "dropout": 0.0}]
+
+
+@pytest.mark.parametrize("rows", [math.inf, 20], ids=["together", "memory for one"])
+def test_trials_are_those_of_trials_alone(
+    packs: Packs, experiment: Experiment, bench: Bench, runner: Runner, tmp_path: Path, rows: float
+) -> None:
+    """Also one that diverges in the middle of the pack."""
+    diverges = PARAMS | {"learning_rate": 1e30}
+    with forwards(bench, rows=rows) as seen:
+        study, told = search(packs, [THREE[0], diverges, THREE[1], THREE[2], diverges])
+    singles = run(LoraObjective(experiment, runner, tmp_path / "alone"), *THREE)
+    trials = [study.trials[n] for n in (0, 2, 3)]
+    assert told == [0, 1, 2, 3, 4] and max(seen) == 36
+    for trial, single in zip(trials, singles, strict=True):
+        assert trial.value == single.value
+        assert trial.user_attrs["score_stderr"] == single.user_attrs["score_stderr"]
+        assert trial.user_attrs.keys() == single.user_attrs.keys() | {"pack", "marked"}
+        assert trial.intermediate_values == {}
+    assert [study.trials[n].state.name for n in (1, 4)] == ["FAIL"] * 2
+
+
+def test_adapters_are_saved_before_they_are_scored(
+    packs: Packs, bench: Bench, tmp_path: Path
+) -> None:
+    def forward_pre_hook(_: object, __: object, arguments: dict[str, Any]) -> None:
+        if "position_ids" in arguments:
+            raise KeyboardInterrupt
+
+    with bench.base.register_forward_pre_hook(forward_pre_hook, with_kwargs=True):
+        with pytest.raises(KeyboardInterrupt):
+            search(packs, THREE)
+    for number in range(3):
+        release(bench, load_adapter(bench, tmp_path / "adapters" / f"{number:04d}"))
+
+
+def test_the_commands_values_are_those_without_packs(
+    tmp_path: Path, tiny_model_folder: Path, alpaca_file: Path
+) -> None:
+    file = written(tmp_path, tiny_model_folder, alpaca_file)
+    text = file.read_text().replace('test = ["colours"]', 'objective = "colours"')
+    file.write_text(text.replace("epochs = 8", "epochs = 2"))
+    found = []
+    for name, arguments in {"alone": [], "packed": ["--pack", "2"]}.items():
+        url = f"sqlite:///{tmp_path / name}.db"
+        where = ["--storage", url, "--study", name, "--output", str(tmp_path / name)]
+        points = ["--sampler", "lhs", "--seed", "1", "--trials", "4", "--search-only"]
+        assert main([str(file), *where, *points, *arguments]) == 0
+        trials = optuna.load_study(study_name=name, storage=url).trials
+        found.append([(t.params, t.value, t.user_attrs["score_stderr"]) for t in trials])
+    assert found[0] == found[1]
+    first, second, *_ = (trial.user_attrs["seconds_scoring"] for trial in trials)
+    assert first == second  # scored together

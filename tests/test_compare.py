@@ -10,11 +10,13 @@ import statistics
 
 import nlopt
 import optuna
+from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.samplers import BaseSampler
 from optuna.samplers import RandomSampler
 import pytest
 
+from benchmarks.compare import hebo
 from benchmarks.compare import pace
 from benchmarks.compare import peers
 from benchmarks.compare import regret
@@ -290,6 +292,19 @@ def test_a_sampler_that_needs_a_known_space_says_so() -> None:
     each = find("conditional", "layers", 0)
     with pytest.raises(NotAvailable, match="known beforehand"):
         peers.maker("nlopt-direct-l")(each, 0)
+
+
+@pytest.mark.parametrize("family", ["integer", "lora", "smooth"])
+def test_hebo_s_description_has_the_ends_of_every_axis(family: str) -> None:
+    for each in instances(family):
+        for name, axis in (each.space or {}).items():
+            told = hebo.described(name, axis)
+            kinds = told.get("categories", [told.get("lb"), told.get("ub")])
+            ends = [hebo.value(axis, kind) for kind in kinds]
+            if isinstance(axis, CategoricalDistribution):
+                assert ends == list(axis.choices)
+            else:
+                assert ends == pytest.approx([axis.low, axis.high])  # type: ignore[attr-defined]
 
 
 def another(instance: Instance, seed: int) -> BaseSampler:

@@ -18,7 +18,7 @@ from benchmarks.compare.figures import regret_figures
 
 BUDGETS = (25, 50, 100, 200)
 SHORT = work.Plan(  # under ten minutes on one core, the Gaussian process being most of it
-    samplers=("random", "tpe", "gp", "direct", "soo"),
+    samplers=("random", "tpe", "gp", "direct", "soo", "bamsoo"),
     families=("smooth", "lora", "conditional", "integer", "real"),
     shifts=(0,),
     seeds=(0,),

@@ -127,6 +127,14 @@ def _botorch(seed: int, first: BaseSampler | None) -> BaseSampler:
     return BoTorchSampler(n_startup_trials=10, independent_sampler=first, seed=seed)
 
 
+def hebo(instance: Instance, seed: int) -> BaseSampler:
+    """In an environment of its own: it asks for NumPy below 1.25."""
+    _needs("hebo", "HEBO")
+    from benchmarks.compare.hebo import HEBOSampler
+
+    return HEBOSampler(_space(instance), seed)
+
+
 def bo(instance: Instance, seed: int) -> BaseSampler:
     """Bayesian optimisation as the research has it: after ten Latin hypercube trials."""
     return _botorch(seed, LatinHypercubeSampler(n_trials=10, seed=seed))
@@ -148,6 +156,7 @@ SAMPLERS: dict[str, MakeSampler] = {
     "nomad": nomad,
     "botorch": botorch,
     "bo": bo,
+    "hebo": hebo,
 }
 
 

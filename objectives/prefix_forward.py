@@ -31,10 +31,10 @@ from objectives.prefix_tree import Row
 
 __all__ = ["Likelihood", "log_likelihoods", "plan_for", "takes_trees"]
 
-Likelihood = tuple[float, bool]  # nats; whether every target is the likeliest token
-KeysAndValues = list[
-    tuple[Tensor, Tensor]
-]  # per layer, (adapters, heads, tokens, width of a head)
+Likelihood = tuple[float, bool]
+"""Nats; whether every target is the likeliest token."""
+KeysAndValues = list[tuple[Tensor, Tensor]]
+"""Per layer, each (adapters, heads, tokens, width of a head)."""
 
 CPU_BATCH = 2048  # tokens; larger batches leave a CPU's cache and took up to 1.8 times as long
 

@@ -13,11 +13,11 @@ import optuna
 
 from objectives.bench import load_data
 from objectives.config import Experiment
-from objectives.config import Hyperparameters
 from objectives.config import load_experiment
 from objectives.corpus import Corpus
 from objectives.corpus import Sample
 from objectives.corpus import steps
+from objectives.search_space import Hyperparameters
 from optuna_partition import LatinHypercubeSampler
 
 

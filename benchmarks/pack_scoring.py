@@ -24,13 +24,13 @@ from objectives.bench import new_adapter
 from objectives.bench import release
 from objectives.bench import save_adapter
 from objectives.config import Experiment
-from objectives.config import Hyperparameters
 from objectives.config import load_experiment
 from objectives.job import Job
 from objectives.job import Training
 from objectives.pack_score import PackScorer
 from objectives.runner import Runner
 from objectives.score import Scorer
+from objectives.search_space import Hyperparameters
 
 
 FILE = Path(__file__).parents[1] / "examples" / "standin.toml"

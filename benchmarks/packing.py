@@ -19,11 +19,11 @@ from objectives.bench import Bench
 from objectives.bench import load_bench
 from objectives.bench import release
 from objectives.config import Experiment
-from objectives.config import Hyperparameters
 from objectives.config import load_experiment
-from objectives.config import TrainingSettings
 from objectives.packed import train_pack
 from objectives.packed import Trained
+from objectives.search_space import Hyperparameters
+from objectives.sections import TrainingSettings
 
 
 FILE = Path(__file__).parents[1] / "examples" / "standin.toml"

@@ -29,8 +29,8 @@ from transformers import AutoModelForCausalLM
 from transformers import AutoTokenizer
 from transformers import PreTrainedTokenizerBase
 
-from objectives.config import ScoringSettings
 from objectives.score import Scorer
+from objectives.sections import ScoringSettings
 from objectives.tasks import quiet
 
 

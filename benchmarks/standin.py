@@ -27,11 +27,11 @@ from objectives.bench import Bench
 from objectives.bench import load_bench
 from objectives.bench import release
 from objectives.config import Experiment
-from objectives.config import Hyperparameters
 from objectives.config import load_experiment
-from objectives.config import PEFT_DEFAULTS
 from objectives.score import Scorer
 from objectives.score import validation_loss
+from objectives.search_space import Hyperparameters
+from objectives.search_space import PEFT_DEFAULTS
 
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "standin.toml"

@@ -33,9 +33,6 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
 from objectives.config import Experiment
-from objectives.config import Hyperparameters
-from objectives.config import ModelSettings
-from objectives.config import TrainingSettings
 from objectives.corpus import Corpus
 from objectives.corpus import load_corpus
 from objectives.errors import UserError
@@ -43,6 +40,9 @@ from objectives.lora_linear import LoraLinear
 from objectives.quantized import check_can_quantize
 from objectives.quantized import loading_arguments
 from objectives.quantized import prepared
+from objectives.search_space import Hyperparameters
+from objectives.sections import ModelSettings
+from objectives.sections import TrainingSettings
 from objectives.targets import resolve
 
 

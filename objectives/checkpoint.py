@@ -29,9 +29,9 @@ from torch import nn
 from torch import Tensor
 
 from objectives.bench import Bench
-from objectives.config import Hyperparameters
-from objectives.config import TrainingSettings
 from objectives.record import versions
+from objectives.search_space import Hyperparameters
+from objectives.sections import TrainingSettings
 
 
 __all__ = [

@@ -24,9 +24,9 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from objectives.config import DataSettings
 from objectives.errors import UserError
 from objectives.rows import load_rows
+from objectives.sections import DataSettings
 from objectives.tokens import digest
 from objectives.tokens import Pair
 from objectives.tokens import tokenise

@@ -29,11 +29,11 @@ from objectives.bench import load_adapter
 from objectives.bench import release
 from objectives.bench import save_adapter
 from objectives.config import Experiment
-from objectives.config import PEFT_DEFAULTS
 from objectives.model_card import model_card
 from objectives.report.figures import FinalRow
 from objectives.score import Scorer
 from objectives.score import validation_loss
+from objectives.search_space import PEFT_DEFAULTS
 
 
 __all__ = ["FINAL", "final_test", "save_best"]

@@ -27,11 +27,11 @@ from objectives.bench import release
 from objectives.checkpoint import generators
 from objectives.checkpoint import restore_generators
 from objectives.checkpoint import State
-from objectives.config import Hyperparameters
-from objectives.config import TrainingSettings
 from objectives.corpus import count_steps
 from objectives.corpus import steps
 from objectives.score import validation_loss
+from objectives.search_space import Hyperparameters
+from objectives.sections import TrainingSettings
 from objectives.update import Batch
 from objectives.update import Update
 

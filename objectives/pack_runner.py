@@ -18,8 +18,6 @@ from objectives.bench import Bench
 from objectives.bench import release
 from objectives.bench import save_adapter
 from objectives.config import Experiment
-from objectives.config import Hyperparameters
-from objectives.config import TrainingSettings
 from objectives.corpus import count_steps
 from objectives.job import Failed
 from objectives.job import Job
@@ -36,6 +34,8 @@ from objectives.packed import Result
 from objectives.packed import train_pack
 from objectives.runner import peak_memory
 from objectives.score import Scorer
+from objectives.search_space import Hyperparameters
+from objectives.sections import TrainingSettings
 
 
 __all__ = ["PackRunner", "pack_size"]

@@ -34,8 +34,6 @@ from objectives import lora
 from objectives.bench import Bench
 from objectives.bench import new_adapter
 from objectives.bench import release
-from objectives.config import Hyperparameters
-from objectives.config import TrainingSettings
 from objectives.corpus import collate
 from objectives.errors import UserError
 from objectives.packed_adapter import PackedAdapter
@@ -50,6 +48,8 @@ from objectives.packed_layers import Part
 from objectives.packed_layers import place
 from objectives.score import by_length
 from objectives.score import label_losses
+from objectives.search_space import Hyperparameters
+from objectives.sections import TrainingSettings
 
 
 __all__ = ["Left", "PackReport", "Result", "Trained", "as_peft", "train_pack"]

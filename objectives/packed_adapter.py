@@ -18,14 +18,14 @@ from objectives import lora
 from objectives.bench import Bench
 from objectives.bench import new_adapter
 from objectives.bench import release
-from objectives.config import Hyperparameters
-from objectives.config import TrainingSettings
 from objectives.corpus import count_steps
 from objectives.packed_batches import micro_batches
 from objectives.packed_batches import MicroBatch
 from objectives.packed_layers import Draws
 from objectives.packed_layers import Pair
 from objectives.packed_layers import take_pairs
+from objectives.search_space import Hyperparameters
+from objectives.sections import TrainingSettings
 from objectives.update import learning_rate_schedule
 
 

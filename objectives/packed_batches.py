@@ -12,9 +12,9 @@ from torch.nn import functional as F
 
 from objectives import lora
 from objectives.bench import Bench
-from objectives.config import Hyperparameters
-from objectives.config import TrainingSettings
 from objectives.corpus import IGNORED
+from objectives.search_space import Hyperparameters
+from objectives.sections import TrainingSettings
 
 
 __all__ = ["Batch", "MicroBatch", "count_labels", "joined", "micro_batches"]

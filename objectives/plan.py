@@ -11,8 +11,8 @@ import sys
 
 from objectives.config import Experiment
 from objectives.config import load_experiment
-from objectives.config import StudySettings
 from objectives.errors import UserError
+from objectives.sections import StudySettings
 
 
 __all__ = ["Plan", "read_plan"]

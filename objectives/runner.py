@@ -29,7 +29,6 @@ from objectives.checkpoint import made_with
 from objectives.checkpoint import State
 from objectives.checkpoint_files import checkpoint_file
 from objectives.config import Experiment
-from objectives.config import TrainingSettings
 from objectives.corpus import count_steps
 from objectives.errors import UserError
 from objectives.job import Failed
@@ -42,6 +41,7 @@ from objectives.job import Report
 from objectives.job import Training
 from objectives.job import Validation
 from objectives.score import Scorer
+from objectives.sections import TrainingSettings
 from objectives.tracking import tracked
 
 

@@ -41,9 +41,9 @@ from objectives.tasks import quiet
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from objectives.config import ScoringSettings
     from objectives.prefix_lm import Answers
     from objectives.prefix_lm import Plans
+    from objectives.sections import ScoringSettings
 
 __all__ = ["Score", "Scorer", "by_length", "label_losses", "validation_loss"]
 

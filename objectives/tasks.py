@@ -24,7 +24,7 @@ from objectives.errors import UserError
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
 
-    from objectives.config import ScoringSettings
+    from objectives.sections import ScoringSettings
 
 __all__ = ["load_tasks", "metrics", "quiet"]
 

@@ -17,10 +17,10 @@ from torch import nn
 from torch import Tensor
 from transformers import get_scheduler
 
-from objectives.config import Hyperparameters
-from objectives.config import TrainingSettings
 from objectives.corpus import IGNORED
 from objectives.score import label_losses
+from objectives.search_space import Hyperparameters
+from objectives.sections import TrainingSettings
 
 
 if TYPE_CHECKING:

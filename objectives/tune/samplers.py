@@ -10,9 +10,9 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 
-from objectives.config import StudySettings
 from objectives.errors import UserError
 from objectives.plan import Plan
+from objectives.sections import StudySettings
 from optuna_partition import BaMSOOSampler
 from optuna_partition import DIRECTSampler
 from optuna_partition import LatinHypercubeSampler

@@ -22,9 +22,9 @@ from transformers import PreTrainedTokenizerFast
 
 from objectives.bench import Bench
 from objectives.bench import load_bench
-from objectives.config import DataSettings
 from objectives.config import Experiment
-from objectives.config import ModelSettings
+from objectives.sections import DataSettings
+from objectives.sections import ModelSettings
 
 
 BOS = "<s>"

@@ -14,11 +14,11 @@ from objectives.bench import load_bench
 from objectives.bench import release
 from objectives.bench import save_adapter
 from objectives.config import Experiment
-from objectives.config import Hyperparameters
-from objectives.config import TrainingSettings
 from objectives.errors import UserError
 from objectives.lora import train
 from objectives.score import validation_loss
+from objectives.search_space import Hyperparameters
+from objectives.sections import TrainingSettings
 
 
 CHOSEN = Hyperparameters(

@@ -43,11 +43,11 @@ from objectives.checkpoint import fingerprint as base_fingerprint
 from objectives.checkpoint import made_with
 from objectives.checkpoint import State
 from objectives.config import Experiment
-from objectives.config import Hyperparameters
-from objectives.config import TrainingSettings
 from objectives.gang import Gang
 from objectives.objective import LoraObjective
 from objectives.runner import Runner
+from objectives.search_space import Hyperparameters
+from objectives.sections import TrainingSettings
 
 
 __all__ = ["gang_experiment", "one_thread"]  # fixtures

@@ -9,14 +9,14 @@ import pytest
 
 from objectives.bench import Bench
 from objectives.config import Experiment
-from objectives.config import SearchSettings
-from objectives.config import TrainingSettings
 from objectives.final import FINAL
 from objectives.final import final_test
 from objectives.objective import LoraObjective
 from objectives.report import FinalRow
 from objectives.runner import Runner
 from objectives.score import Scorer
+from objectives.search_space import SearchSettings
+from objectives.sections import TrainingSettings
 
 
 @pytest.fixture

@@ -18,10 +18,6 @@ import torch
 
 from objectives.bench import load_bench
 from objectives.config import Experiment
-from objectives.config import Range
-from objectives.config import SearchSettings
-from objectives.config import StudySettings
-from objectives.config import TrainingSettings
 from objectives.gang import Gang
 from objectives.job import Job
 from objectives.job import Outcome
@@ -29,6 +25,10 @@ from objectives.job import Report
 from objectives.job import Validation
 from objectives.objective import LoraObjective
 from objectives.runner import Runner
+from objectives.search_space import Range
+from objectives.search_space import SearchSettings
+from objectives.sections import StudySettings
+from objectives.sections import TrainingSettings
 
 
 PARAMS = {"learning_rate": 0.0051234567890123456, "rank": 4, "dropout": 0.2}

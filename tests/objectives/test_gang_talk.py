@@ -12,7 +12,6 @@ import pytest
 
 from objectives import gang as module
 from objectives.config import Experiment
-from objectives.config import Hyperparameters
 from objectives.errors import UserError
 from objectives.gang import Gang
 from objectives.gang import GangFailed
@@ -21,6 +20,7 @@ from objectives.job import Job
 from objectives.job import Outcome
 from objectives.job import Pruned
 from objectives.job import Validation
+from objectives.search_space import Hyperparameters
 
 
 RATE = 0.0030212471028789878  # as float32 it would be another number

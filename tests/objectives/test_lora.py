@@ -21,10 +21,10 @@ from objectives.bench import Bench
 from objectives.bench import load_bench
 from objectives.bench import release
 from objectives.config import Experiment
-from objectives.config import Hyperparameters
-from objectives.config import TrainingSettings
 from objectives.corpus import collate
 from objectives.corpus import steps
+from objectives.search_space import Hyperparameters
+from objectives.sections import TrainingSettings
 
 
 # peft 0.21 asks transformers 5 for an attribute by its old name; objectives.bench knows, peft's

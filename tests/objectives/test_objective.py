@@ -21,12 +21,7 @@ from objectives.bench import Bench
 from objectives.bench import load_adapter
 from objectives.bench import load_bench
 from objectives.bench import release
-from objectives.config import Choices
 from objectives.config import Experiment
-from objectives.config import Range
-from objectives.config import ScoringSettings
-from objectives.config import SearchSettings
-from objectives.config import TrainingSettings
 from objectives.errors import UserError
 from objectives.job import Job
 from objectives.job import Outcome
@@ -36,6 +31,11 @@ from objectives.runner import check_direction
 from objectives.runner import Runner
 from objectives.score import Score
 from objectives.score import Scorer
+from objectives.search_space import Choices
+from objectives.search_space import Range
+from objectives.search_space import SearchSettings
+from objectives.sections import ScoringSettings
+from objectives.sections import TrainingSettings
 
 
 PARAMS = {"learning_rate": 5e-3, "weight_decay": 0.0, "rank": 4, "alpha": 8, "dropout": 0.2}

@@ -24,9 +24,6 @@ from objectives.bench import new_adapter
 from objectives.bench import release
 from objectives.bench import save_adapter
 from objectives.config import Experiment
-from objectives.config import Hyperparameters
-from objectives.config import ScoringSettings
-from objectives.config import TrainingSettings
 from objectives.job import Failed
 from objectives.job import Finished
 from objectives.job import Job
@@ -40,6 +37,9 @@ from objectives.prefix_tree import Plan
 from objectives.prefix_tree import Request
 from objectives.score import Score
 from objectives.score import Scorer
+from objectives.search_space import Hyperparameters
+from objectives.sections import ScoringSettings
+from objectives.sections import TrainingSettings
 
 
 TRAINING = Training(2.0, 1000, 0.1, 1.0)

@@ -19,17 +19,17 @@ from test_tune import written
 from objectives.bench import Bench
 from objectives.bench import load_adapter
 from objectives.bench import release
-from objectives.config import Choices
 from objectives.config import Experiment
-from objectives.config import Range
-from objectives.config import ScoringSettings
-from objectives.config import SearchSettings
-from objectives.config import TrainingSettings
 from objectives.objective import LoraObjective
 from objectives.pack_runner import PackRunner
 from objectives.pack_search import Packs
 from objectives.runner import Runner
 from objectives.score import Scorer
+from objectives.search_space import Choices
+from objectives.search_space import Range
+from objectives.search_space import SearchSettings
+from objectives.sections import ScoringSettings
+from objectives.sections import TrainingSettings
 from objectives.tune import main
 
 

@@ -23,11 +23,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from objectives.bench import Bench
-from objectives.config import Choices
 from objectives.config import Experiment
-from objectives.config import Range
-from objectives.config import SearchSettings
-from objectives.config import TrainingSettings
 from objectives.job import Job
 from objectives.job import PackOutcome
 from objectives.job import Report
@@ -37,6 +33,10 @@ from objectives.pack_runner import PackRunner
 from objectives.pack_search import Packs
 from objectives.pack_search import search_in_packs
 from objectives.runner import Runner
+from objectives.search_space import Choices
+from objectives.search_space import Range
+from objectives.search_space import SearchSettings
+from objectives.sections import TrainingSettings
 from objectives.tune import main
 
 

@@ -18,8 +18,6 @@ from objectives.bench import load_bench
 from objectives.bench import release
 from objectives.bench import save_adapter
 from objectives.config import Experiment
-from objectives.config import Hyperparameters
-from objectives.config import TrainingSettings
 from objectives.errors import UserError
 from objectives.packed import as_peft
 from objectives.packed import Left
@@ -27,6 +25,8 @@ from objectives.packed import Result
 from objectives.packed import train_pack
 from objectives.packed import Trained
 from objectives.score import validation_loss
+from objectives.search_space import Hyperparameters
+from objectives.sections import TrainingSettings
 
 
 Losses = tuple[tuple[float, ...], list[tuple[int, float]]]

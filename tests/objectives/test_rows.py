@@ -13,9 +13,9 @@ import datasets
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from objectives.config import DataSettings
 from objectives.corpus import load_corpus
 from objectives.errors import UserError
+from objectives.sections import DataSettings
 
 
 BAD_ROWS = {

@@ -20,8 +20,6 @@ from transformers import AutoModelForCausalLM
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerFast
 
-from objectives.config import DataSettings
-from objectives.config import ScoringSettings
 from objectives.corpus import collate
 from objectives.corpus import Corpus
 from objectives.corpus import load_corpus
@@ -30,6 +28,8 @@ from objectives.score import label_losses
 from objectives.score import Score
 from objectives.score import Scorer
 from objectives.score import validation_loss
+from objectives.sections import DataSettings
+from objectives.sections import ScoringSettings
 
 
 QUESTIONS = 50  # in the task `colours` of the fixture `task_folder`

@@ -8,8 +8,8 @@ import shutil
 import lm_eval.tasks
 import pytest
 
-from objectives.config import ScoringSettings
 from objectives.errors import UserError
+from objectives.sections import ScoringSettings
 from objectives.tasks import load_tasks
 from objectives.tasks import metrics
 

@@ -9,12 +9,12 @@ from test_objective import experiment
 
 from objectives.bench import Bench
 from objectives.config import Experiment
-from objectives.config import Hyperparameters
 from objectives.errors import UserError
 from objectives.job import Finished
 from objectives.job import Job
 from objectives.job import Validation
 from objectives.runner import Runner
+from objectives.search_space import Hyperparameters
 from objectives.tracking import check_tracker
 
 

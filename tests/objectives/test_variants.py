@@ -29,12 +29,12 @@ from objectives.bench import Bench
 from objectives.bench import load_bench
 from objectives.bench import release
 from objectives.config import Experiment
-from objectives.config import Hyperparameters
-from objectives.config import SearchSettings
-from objectives.config import TrainingSettings
 from objectives.errors import UserError
 from objectives.objective import LoraObjective
 from objectives.runner import Runner
+from objectives.search_space import Hyperparameters
+from objectives.search_space import SearchSettings
+from objectives.sections import TrainingSettings
 from objectives.targets import resolve
 from optuna_partition import SOOSampler
 

@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _quieten()
     _wait_gently()
     try:
+        _check_started_once()
         return _run(read_plan(arguments, SAMPLERS, PRUNERS))
     except (UserError, storage.StorageError, ResumeError) as error:
         print(f"error: {error}", file=sys.stderr)
@@ -74,6 +75,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 1
+
+
+def _check_started_once() -> None:
+    """Several of us would each search, and wait for each other in trials that are not the same."""
+    count = os.environ.get("WORLD_SIZE", "1")
+    if count != "1":
+        raise UserError(
+            f"WORLD_SIZE = {count}: started {count} times, as `accelerate launch` or torchrun do; "
+            f"the command starts a trial's processes itself: python -m objectives.tune ... "
+            f"--gpus-per-trial {count} (or unset WORLD_SIZE)"
+        )
 
 
 def _wait_gently() -> None:

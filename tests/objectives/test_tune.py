@@ -284,6 +284,16 @@ def test_a_model_that_is_not_there_is_one_message(
     assert "nobody/no-such-model" in message and "HF_HUB_OFFLINE" in message
 
 
+def test_a_launcher_s_copies_are_refused(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`accelerate launch` would start as many searches as a trial is to have processes."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    ended = run(experiment)
+    assert ended.returncode == 2 and "--gpus-per-trial 2" in ended.stderr
+    assert not (experiment.parent / "runs").exists()
+
+
 def test_bad_options_are_one_message(experiment: Path) -> None:
     assert "--sampler sooo: must be one of bamsoo, soo" in bad(experiment, "--sampler", "sooo")
     assert "--trials 0: must be >= 1" in bad(experiment, "--trials", "0")

@@ -28,8 +28,8 @@ class HEBOSampler(BaseSampler):
 
         self._space = {name: axis for name, axis in space.items() if not axis.single()}
         np.random.seed(seed)  # its acquisition's optimiser knows no other
-        described = DesignSpace().parse([described(n, a) for n, a in self._space.items()])
-        self._hebo = HEBO(described, scramble_seed=seed)
+        design = DesignSpace().parse([described(n, a) for n, a in self._space.items()])
+        self._hebo = HEBO(design, scramble_seed=seed)
         self._suggested: dict[int, Any] = {}  # by trial, as HEBO wants it back
         self._independent = RandomSampler(seed=seed)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from dataclasses import dataclass
-import importlib.metadata
 import random
 import time
 import warnings
 
+import numpy as np
 import optuna
 
 from benchmarks.compare import peers
@@ -16,10 +16,11 @@ from benchmarks.compare.instance import Instance
 from benchmarks.compare.instance import Params
 from benchmarks.compare.results import Line
 from benchmarks.compare.simulate import asynchronous
+import optuna_partition
 
 
 BLOCK = 10  # asks whose time is added up
-PACKAGES = ("optuna", "optuna-partition", "numpy")
+PACKAGES = (np, optuna, optuna_partition)
 
 
 @dataclass(frozen=True)
@@ -89,5 +90,5 @@ def run(task: Task, instance: Instance) -> Line:
         "told": session.told if instance.noise else None,
         "ended": [round(now, 4) for now in ended],
         "ask_seconds": [round(sum(session.seconds[i : i + BLOCK]), 6) for i in blocks],
-        "versions": {name: importlib.metadata.version(name) for name in PACKAGES},
+        "versions": {package.__name__: package.__version__ for package in PACKAGES},
     }

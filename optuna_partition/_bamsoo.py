@@ -29,6 +29,7 @@ import math
 from typing import Any
 
 from optuna_partition import _soo
+from optuna_partition._belief import BeliefFailed
 from optuna_partition._belief import Beliefs
 from optuna_partition._belief import centres
 from optuna_partition._belief import Evidence
@@ -96,7 +97,10 @@ def _spared(asking: _Asking, leaf: Node) -> bool:
     tree, posterior = asking.tree, asking.posterior
     if posterior is None or tree.incumbent is None or len(asking.bounds) >= MOST_SPARED:
         return False
-    mean, deviation = posterior.bounds(centres(tree.axes, [leaf.cell]))
+    try:
+        mean, deviation = posterior.bounds(centres(tree.axes, [leaf.cell]))
+    except BeliefFailed:
+        return False
     breadth = _breadth(tree.considered, asking.eta) * float(deviation[0])
     if float(mean[0]) - breadth <= tree.incumbent:
         return False

@@ -20,6 +20,7 @@ from optuna_partition._axes import Grid
 from optuna_partition._cells import Cell
 from optuna_partition._cells import centre
 from optuna_partition._cells import Point
+from optuna_partition._node import Reading
 from optuna_partition._tree import Tree
 
 
@@ -93,10 +94,10 @@ class Evidence:
     """What trials say, smaller values being better.
 
     Args:
-        x: Where values are known, (n, D).
-        y: The values, (n,); +-inf allowed.
+        x: Where trials have ended, (n, D).
+        y: Their values, (n,); +-inf allowed.
         pending: Where trials run, (p, D).
-        n_values: How many values are known, those thinned out included.
+        n_values: How many values there are, those thinned out included.
     """
 
     x: Array
@@ -106,8 +107,14 @@ class Evidence:
 
     @classmethod
     def of(cls, tree: Tree) -> Evidence:
-        """What a tree knows, thinned out if it is much."""
-        known, flying = tree.known(), tree.flying()
+        """What a tree knows, thinned out if it is much.
+
+        Where a trial failed, the model sees the worst value known: it is to look elsewhere.
+        """
+        known, flying = tree.known(), tree.points(Reading.FLYING)
+        if known:
+            worst = max(value for _, value in known)
+            known += [(point, worst) for point in tree.points(Reading.FAILED)]
         y = np.array([value for _, value in known])
         kept = thinned(y, MOST_VALUES)
         x = _units(tree.axes, [known[i][0] for i in kept])

@@ -26,6 +26,7 @@ from optuna_partition import _soo
 from optuna_partition._bamsoo import believing
 from optuna_partition._bamsoo import Cursor
 from optuna_partition._bamsoo import DEFAULT
+from optuna_partition._belief import BeliefFailed
 from optuna_partition._belief import Beliefs
 from optuna_partition._belief import box
 from optuna_partition._belief import centres
@@ -71,13 +72,20 @@ def _choose(tree: Tree, cursor: Cursor, *, belief: Beliefs, period: int) -> Choi
     evidence = Evidence.of(tree)
     posterior, fit = renewed(belief(tree.axes), evidence, cursor.fit)
     asking.cursor = replace(asking.cursor, fit=fit)
-    at = None
-    if posterior is not None:
-        is_sweeps = (evidence.n_values + len(evidence.pending)) % period == 0
-        at = _promising(asking, posterior, _swept(asking, posterior) if is_sweeps else tree.root)
+    is_sweeps = (evidence.n_values + len(evidence.pending)) % period == 0
+    at = None if posterior is None else _believed(asking, posterior, is_sweeps)
     if at is None:
         return _plain(asking)
     return asking.choice(_isolated(asking, at), at)
+
+
+def _believed(asking: _Asking, posterior: Posterior, is_sweeps: bool) -> Cell | None:
+    """The tiny cell around the point of the belief's turn or the sweep's, if there is one."""
+    try:
+        where = _swept(asking, posterior) if is_sweeps else asking.tree.root
+        return _promising(asking, posterior, where)
+    except BeliefFailed:
+        return None
 
 
 def _next_of_star(asking: _Asking) -> Node | None:

@@ -261,10 +261,14 @@ class History(Generic[CursorT]):
         self._logged.add(number)
 
     def _point(self, trial: FrozenTrial, ask: Ask | None) -> Point | None:
-        """Where a trial lies: at its cell's centre, unless its parameters say otherwise."""
+        """Where a trial lies: at its cell's centre, unless its parameters say otherwise.
+
+        Its objective may end before it has suggested them all. A claim that was not confirmed is
+        not its own.
+        """
         if ask is not None:
-            centre = self._centre(ask.spot)
-            if not trial.state.is_finished() or self.space.at(centre, trial.params):
+            centre, partly = self._centre(ask.spot), not ask.announced
+            if not trial.state.is_finished() or self.space.at(centre, trial.params, partly=partly):
                 return centre
         if trial.state is TrialState.WAITING:
             return self.space.point(trial.system_attrs.get("fixed_params", {}))

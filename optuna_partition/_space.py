@@ -76,10 +76,16 @@ class Space:
         units = [axis.unit(x) for axis, x in zip(self.axes, point, strict=True)]
         return dict(zip(self.distributions, units, strict=True))
 
-    def at(self, point: Point, params: Mapping[str, Any]) -> bool:
-        """Whether parameters are those of a point, up to the rounding of a float."""
+    def at(self, point: Point, params: Mapping[str, Any], *, partly: bool = False) -> bool:
+        """Whether parameters are those of a point, up to the rounding of a float.
+
+        Args:
+            point: In the space.
+            params: By name.
+            partly: Whether those that are not there agree.
+        """
         return all(
-            name in params and _same(distribution, value, params[name])
+            _same(distribution, value, params[name]) if name in params else partly
             for (name, distribution), value in zip(
                 self.distributions.items(), self.params(point).values(), strict=True
             )

@@ -142,10 +142,10 @@ class Tree:
         known = (self._known[number] for number in sorted(self._known))
         return [(o.point, o.reading) for o in known if not isinstance(o.reading, Reading)]
 
-    def flying(self) -> list[Point]:
-        """The points in flight, by trial number."""
-        observations = ((n, leaf.observations[n]) for n, leaf in sorted(self._holder.items()))
-        return [o.point for _, o in observations if o.reading is Reading.FLYING]
+    def points(self, reading: Reading) -> list[Point]:
+        """The points in flight, or those that failed, by trial number."""
+        observations = [leaf.observations[n] for n, leaf in sorted(self._holder.items())]
+        return [o.point for o in observations if o.reading is reading]
 
     def is_empty(self, node: Node) -> bool:
         """Whether a cell is a leaf in which nothing is observed and nothing in flight."""

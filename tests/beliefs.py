@@ -74,6 +74,29 @@ class Nearests:
         return Nearest(Domain.of(axes), self.doubt)
 
 
+@dataclass(frozen=True)
+class Silent(Nearest):
+    """Fits, and then cannot say anything."""
+
+    def fit(self, evidence: Evidence, theta: Theta | None) -> Known:
+        return Mute(self, evidence, (0.0, 0.0))
+
+    def condition(self, evidence: Evidence, theta: Theta) -> Known:
+        return Mute(self, evidence, theta)
+
+
+class Mute(Known):
+    def bounds(self, x: Array) -> tuple[Array, Array]:
+        raise BeliefFailed("not a number")
+
+    def promising(self, box: Box) -> Array:
+        raise BeliefFailed("not a number")
+
+
+def silent(axes: tuple[Axis, ...]) -> Belief:
+    return Silent(Domain.of(axes), 1.0)
+
+
 class Broken:
     """A model that never comes to be."""
 

@@ -9,6 +9,7 @@ from typing import Any
 from beliefs import broken
 from beliefs import nearest
 from beliefs import Nearests
+from beliefs import silent
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -17,12 +18,14 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
+from optuna.trial import TrialState
 import pytest
 from strategies import finite_distributions
 from strategies import spaces
 from textbook import bamsoo as textbook_bamsoo
 from textbook import soo as textbook_soo
 
+from optuna_partition import BaMSOOSampler
 from optuna_partition import inspection
 from optuna_partition import ResumeError
 from optuna_partition import SOOSampler
@@ -100,7 +103,7 @@ def test_published_bamsoo_is_the_textbook_s(f: Function, dimensions: int, sign: 
 
 
 @functions
-@pytest.mark.parametrize("belief", [Nearests(doubt=1e9), broken])
+@pytest.mark.parametrize("belief", [Nearests(doubt=1e9), broken, silent])
 def test_published_bamsoo_with_a_belief_that_spares_nothing_is_soo(
     f: Function, belief: Beliefs
 ) -> None:
@@ -109,8 +112,11 @@ def test_published_bamsoo_with_a_belief_that_spares_nothing_is_soo(
     assert points == [pytest.approx(point, abs=1e-9) for point in expected]
 
 
-def test_without_a_model_the_default_searches_as_soo_once_the_star_is_done() -> None:
-    points = asked(hybrid(broken), sphere, 3, 150)
+@pytest.mark.parametrize("belief", [broken, silent])
+def test_without_a_model_the_default_searches_as_soo_once_the_star_is_done(
+    belief: Beliefs,
+) -> None:
+    points = asked(hybrid(belief), sphere, 3, 150)
     star = {tuple(1 / 6 if j == i else 0.5 for j in range(3)) for i in range(3)}
     assert {tuple(round(v, 6) for v in p) for p in star} <= {
         tuple(round(v, 6) for v in p) for p in points[:7]
@@ -168,15 +174,29 @@ def value(trial: optuna.Trial, space: dict[str, BaseDistribution]) -> float:
     return float(sum(hash(str(trial._suggest(name, d))) % 7 for name, d in space.items()))
 
 
-def test_every_cell_s_turn_comes_though_the_model_looks_elsewhere() -> None:
+@pytest.mark.parametrize("fails_below", [0.0, 0.4])
+def test_every_cell_s_turn_comes_though_the_model_looks_elsewhere(fails_below: float) -> None:
     """A model in love with one corner; without the sweep all points would lie there."""
 
     def corner(x: tuple[float, ...]) -> float:
-        return sum(x)
+        return sum(x) if sum(x) >= fails_below else math.nan
 
     found = asked(hybrid(Nearests(doubt=0.0)), corner, 2, 150)
     ninths = {(int(3 * x), int(3 * y)) for x, y in found}
     assert len(ninths) == 9
+
+
+def test_the_model_keeps_away_from_where_trials_failed() -> None:
+    """The best values are next to a region in which every trial fails, as with learning rates."""
+
+    def objective(trial: optuna.Trial) -> float:
+        x, y = trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)
+        return math.nan if x > 0.7 else (1 - x) ** 2 + (y - 0.3) ** 2
+
+    study = optuna.create_study(sampler=BaMSOOSampler(seed=0))
+    study.optimize(objective, n_trials=40)
+    failed = [trial for trial in study.trials if trial.state is TrialState.FAIL]
+    assert len(failed) < 20 and study.best_value < 0.11  # at the edge 0.09
 
 
 def test_workers_who_wait_for_no_value_get_different_points() -> None:

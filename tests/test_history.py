@@ -23,6 +23,7 @@ from optuna_partition import SOOSampler
 from optuna_partition._bamsoo import bamsoo
 from optuna_partition._direct import direct
 from optuna_partition._hybrid import hybrid
+from optuna_partition._node import Reading
 from optuna_partition._record import History
 from optuna_partition._rule import Rule
 from optuna_partition._sampler import PartitionSampler
@@ -133,7 +134,7 @@ def test_workers_that_ask_at_once_leave_each_other_different_points(
         assert choice.cell is not None
         point = _cells.centre(history.space.axes, choice.at or choice.cell)
         assert not history.tree.has(point)
-        assert not history.tree.flying()
+        assert not history.tree.points(Reading.FLYING)
         points.add(point)
     assert len(points) == workers
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+import json
 from pathlib import Path
 
 from bowl import bowl
@@ -160,6 +161,26 @@ def test_a_failed_point_is_not_tried_again_and_its_cell_stays_openable(
     assert failed and all(t.system_attrs["partition"]["failed"] for t in failed)
     cells = [" ".join(t.system_attrs["partition"]["cell"].values()) for t in failed]
     assert any(cell in opened for cell in cells)
+
+
+@every_sampler
+@pytest.mark.parametrize("end", [ValueError, optuna.TrialPruned, None])
+def test_a_trial_that_ends_before_its_last_parameter_has_been_at_its_point(
+    make: Callable[..., BaseSampler], end: type[Exception] | None
+) -> None:
+    def objective(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", -1, 2)
+        if x > 0 and end is not None:
+            raise end
+        return x + (0 if x > 0 else trial.suggest_float("y", 0, 1))
+
+    space = {"x": SPACE["x"], "y": FloatDistribution(0, 1)}
+    study = optuna.create_study(sampler=make(search_space=space))
+    study.optimize(objective, n_trials=20, catch=ValueError)
+    attributes = [trial.system_attrs["partition"] for trial in study.trials]
+    points = [json.dumps([a["cell"], a.get("at")]) for a in attributes]
+    assert len(set(points)) == 20
+    assert sum("y" not in trial.params for trial in study.trials) > 2
 
 
 @every_sampler

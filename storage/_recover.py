@@ -15,14 +15,19 @@ from optuna.trial import TrialState
 __all__ = ["WORKER", "fail", "is_here", "is_marked", "mark_worker", "recover"]
 
 WORKER = "worker"
-"""User attribute, "machine:process:trial": a retry copies it, and the number tells it is old."""
+"""User attribute, "machine:process:trial:start": a retry copies it, and the trial tells it is old.
+
+The start is the process's: after a reboot its number may be another's.
+"""
 
 _PROCESSES = Path("/proc/self/ns/pid")
 
 
 def mark_worker(trial: optuna.Trial) -> None:
     """Writes down which process runs a trial."""
-    trial.set_user_attr(WORKER, f"{_machine()}:{os.getpid()}:{trial.number}")
+    process = os.getpid()
+    mark = f"{_machine()}:{process}:{trial.number}:{_start(process)}"
+    trial.set_user_attr(WORKER, mark)
 
 
 def recover(study: optuna.Study) -> list[int]:
@@ -66,21 +71,30 @@ def _machine() -> str:
     return f"{socket.gethostname()}/{namespace}"
 
 
-def _mark(trial: FrozenTrial) -> tuple[str, int] | None:
-    """Machine and process; not those that a retry copied from the trial before."""
-    machine, _, rest = trial.user_attrs.get(WORKER, "::").partition(":")
-    process, _, number = rest.partition(":")
-    return (machine, int(process)) if number == str(trial.number) else None
+def _start(process: int) -> str:
+    """When a process started, in ticks since the machine did; "" if it is not there or unknown."""
+    try:
+        stat = Path(f"/proc/{process}/stat").read_text()
+    except OSError:
+        return ""
+    return stat.rpartition(")")[2].split()[19]  # field 22; the second, in brackets, may hold any
+
+
+def _mark(trial: FrozenTrial) -> tuple[str, int, str] | None:
+    """Machine, process and its start; not those that a retry copied from the trial before."""
+    machine, process, number, start = trial.user_attrs.get(WORKER, ":::").split(":")
+    return (machine, int(process), start) if number == str(trial.number) else None
 
 
 def _is_gone(trial: FrozenTrial) -> bool:
     mark = _mark(trial)
     if mark is None or mark[0] != _machine():
         return False
+    _, process, start = mark
     try:
-        os.kill(mark[1], 0)
+        os.kill(process, 0)
     except ProcessLookupError:
         return True
-    except PermissionError:  # it lives, and is someone else's
-        return False
-    return False
+    except PermissionError:  # someone has the number
+        pass
+    return start != _start(process)

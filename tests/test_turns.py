@@ -83,6 +83,18 @@ def test_a_trial_of_another_machine_is_left_alone(tmp_path: Path) -> None:
         assert storage.recover(study) == []
 
 
+def test_a_number_that_another_process_has_now_is_not_the_worker(tmp_path: Path) -> None:
+    """After a reboot, or in a container where each is process 1."""
+    with opened(f"journal:///{tmp_path}/study.log") as backend:
+        study = optuna.create_study(storage=backend)
+        trials = [study.ask(), study.ask()]
+        for trial in trials:
+            storage.mark_worker(trial)
+        mark, _, start = trials[1].user_attrs[WORKER].rpartition(":")
+        trials[1].set_user_attr(WORKER, f"{mark}:{int(start) - 1}")
+        assert storage.recover(study) == [1]
+
+
 # ---- turns ----
 
 
@@ -127,5 +139,5 @@ def test_a_trial_that_was_left_before_its_mark_is_given_up(tmp_path: Path, url: 
 def test_where_no_death_is_noticed_a_worker_does_not_wait(tmp_path: Path) -> None:
     with opened(f"journal:///{tmp_path}/study.log") as backend:
         study = optuna.create_study(storage=backend)
-        study.ask().set_user_attr(WORKER, "elsewhere/1:1:0")
+        study.ask().set_user_attr(WORKER, "elsewhere/1:1:0:0")
         assert not storage.Turns(1, count_complete, grace=60).wait(study)

@@ -153,7 +153,7 @@ def in_a_trial(study: optuna.Study) -> int | None:
     running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
     begun = [t for t in running if t.intermediate_values and t.number not in IN_A_RANK]
     marks = [trial.user_attrs["worker"].split(":") for trial in begun]
-    return next((int(process) for _, process, _ in marks), None)
+    return next((int(process) for _, process, _, _ in marks), None)
 
 
 def processes(file: Path) -> list[int]:

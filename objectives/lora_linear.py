@@ -36,7 +36,7 @@ class LoraLinear(lora.Linear):  # type: ignore[misc]
         dropped = self.lora_dropout[name](self._cast_input_dtype(rows, a.dtype))
         down = F.linear(dropped, a) * self.scaling[name]
         added = _plus_product(self.base_layer(rows), down, b)
-        return added.view(*x.shape[:-1], -1)
+        return added.view(*x.shape[:-1], added.shape[-1])
 
     def _is_plain(self) -> bool:
         """Whether there is one adapter, in use, and nothing to it but A and B."""

@@ -75,6 +75,13 @@ def test_what_is_not_one_plain_adapter_is_left_to_peft() -> None:
     assert torch.equal(ours(x), ours.get_base_layer()(x))
 
 
+@pytest.mark.parametrize("shape", [(0, 6), (2, 0, 6)])
+def test_no_rows_are_no_rows(shape: tuple[int, ...]) -> None:
+    ours, theirs = modules()
+    x = torch.empty(shape)
+    assert ours(x).shape == theirs(x).shape == (*shape[:-1], 5)
+
+
 def test_a_base_in_the_first_layer_needs_no_gradient() -> None:
     ours, theirs = modules()
     x = torch.randn(3, 6)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from contextlib import suppress
 from dataclasses import replace
 import logging
 import math
@@ -19,6 +20,7 @@ from typing import TypeAlias
 import warnings
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages._heartbeat import BaseHeartbeatThread
 from optuna.storages._heartbeat import get_heartbeat_thread
 from optuna.trial import FrozenTrial
@@ -138,7 +140,10 @@ def _next(values: Iterator[Valued], welcome: Welcome) -> Valued | None:
 
 
 class _Running:
-    """Trials between ask and tell, with their heartbeats; those left at the end have failed."""
+    """Trials between ask and tell, with their heartbeats; those left at the end have failed.
+
+    They are not told: to the sampler a told failure is the point's, and these were interrupted.
+    """
 
     def __init__(self, study: optuna.Study) -> None:
         self._study = study
@@ -155,7 +160,8 @@ class _Running:
     ) -> None:
         for trial, heart in self._hearts.values():
             heart.join()
-            self._study.tell(trial, state=TrialState.FAIL, skip_if_finished=True)
+            with suppress(UpdateFinishedTrialError):  # another worker has failed it
+                self._study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
     def ask(self) -> optuna.Trial:
         with warnings.catch_warnings():  # that nobody keeps the heartbeat; we do

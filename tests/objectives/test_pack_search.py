@@ -27,6 +27,7 @@ from objectives.config import Experiment
 from objectives.job import Job
 from objectives.job import PackOutcome
 from objectives.job import Report
+from objectives.job import RunPack
 from objectives.objective import LoraObjective
 from objectives.pack_runner import pack_size
 from objectives.pack_runner import PackRunner
@@ -38,6 +39,7 @@ from objectives.search_space import Range
 from objectives.search_space import SearchSettings
 from objectives.sections import TrainingSettings
 from objectives.tune import main
+from optuna_partition import SOOSampler
 
 
 THREE = [PARAMS, OTHERS, PARAMS | {"rank": 7, "dropout": 0.0}]
@@ -169,6 +171,39 @@ def test_what_stops_the_search_fails_all_that_run(
     trials = optuna.load_study(study_name=study.study_name, storage=storage).trials
     assert [t.state.name for t in trials] == ["FAIL", "FAIL", "WAITING"]
     assert all("failure" not in t.user_attrs and "marked" in t.user_attrs for t in trials[:2])
+
+
+def test_points_of_an_interrupted_pack_are_asked_for_again(
+    experiment: Experiment, bench: Bench, tmp_path: Path
+) -> None:
+    """Both of the two: to the sampler they are not points that failed."""
+
+    def interrupted(jobs: Sequence[Job], reports: Sequence[Report]) -> list[PackOutcome]:
+        raise KeyboardInterrupt
+
+    rates = Range(low=1e-6, high=1e-2, log=True)
+    search = experiment.search.model_copy(update={"learning_rate": rates})
+    experiment = experiment.model_copy(update={"search": search})
+    study = optuna.create_study(sampler=SOOSampler(search_space=experiment.search_space()))
+
+    def go_on(run: RunPack) -> None:
+        alone = LoraObjective(experiment, Runner(experiment, bench, None), tmp_path)
+        search_in_packs(
+            study,
+            Packs(alone, run, 2),
+            room=lambda: 4 - len(study.get_trials(states=(TrialState.COMPLETE,))),
+            mark=lambda trial: None,
+            callbacks=[],
+            welcome=nullcontext,
+        )
+
+    with pytest.raises(KeyboardInterrupt):
+        go_on(interrupted)
+    go_on(PackRunner(experiment, bench, None))
+    points = [tuple(t.params.values()) for t in study.trials]
+    lost, evaluated = set(points[:2]), set(points[2:])
+    assert [t.state for t in study.trials] == [TrialState.FAIL] * 2 + [TrialState.COMPLETE] * 4
+    assert len(lost) == 2 and len(evaluated) == 4 and lost < evaluated
 
 
 def test_a_cpu_gets_a_small_pack(experiment: Experiment, bench: Bench) -> None:

@@ -23,6 +23,7 @@ from optuna.distributions import IntDistribution
 
 from objectives import checkpoint_files
 from objectives.config import Experiment
+from objectives.job import Failed
 from objectives.job import Finished
 from objectives.job import Job
 from objectives.job import Outcome
@@ -68,9 +69,10 @@ class LoraObjective:
     * A training that runs out of memory starts again from its seed with half the micro-batch; a
       scoring, with half its batch. A step is defined in samples, so the losses stay what they
       were, but for dropout masks and float rounding. The next trial starts with what fitted.
-    * A trial that diverged, or that did not fit with batches of 1, or whose process died, gets the
-      user attribute `failure` and the value nan, which Optuna records as FAIL; the study goes on,
-      whatever its `catch` is, and the next trial starts from the same base.
+    * A trial that diverged, or whose score is nan, or that did not fit with batches of 1, or whose
+      process died, gets the user attribute `failure` and the value nan, which Optuna records as
+      FAIL; the study goes on, whatever its `catch` is, and the next trial starts from the same
+      base.
 
     User attributes: `adapter` (folder), `validation_loss`, `validation_losses` ([step, loss]
     each), `steps`, `tokens`, `tokens_per_second` (of the training, its validations included),
@@ -117,7 +119,8 @@ class LoraObjective:
     def run(self, begun: Begun) -> float:
         """Trains it, unless its job is trained, and scores it; the value."""
         try:
-            job, outcome = self._until_it_fits(_continued(begun.job), begun.reports)
+            job = begun.job if begun.job.trained is not None else _continued(begun.job)
+            job, outcome = self._until_it_fits(job, begun.reports)
         finally:
             begun.reports.keep()
         return self._tell(begun.trial, job, outcome)
@@ -129,21 +132,33 @@ class LoraObjective:
 
     def _tell(self, trial: optuna.Trial, job: Job, outcome: Outcome) -> float:
         """Writes the attributes; the value."""
-        _record(trial, job, outcome)
+        told = self._unless_nan(outcome)
+        _record(trial, job, told)
         over = Finished if self._experiment.study.checkpoints == "pruned" else Finished | Pruned
         if job.checkpoint is not None and isinstance(outcome, over):
             checkpoint_files.delete(job.checkpoint)
-        return _value(trial, outcome)
+        return _value(trial, told)
+
+    def _unless_nan(self, outcome: Outcome) -> Outcome:
+        """A trial whose value is no number has failed, and counts as such."""
+        if not isinstance(outcome, Finished) or not math.isnan(outcome.value):
+            return outcome
+        scoring = self._experiment.scoring
+        on_loss = scoring.objective == "loss"
+        what = "validation loss" if on_loss else f"{scoring.metric} on {scoring.objective}"
+        return Failed(f"{what} was nan after the training")
 
     def _until_it_fits(self, job: Job, reports: Reports) -> tuple[Job, Outcome]:
         """The last attempt, with batches that fit or cannot be smaller."""
+        began_with = job.micro_batch  # a checkpoint's may be what another machine's memory held
         outcome = self._run(job, reports)
         while isinstance(outcome, OutOfMemory) and (smaller := _smaller(job, outcome)) != job:
             _logger.warning("Trial %d: %s; tried with half of it", job.trial, outcome.message)
             job = smaller
             outcome = self._run(job, reports)
         if isinstance(outcome, Finished | Pruned):
-            self._micro_batch = min(self._micro_batch, job.micro_batch)
+            if job.micro_batch < began_with:
+                self._micro_batch = min(self._micro_batch, job.micro_batch)
             self._scoring_batch = job.scoring_batch
         return job, outcome
 

@@ -42,8 +42,10 @@ from objectives.checkpoint import Checkpoint
 from objectives.checkpoint import fingerprint as base_fingerprint
 from objectives.checkpoint import made_with
 from objectives.checkpoint import State
+from objectives.checkpoint_files import checkpoint_file
 from objectives.config import Experiment
 from objectives.gang import Gang
+from objectives.job import Finished
 from objectives.objective import LoraObjective
 from objectives.runner import Runner
 from objectives.search_space import Hyperparameters
@@ -238,16 +240,39 @@ def test_a_pruned_trial_goes_on_where_that_is_wanted(
 def test_it_goes_on_with_the_micro_batch_it_had(
     gang_experiment: Experiment, bench: Bench, tmp_path: Path
 ) -> None:
-    """Whoever it was whose memory did not hold more."""
+    """Whoever it was whose memory did not hold more; the next trial begins as the file says."""
     study = optuna.create_study(pruner=First())
     for size in (2, 4):
         training = gang_experiment.training.model_copy(update={"micro_batch": size})
         changed = gang_experiment.model_copy(update={"training": training})
         worker = kept(changed, checkpoints="pruned")
         study.enqueue_trial(PARAMS)
-        study.optimize(LoraObjective(worker, Runner(worker, bench, None), tmp_path), n_trials=1)
-    again = study.trials[1]
+        objective = LoraObjective(worker, Runner(worker, bench, None), tmp_path)
+        study.optimize(objective, n_trials=1)
+    study.enqueue_trial(PARAMS)
+    study.optimize(objective, n_trials=1)
+    _, again, following = study.trials
     assert again.user_attrs["resumed_at"] == again.user_attrs["micro_batch"] == 2
+    assert following.user_attrs["micro_batch"] == 4
+
+
+def test_what_is_trained_keeps_the_micro_batch_it_was_trained_with(
+    gang_experiment: Experiment, bench: Bench, tmp_path: Path
+) -> None:
+    """A pack trains without checkpoints; a file of the same point is an earlier training's."""
+    training = gang_experiment.training.model_copy(update={"micro_batch": 2})
+    changed = gang_experiment.model_copy(update={"training": training})
+    experiment = kept(changed, checkpoints="unfinished")
+    runner = Runner(experiment, bench, None)
+    objective = LoraObjective(experiment, runner, tmp_path)
+    study = optuna.create_study()
+    study.enqueue_trial(PARAMS)
+    begun = objective.begin(study.ask())
+    outcome = runner(begun.job, begun.reports)
+    assert isinstance(outcome, Finished) and begun.job.checkpoint is not None
+    checkpoint_file(begun.job.checkpoint, 1).touch()
+    objective.run(replace(begun, job=replace(begun.job, trained=outcome.training)))
+    assert study.trials[0].user_attrs["micro_batch"] == 2
 
 
 def test_a_gang_whose_rank_was_killed_goes_on(gang_experiment: Experiment, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 import itertools
 import json
 import math
@@ -27,6 +28,7 @@ from objectives.job import Job
 from objectives.job import Outcome
 from objectives.job import Report
 from objectives.objective import LoraObjective
+from objectives.progress import finished
 from objectives.runner import check_direction
 from objectives.runner import Runner
 from objectives.score import Score
@@ -297,6 +299,27 @@ def test_memory_that_is_too_little_to_score_at_all(
     (failed,) = run(LoraObjective(task_experiment, runner, tmp_path), PARAMS)
     failure = "out of memory in scoring with batch 1, after the training"
     assert failed.user_attrs["failure"] == failure and failed.state == TrialState.FAIL
+    assert not (tmp_path / "adapters" / "0000").exists()
+
+
+class NanScorer(Scorer):
+    """As a metric that is undefined where all answers are the same."""
+
+    def score(self, *arguments: Any, **more: Any) -> Score:
+        return replace(super().score(*arguments, **more), value=math.nan)
+
+
+def test_a_score_that_is_nan_is_a_failure_that_counts(
+    task_experiment: Experiment, bench: Bench, tmp_path: Path
+) -> None:
+    scorer = NanScorer.load(task_experiment.scoring, bench.tokenizer, ["quiz"])
+    runner = Runner(task_experiment, bench, scorer)
+    study = optuna.create_study()
+    study.enqueue_trial(PARAMS)
+    study.optimize(LoraObjective(task_experiment, runner, tmp_path), n_trials=1)
+    (failed,) = finished(study)
+    assert failed.state is TrialState.FAIL
+    assert failed.user_attrs["failure"] == "acc on quiz was nan after the training"
     assert not (tmp_path / "adapters" / "0000").exists()
 
 

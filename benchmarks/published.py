@@ -107,6 +107,9 @@ def main() -> None:
     for name in options.problems:
         curve = CURVES[name]
         at = [n for n in curve.at if n <= options.most]
+        if not at:
+            print(f"{name:>12} needs --most {curve.at[0]}: its curve begins there")
+            continue
         print(line(name, "evaluations", tuple(map(float, at))))
         for who in ("bamsoo", "soo"):
             print(line(name, f"{who}, published", getattr(curve, who)[: len(at)]))

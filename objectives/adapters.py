@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 import shutil
 
@@ -20,7 +21,8 @@ def best_trials(study: optuna.Study, count: int) -> list[FrozenTrial]:
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
     ranked = sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
-    return [t for t in ranked[:count] if Path(t.user_attrs.get("adapter", "-")).is_dir()]
+    there = (t for t in ranked if Path(t.user_attrs.get("adapter", "-")).is_dir())
+    return list(islice(there, count))
 
 
 def keep_best_adapters(count: int) -> Callable[[optuna.Study, FrozenTrial], None]:

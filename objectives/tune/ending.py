@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
 
 from objectives.adapters import best_trials
 from objectives.checkpoint_files import delete_all
@@ -24,8 +26,9 @@ def finish(plan: Plan, study: optuna.Study, bench: Any, scorer: Any) -> int:
 
     if plan.settings.checkpoints != "pruned":  # the others are of trials that nobody repeats now
         delete_all(plan.folder)
-    if not best_trials(study, 1):
-        print("no trial has a value; the failures are in the report")
+    kept = best_trials(study, 1)
+    if not kept:
+        print(_nothing_to_test(study))
         print(f"report         {_report(plan, study, [])}")
         return 1
     test = plan.experiment.scoring.test
@@ -35,8 +38,27 @@ def finish(plan: Plan, study: optuna.Study, bench: Any, scorer: Any) -> int:
     for name, value in best.params.items():
         print(f"  {name:<18} {value if isinstance(value, bool | str) else f'{value:.4g}'}")
     print(f"best adapter   {save_best(plan.experiment, study, rows, plan.folder)}")
+    if kept[0].number != best.number:
+        print(f"  of trial {kept[0].number}, the best whose adapter is here: {_missing(best)}")
     print(f"report         {_report(plan, study, rows)}")
     return 0
+
+
+def _nothing_to_test(study: optuna.Study) -> str:
+    """Why there is no adapter, and what to do."""
+    if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        return "no trial has a value; the failures are in the report"
+    return (
+        f"no trial's adapter is here: {_missing(study.best_trial)}; run the command where its "
+        "trials ran, or search with an --output that all machines share"
+    )
+
+
+def _missing(trial: FrozenTrial) -> str:
+    adapter = trial.user_attrs.get("adapter")
+    if adapter is None:
+        return f"trial {trial.number} names none"
+    return f"trial {trial.number}'s was to be in {Path(adapter).absolute()}"
 
 
 def _report(plan: Plan, study: optuna.Study, rows: Sequence[Any]) -> Path:

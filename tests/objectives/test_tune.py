@@ -8,6 +8,7 @@ import io
 import json
 import os
 from pathlib import Path
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -235,6 +236,25 @@ def test_other_samplers_run_by_name(done: Done, sampler: str) -> None:
     ended = run(experiment, "--sampler", sampler, "--study", sampler, "--trials", "2")
     assert ended.returncode == 0, ended.stderr
     assert len(values(load(experiment, sampler))) == 2
+
+
+def test_adapters_that_are_not_here_are_told_of(done: Done) -> None:
+    """First the best one's folder is gone: the next is taken. Then all are, and one is named."""
+    experiment, _ = done
+    assert run(experiment, "--study", "moved", "--search-only").returncode == 0
+    study = load(experiment, "moved")
+    adapters = experiment.parent / "runs" / "moved" / "adapters"
+    shutil.rmtree(study.best_trial.user_attrs["adapter"])
+    (left,) = adapters.iterdir()
+    second = run(experiment, "--study", "moved")
+    assert second.returncode == 0, second.stderr
+    assert f"of trial {int(left.name)}, the best whose adapter is here" in second.stdout
+    assert f"Trial {int(left.name)} of" in (adapters.parent / "best_adapter/README.md").read_text()
+    shutil.rmtree(adapters)
+    ended = run(experiment, "--study", "moved")
+    assert ended.returncode == 1 and "no trial has a value" not in ended.stdout
+    assert f"to be in {study.best_trial.user_attrs['adapter']}" in ended.stdout
+    assert "--output" in ended.stdout
 
 
 def bad(experiment: Path, *options: str) -> str:

@@ -24,7 +24,7 @@ MAY_IMPORT = {  # inside the library
     "_rule": {"_axes", "_cells", "_tree"},
     "_soo": {"_axes", "_cells", "_node", "_tree", "_rule"},
     "_direct": {"_axes", "_cells", "_node", "_tree", "_rule"},
-    "_belief": {"_axes", "_cells", "_tree"},
+    "_belief": {"_axes", "_cells", "_node", "_tree"},
     "_bamsoo": {"_belief", "_cells", "_node", "_tree", "_rule", "_soo"},
     "_hybrid": {"_bamsoo", "_belief", "_cells", "_node", "_tree", "_rule", "_soo"},
     "_kernel": set(),

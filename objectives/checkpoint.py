@@ -167,7 +167,7 @@ def made_with(
         "precision": accelerator.mixed_precision,
         "ranks": accelerator.num_processes,
         "device": torch.cuda.get_device_name() if cuda else accelerator.device.type,
-        "threads": torch.get_num_threads(),
+        "threads": None if cuda else torch.get_num_threads(),
         **{name: versions().get(name) for name in PACKAGES},
     }
     return {name: str(value) for name, value in parts.items()}
@@ -177,7 +177,8 @@ def fingerprint(base: nn.Module) -> str:
     """Equal for equal weights; 16 hexadecimal digits. A tensor counts by its kind and its sum."""
     hasher = hashlib.sha256()
     for name, tensor in base.state_dict().items():
-        total = float(tensor.sum(dtype=torch.float64))
+        there = tensor.cpu() if tensor.device.type == "mps" else tensor  # which has no float64
+        total = float(there.sum(dtype=torch.float64))
         hasher.update(f"{name} {tuple(tensor.shape)} {tensor.dtype} {total!r}\n".encode())
     return hasher.hexdigest()[:16]
 

@@ -54,17 +54,18 @@ def check_comparable(study: optuna.Study, experiment: Experiment, where: str) ->
 
 def _values_depend_on(experiment: Experiment) -> dict[str, str]:
     """The settings that make values comparable, as text; paths by their last part."""
-    space = {
-        f"[search] {n}": distribution_to_json(d) for n, d in experiment.search_space().items()
-    }
+    space = {n: distribution_to_json(d) for n, d in experiment.search_space().items()}
     scoring = experiment.scoring.model_dump(include={"objective", "metric", "limit", "few_shot"})
     training = experiment.training.model_dump(exclude={"micro_batch", "validations"})
-    data = experiment.data.model_dump()
+    model, data = experiment.model.model_dump(), experiment.data.model_dump()
+    model["name"] = Path(model["name"]).name
     for key in ("train", "validation"):
         data[key] = data[key] and Path(data[key]).name
-    sections = {"data": data, "training": training, "scoring": scoring}
-    rest = {f"[{s}] {k}": str(v) for s, keys in sections.items() for k, v in keys.items()}
-    model = {"[model] name": Path(experiment.model.name).name}
-    if experiment.model.quantization is not None:  # studies from before there was any stay good
-        model["[model] quantization"] = experiment.model.quantization
-    return {**model, **space, **rest}
+    sections = {
+        "model": model,
+        "search": {**space, **experiment.search.fixed()},
+        "data": data,
+        "training": training,
+        "scoring": scoring,
+    }
+    return {f"[{s}] {k}": str(v) for s, keys in sections.items() for k, v in keys.items()}

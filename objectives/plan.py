@@ -148,6 +148,13 @@ def _check_choice(flag: str, value: str, choices: Collection[str]) -> None:
 
 def _check_counts(settings: StudySettings, workers: int | None, search_only: bool) -> None:
     ranks, limit = settings.gpus_per_trial, settings.time_limit
+    if settings.storage == "":
+        raise UserError(
+            "--storage '': is empty, as from a variable that is not set; give a URL, or leave it "
+            "out for a file in --output"
+        )
+    if not 0 <= settings.seed < 2**32:
+        raise UserError(f"--seed {settings.seed}: must be in 0 .. 2**32 - 1; for example --seed 1")
     if settings.trials < 1:
         raise UserError(f"--trials {settings.trials}: must be >= 1; for example --trials 20")
     if ranks is not None and ranks < 1:

@@ -266,15 +266,18 @@ class SearchSettings(BaseModel):
         variants = ((name, getattr(self, name)) for name in VARIANTS)
         return {**numbers, **{n: v.distribution() for n, v in variants if v is not None}}
 
+    def fixed(self) -> dict[str, float]:
+        """The hyperparameters that have one value."""
+        return {n: s for n in _DOMAINS if isinstance(s := getattr(self, n), float)}
+
     def hyperparameters(self, params: Mapping[str, Any]) -> Hyperparameters:
         """A trial's parameters with the fixed ones filled in.
 
         Args:
             params: A value for every searched hyperparameter, as `trial.params` holds them.
         """
-        fixed = {n: s for n in _DOMAINS if isinstance(s := getattr(self, n), float)}
         values: dict[str, Any] = {
-            n: _native(n, v) if n in _DOMAINS else v for n, v in {**fixed, **params}.items()
+            n: _native(n, v) if n in _DOMAINS else v for n, v in {**self.fixed(), **params}.items()
         }
         return Hyperparameters(**values)
 

@@ -27,7 +27,7 @@ def parse(url: str) -> URL:
     """
     try:
         return make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # the second of a port that is no number
         raise StorageError(
             f"`storage` must be a database URL, but got ({url!r}); "
             "for example sqlite:///study.db or postgresql+psycopg://user:password@host/name."

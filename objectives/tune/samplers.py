@@ -13,6 +13,7 @@ from optuna.samplers import BaseSampler
 from objectives.errors import UserError
 from objectives.plan import Plan
 from objectives.sections import StudySettings
+from objectives.tune.drawing import DrawnPerTrial
 from optuna_partition import BaMSOOSampler
 from optuna_partition import DIRECTSampler
 from optuna_partition import LatinHypercubeSampler
@@ -31,9 +32,9 @@ SAMPLERS: Mapping[str, Callable[[Space, StudySettings], BaseSampler]] = {
     "nomad": lambda space, study: NOMADSampler(search_space=space, seed=study.seed),
     "lhs": lambda space, study: LatinHypercubeSampler(n_trials=study.trials, seed=study.seed),
     "bo": lambda space, study: _bayesian(study.seed),
-    "tpe": lambda space, study: optuna.samplers.TPESampler(seed=study.seed),
-    "gp": lambda space, study: optuna.samplers.GPSampler(seed=study.seed),
-    "random": lambda space, study: optuna.samplers.RandomSampler(seed=study.seed),
+    "tpe": lambda space, study: DrawnPerTrial(_tpe, study.seed),
+    "gp": lambda space, study: DrawnPerTrial(_gp, study.seed),
+    "random": lambda space, study: DrawnPerTrial(_random, study.seed),
 }
 # Of the number of reports in a trial: Optuna would learn it from the first trial that finishes,
 # and until then its Hyperband prunes nothing.
@@ -53,6 +54,18 @@ def sampler_of(plan: Plan) -> BaseSampler:
         return SAMPLERS[name](plan.experiment.search_space(), plan.settings)
     except ImportError as error:
         raise UserError(f"--sampler {name}: {error}") from None
+
+
+def _tpe(seed: int) -> BaseSampler:
+    return optuna.samplers.TPESampler(seed=seed)
+
+
+def _gp(seed: int) -> BaseSampler:
+    return optuna.samplers.GPSampler(seed=seed)
+
+
+def _random(seed: int) -> BaseSampler:
+    return optuna.samplers.RandomSampler(seed=seed)
 
 
 def _bayesian(seed: int, start: int = 10) -> BaseSampler:

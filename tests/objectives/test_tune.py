@@ -23,7 +23,11 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from objectives.final import FINAL
+from objectives.plan import read_plan
 from objectives.tune import main
+from objectives.tune.samplers import PRUNERS
+from objectives.tune.samplers import sampler_of
+from objectives.tune.samplers import SAMPLERS
 
 
 ROOT = Path(__file__).parent.parent.parent
@@ -314,11 +318,33 @@ def test_a_launcher_s_copies_are_refused(
     assert not (experiment.parent / "runs").exists()
 
 
+@pytest.mark.parametrize("sampler", ["random", "tpe", "gp"])
+def test_what_is_drawn_is_the_trial_s_own_in_whichever_process(
+    experiment: Path, sampler: str
+) -> None:
+    """Two workers with one seed, and a study that is continued, do not repeat each other."""
+
+    def drawn(processes: int) -> list[dict[str, Any]]:
+        plan = read_plan([str(experiment), "--sampler", sampler], SAMPLERS, PRUNERS)
+        samplers = [sampler_of(plan) for _ in range(processes)]
+        study = optuna.create_study()
+        for number in range(6):
+            study.sampler = samplers[number % processes]
+            study.tell(study.ask(plan.experiment.search_space()), float(number))
+        return [trial.params for trial in study.trials]
+
+    alone, together = drawn(1), drawn(2)
+    assert alone == together
+    assert len({tuple(params.values()) for params in alone}) == 6
+
+
 def test_bad_options_are_one_message(experiment: Path) -> None:
     assert "--sampler sooo: must be one of bamsoo, soo" in bad(experiment, "--sampler", "sooo")
     assert "--trials 0: must be >= 1" in bad(experiment, "--trials", "0")
     assert "must be a database URL" in bad(experiment, "--storage", "study.db")
     assert "no folder /no/such" in bad(experiment, "--storage", "sqlite:////no/such/s.db")
+    assert "--seed -1: must be in" in bad(experiment, "--seed", "-1")
+    assert "--storage '': is empty" in bad(experiment, "--storage", "")
     unreachable = "postgresql://nobody@127.0.0.1:1/none"
     assert "postgres" in bad(experiment, "--storage", unreachable)
 
@@ -329,3 +355,5 @@ def test_another_experiment_is_refused_by_what_changed(done: Done) -> None:
     other.write_text(experiment.read_text().replace("high = 8, log", "high = 16, log"))
     message = bad(other)
     assert "[search] rank: was" in message and "choose another --study" in message
+    other.write_text(experiment.read_text().replace("alpha = 8", "alpha = 16"))
+    assert "[search] alpha: was 8.0, is 16.0" in bad(other)

@@ -1,0 +1,71 @@
+"""Samplers that draw, with numbers of each trial's own; reads the study through them only."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+from typing import final
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+
+__all__ = ["DrawnPerTrial"]
+
+
+@final
+class DrawnPerTrial(BaseSampler):
+    """A sampler whose numbers depend on the seed and the trial's number, and on no process.
+
+    Workers with one seed would otherwise draw the same trials, and a study that is continued its
+    first ones again. For samplers that keep nothing from trial to trial but the study.
+
+    Args:
+        make: The sampler for a seed.
+        seed: Of the study.
+    """
+
+    def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
+        self._make, self._seed = make, seed
+        self._drawing = make(seed)
+
+    def reseed_rng(self) -> None:
+        """Nothing to do: threads have trials of their own, too."""
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        (seed,) = np.random.SeedSequence((self._seed, trial.number)).generate_state(1)
+        self._drawing = self._make(int(seed))
+        self._drawing.before_trial(study, trial)
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._drawing.infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._drawing.sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        return self._drawing.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        self._drawing.after_trial(study, trial, state, values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+import re
 
 from sqlalchemy.engine import make_url
 from sqlalchemy.engine import URL
@@ -28,8 +29,9 @@ def parse(url: str) -> URL:
     try:
         return make_url(url)
     except (ArgumentError, ValueError):  # the second of a port that is no number
+        hidden = re.sub(r"(//[^:/@]*):.*@", r"\1:***@", url)  # SQLAlchemy hides what it can read
         raise StorageError(
-            f"`storage` must be a database URL, but got ({url!r}); "
+            f"`storage` must be a database URL, its port a number, but got ({hidden!r}); "
             "for example sqlite:///study.db or postgresql+psycopg://user:password@host/name."
         ) from None
 

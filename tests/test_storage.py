@@ -116,7 +116,9 @@ def test_six_workers_start_at_once_on_an_empty_database(empty_database: str) -> 
 
 def test_what_cannot_be_opened_is_one_message(tmp_path: Path) -> None:
     assert "must be a database URL" in refused("study.db")
-    assert "must be a database URL" in refused("postgresql+psycopg://user@host:54x/name")
+    assert "its port a number" in refused("grpc://host:port")
+    port = refused("postgresql+psycopg://user:secret@host:54x/name")
+    assert "its port a number" in port and "user:***@host:54x" in port and "secret" not in port
     assert "no folder /no/such" in refused("sqlite:////no/such/study.db")
     assert "no folder /no/such" in refused("journal:////no/such/study.log")
     assert "a journal needs a file" in refused("journal://")

@@ -167,9 +167,10 @@ def made_with(
         "precision": accelerator.mixed_precision,
         "ranks": accelerator.num_processes,
         "device": torch.cuda.get_device_name() if cuda else accelerator.device.type,
-        "threads": None if cuda else torch.get_num_threads(),
         **{name: versions().get(name) for name in PACKAGES},
     }
+    if accelerator.device.type == "cpu":  # elsewhere they do not change the bits
+        parts["threads"] = torch.get_num_threads()
     return {name: str(value) for name, value in parts.items()}
 
 

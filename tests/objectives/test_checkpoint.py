@@ -13,7 +13,9 @@ import resource
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 from typing import Any
+from typing import cast
 
 from fingerprints import fingerprint
 import optuna
@@ -188,6 +190,45 @@ def test_another_training_s_is_refused_by_what_changed(
     weight.copy_(before)
     assert "(base was" in message
     assert isinstance(checkpoint_of(bench, file).load(), State)
+
+
+def test_threads_count_where_they_change_the_bits(bench: Bench) -> None:
+    """On a CPU they do. A device is named by its accelerator; nothing is computed on it here."""
+
+    def parts(kind: str) -> dict[str, str]:
+        elsewhere = SimpleNamespace(
+            device=torch.device(kind), mixed_precision="no", num_processes=1
+        )
+        return made_with(replace(bench, accelerator=cast(Any, elsewhere)), SETTINGS, CHOSEN, "0")
+
+    assert parts("cpu")["threads"] == str(torch.get_num_threads())
+    assert "threads" not in parts("mps")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
+def test_threads_do_not_count_on_cuda(bench: Bench) -> None:
+    assert "threads" not in made_with(bench, SETTINGS, CHOSEN, "0")
+
+
+class _Apples(torch.Tensor):
+    """As on Apple's GPU, which is not here: it says so, and has no float64."""
+
+    device = torch.device("mps")
+
+    def sum(self, *_: Any, dtype: torch.dtype | None = None, **__: Any) -> torch.Tensor:
+        assert dtype is not torch.float64, "MPS has no float64"
+        return super().sum(dtype=dtype)
+
+    def cpu(self, *_: Any, **__: Any) -> torch.Tensor:
+        return self.as_subclass(torch.Tensor)
+
+
+def test_a_fingerprint_needs_no_float64_on_the_device() -> None:
+    weight = torch.arange(6.0).reshape(2, 3) / 7
+    here, there = torch.nn.Module(), torch.nn.Module()
+    here.register_buffer("weight", weight)
+    there.register_buffer("weight", weight.as_subclass(_Apples))
+    assert base_fingerprint(there) == base_fingerprint(here) == "a47196dfc3499ec6"
 
 
 def test_a_file_that_cannot_be_written_costs_no_trial(

@@ -83,6 +83,7 @@ def read_plan(
     settings = experiment.study.model_copy(update=given)
     _check_choice("--sampler", settings.sampler, samplers)
     _check_choice("--pruner", settings.pruner, pruners)
+    _check_storage(settings.storage)
     _check_counts(settings, parsed.workers, parsed.search_only)
     _check_pack(settings, experiment)
     name = settings.name or parsed.file.stem
@@ -146,15 +147,18 @@ def _check_choice(flag: str, value: str, choices: Collection[str]) -> None:
         raise UserError(f"{flag} {value}: must be one of {', '.join(choices)}")
 
 
+def _check_storage(url: str | None) -> None:
+    if url == "":
+        raise UserError(
+            "--storage '': is empty, as a variable that is not set; give a URL, or leave "
+            "--storage out for SQLite in --output"
+        )
+
+
 def _check_counts(settings: StudySettings, workers: int | None, search_only: bool) -> None:
     ranks, limit = settings.gpus_per_trial, settings.time_limit
-    if settings.storage == "":
-        raise UserError(
-            "--storage '': is empty, as from a variable that is not set; give a URL, or leave it "
-            "out for a file in --output"
-        )
     if not 0 <= settings.seed < 2**32:
-        raise UserError(f"--seed {settings.seed}: must be in 0 .. 2**32 - 1; for example --seed 1")
+        raise UserError(f"--seed {settings.seed}: must be >= 0 and < 2**32; for example --seed 1")
     if settings.trials < 1:
         raise UserError(f"--trials {settings.trials}: must be >= 1; for example --trials 20")
     if ranks is not None and ranks < 1:

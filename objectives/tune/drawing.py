@@ -23,7 +23,8 @@ class DrawnPerTrial(BaseSampler):
     """A sampler whose numbers depend on the seed and the trial's number, and on no process.
 
     Workers with one seed would otherwise draw the same trials, and a study that is continued its
-    first ones again. For samplers that keep nothing from trial to trial but the study.
+    first ones again. Trials may be asked for together, as those of a pack are. For one study, and
+    for samplers that keep nothing from trial to trial but what is in it.
 
     Args:
         make: The sampler for a seed.
@@ -32,25 +33,23 @@ class DrawnPerTrial(BaseSampler):
 
     def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
         self._make, self._seed = make, seed
-        self._drawing = make(seed)
+        self._drawing: dict[int, BaseSampler] = {}  # by the number of a trial that runs
 
     def reseed_rng(self) -> None:
-        """Nothing to do: threads have trials of their own, too."""
+        """Nothing to do: a thread's trials are its own."""
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        (seed,) = np.random.SeedSequence((self._seed, trial.number)).generate_state(1)
-        self._drawing = self._make(int(seed))
-        self._drawing.before_trial(study, trial)
+        self._of(trial).before_trial(study, trial)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        return self._drawing.infer_relative_search_space(study, trial)
+        return self._of(trial).infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return self._drawing.sample_relative(study, trial, search_space)
+        return self._of(trial).sample_relative(study, trial, search_space)
 
     def sample_independent(
         self,
@@ -59,7 +58,7 @@ class DrawnPerTrial(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        return self._drawing.sample_independent(study, trial, param_name, param_distribution)
+        return self._of(trial).sample_independent(study, trial, param_name, param_distribution)
 
     def after_trial(
         self,
@@ -68,4 +67,11 @@ class DrawnPerTrial(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        self._drawing.after_trial(study, trial, state, values)
+        self._of(trial).after_trial(study, trial, state, values)
+        del self._drawing[trial.number]
+
+    def _of(self, trial: FrozenTrial) -> BaseSampler:
+        if trial.number not in self._drawing:
+            (seed,) = np.random.SeedSequence((self._seed, trial.number)).generate_state(1)
+            self._drawing[trial.number] = self._make(int(seed))
+        return self._drawing[trial.number]

@@ -26,10 +26,20 @@ __all__ = ["PRUNERS", "SAMPLERS", "sampler_of"]
 Space = dict[str, BaseDistribution]
 
 SAMPLERS: Mapping[str, Callable[[Space, StudySettings], BaseSampler]] = {
-    "bamsoo": lambda space, study: BaMSOOSampler(search_space=space, seed=study.seed),
-    "soo": lambda space, study: SOOSampler(search_space=space, seed=study.seed),
-    "direct": lambda space, study: DIRECTSampler(search_space=space, seed=study.seed),
-    "nomad": lambda space, study: NOMADSampler(search_space=space, seed=study.seed),
+    "bamsoo": lambda space, study: BaMSOOSampler(
+        search_space=space, independent_sampler=DrawnPerTrial(_tpe, study.seed)
+    ),
+    "soo": lambda space, study: SOOSampler(
+        search_space=space, independent_sampler=DrawnPerTrial(_random, study.seed)
+    ),
+    "direct": lambda space, study: DIRECTSampler(
+        search_space=space, independent_sampler=DrawnPerTrial(_random, study.seed)
+    ),
+    "nomad": lambda space, study: NOMADSampler(
+        search_space=space,
+        seed=study.seed,
+        independent_sampler=DrawnPerTrial(_random, study.seed),
+    ),
     "lhs": lambda space, study: LatinHypercubeSampler(n_trials=study.trials, seed=study.seed),
     "bo": lambda space, study: _bayesian(study.seed),
     "tpe": lambda space, study: DrawnPerTrial(_tpe, study.seed),

@@ -8,6 +8,7 @@ import io
 import json
 import os
 from pathlib import Path
+import re
 import shutil
 import signal
 import sqlite3
@@ -22,6 +23,11 @@ from peft import PeftModel
 import pytest
 from transformers import AutoModelForCausalLM
 
+from objectives.comparable import check_comparable
+from objectives.comparable import EXPERIMENT as KEPT
+from objectives.comparable import keep_experiment
+from objectives.config import load_experiment
+from objectives.errors import UserError
 from objectives.final import FINAL
 from objectives.plan import read_plan
 from objectives.tune import main
@@ -338,12 +344,45 @@ def test_what_is_drawn_is_the_trial_s_own_in_whichever_process(
     assert len({tuple(params.values()) for params in alone}) == 6
 
 
+def test_trials_asked_for_together_draw_as_one_by_one(experiment: Path) -> None:
+    """As a pack's are: all are asked for, and then they suggest."""
+    plan = read_plan([str(experiment), "--sampler", "random"], SAMPLERS, PRUNERS)
+    drawn = []
+    for size in (1, 4):
+        study = optuna.create_study(sampler=sampler_of(plan))
+        for _ in range(4 // size):
+            asked = [study.ask() for _ in range(size)]
+            for trial in asked:
+                trial.suggest_float("x", 0, 1)
+                trial.suggest_float("y", 0, 1)
+                study.tell(trial, 0.0)
+        drawn.append([trial.params for trial in study.trials])
+    assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize("sampler", ["soo", "direct", "bamsoo", "nomad"])
+def test_what_others_draw_is_the_trial_s_own_too(experiment: Path, sampler: str) -> None:
+    """A parameter outside the partition, of two workers with one seed."""
+    plan = read_plan([str(experiment), "--sampler", sampler], SAMPLERS, PRUNERS)
+    study = optuna.create_study()
+    for _ in range(2):
+        try:
+            study.sampler = sampler_of(plan)
+        except UserError as missing:
+            pytest.skip(str(missing))
+        trial = study.ask(plan.experiment.search_space())
+        trial.suggest_float("elsewhere", 0, 1)
+    first, second = (trial.params["elsewhere"] for trial in study.trials)
+    assert first != second
+
+
 def test_bad_options_are_one_message(experiment: Path) -> None:
     assert "--sampler sooo: must be one of bamsoo, soo" in bad(experiment, "--sampler", "sooo")
     assert "--trials 0: must be >= 1" in bad(experiment, "--trials", "0")
     assert "must be a database URL" in bad(experiment, "--storage", "study.db")
     assert "no folder /no/such" in bad(experiment, "--storage", "sqlite:////no/such/s.db")
-    assert "--seed -1: must be in" in bad(experiment, "--seed", "-1")
+    assert "--seed -1: must be >= 0 and < 2**32" in bad(experiment, "--seed", "-1")
+    assert f"--seed {2**32}: must be" in bad(experiment, "--seed", str(2**32))
     assert "--storage '': is empty" in bad(experiment, "--storage", "")
     unreachable = "postgresql://nobody@127.0.0.1:1/none"
     assert "postgres" in bad(experiment, "--storage", unreachable)
@@ -357,3 +396,26 @@ def test_another_experiment_is_refused_by_what_changed(done: Done) -> None:
     assert "[search] rank: was" in message and "choose another --study" in message
     other.write_text(experiment.read_text().replace("alpha = 8", "alpha = 16"))
     assert "[search] alpha: was 8.0, is 16.0" in bad(other)
+
+
+def test_a_study_is_compared_by_what_it_kept(experiment: Path) -> None:
+    """One from before fixed numbers, revision and dtype were kept is good, and else it is not."""
+    study, text = optuna.create_study(), experiment.read_text()
+    keep_experiment(study, load_experiment(experiment))
+    kept = study.user_attrs[KEPT]
+    for old, new, key in [
+        ("dropout = 0.1", "dropout = 0.4", "[search] dropout"),
+        ("effective_batch = 16", "effective_batch = 64", "[search] effective_batch"),
+        ("[model]", '[model]\ndtype = "float16"', "[model] dtype"),
+        ("[model]", '[model]\nrevision = "v2"', "[model] revision"),
+    ]:
+        experiment.write_text(text.replace(old, new))
+        changed = load_experiment(experiment)
+        study.set_user_attr(KEPT, kept)
+        with pytest.raises(UserError, match=re.escape(key)):
+            check_comparable(study, changed, "here")
+        study.set_user_attr(KEPT, {k: v for k, v in kept.items() if k != key})
+        check_comparable(study, changed, "here")
+    study.set_user_attr(KEPT, {k: v for k, v in kept.items() if k != "[search] rank"})
+    with pytest.raises(UserError, match=re.escape("[search] rank: was absent")):
+        check_comparable(study, changed, "here")

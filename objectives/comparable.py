@@ -35,8 +35,6 @@ def check_comparable(study: optuna.Study, experiment: Experiment, where: str) ->
     """
     before = study.user_attrs.get(EXPERIMENT, {})
     now = _values_depend_on(experiment)
-    for key in _kept_later(experiment) - set(before):  # studies from before they were stay good
-        del now[key]
     changed = [key for key in {**before, **now} if before and before.get(key) != now.get(key)]
     name = study.study_name
     if changed:
@@ -61,8 +59,6 @@ def _values_depend_on(experiment: Experiment) -> dict[str, str]:
     training = experiment.training.model_dump(exclude={"micro_batch", "validations"})
     model, data = experiment.model.model_dump(), experiment.data.model_dump()
     model["name"] = Path(model["name"]).name
-    if model["quantization"] is None:  # studies from before there was any stay good
-        del model["quantization"]
     for key in ("train", "validation"):
         data[key] = data[key] and Path(data[key]).name
     sections = {
@@ -73,9 +69,3 @@ def _values_depend_on(experiment: Experiment) -> dict[str, str]:
         "scoring": scoring,
     }
     return {f"[{s}] {k}": str(v) for s, keys in sections.items() for k, v in keys.items()}
-
-
-def _kept_later(experiment: Experiment) -> set[str]:
-    """What the first studies did not keep: of those it is not known."""
-    fixed = {f"[search] {name}" for name in experiment.search.fixed()}
-    return {"[model] revision", "[model] dtype", *fixed}

@@ -79,7 +79,10 @@ def _random(seed: int) -> BaseSampler:
 
 
 def _bayesian(seed: int, start: int = 10) -> BaseSampler:
-    """Gaussian process and expected improvement after a Latin hypercube, as in the research."""
+    """Gaussian process and expected improvement after a Latin hypercube, as in the research.
+
+    It does not see running trials, as it is there: workers who know the same ask for the same.
+    """
     try:
         from optuna_integration import BoTorchSampler
     except ImportError:

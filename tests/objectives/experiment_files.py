@@ -6,6 +6,9 @@ from pathlib import Path
 
 from objectives.config import Experiment
 from objectives.config import load_experiment
+from objectives.search_space import Choices
+from objectives.search_space import Range
+from objectives.search_space import SearchSettings
 
 
 ORDER = ["learning_rate", "alpha", "rank", "effective_batch", "weight_decay", "dropout"]
@@ -21,3 +24,15 @@ def write(folder: Path, **sections: str) -> Path:
 
 def load(folder: Path, **sections: str) -> Experiment:
     return load_experiment(write(folder, **sections))
+
+
+def wide_search() -> SearchSettings:
+    """Of every kind; the largest learning rates diverge."""
+    return SearchSettings(
+        learning_rate=Range(low=1e-6, high=1e30, log=True),
+        weight_decay=Choices(choices=[0.0, 0.1]),
+        rank=Range(low=1, high=8),
+        alpha=Range(low=1, high=64),
+        dropout=Range(low=0.0, high=0.5, step=0.1),
+        effective_batch=12,
+    )

@@ -11,6 +11,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from experiment_files import wide_search
 import optuna
 from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
@@ -34,8 +35,6 @@ from objectives.runner import Runner
 from objectives.score import Score
 from objectives.score import Scorer
 from objectives.search_space import Choices
-from objectives.search_space import Range
-from objectives.search_space import SearchSettings
 from objectives.sections import ScoringSettings
 from objectives.sections import TrainingSettings
 
@@ -47,14 +46,7 @@ OTHERS = {"learning_rate": 1e-3, "weight_decay": 0.1, "rank": 2, "alpha": 16, "d
 @pytest.fixture(scope="module")
 def experiment(tiny_experiment: Experiment) -> Experiment:
     training = TrainingSettings(validations=2, micro_batch=6)
-    search = SearchSettings(
-        learning_rate=Range(low=1e-6, high=1e30, log=True),
-        weight_decay=Choices(choices=[0.0, 0.1]),
-        rank=Range(low=1, high=8),
-        alpha=Range(low=1, high=64),
-        dropout=Range(low=0.0, high=0.5, step=0.1),
-        effective_batch=12,
-    )
+    search = wide_search()
     return tiny_experiment.model_copy(update={"training": training, "search": search})
 
 

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from experiment_files import wide_search
 import optuna
 import pytest
 from test_objective import OTHERS
@@ -25,9 +26,6 @@ from objectives.pack_runner import PackRunner
 from objectives.pack_search import Packs
 from objectives.runner import Runner
 from objectives.score import Scorer
-from objectives.search_space import Choices
-from objectives.search_space import Range
-from objectives.search_space import SearchSettings
 from objectives.sections import ScoringSettings
 from objectives.sections import TrainingSettings
 from objectives.tune import main
@@ -44,14 +42,7 @@ def tasks(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def experiment(tiny_experiment: Experiment, tasks: Path) -> Experiment:
     """A search for the best score of the group of two tasks."""
-    search = SearchSettings(
-        learning_rate=Range(low=1e-6, high=1e30, log=True),
-        weight_decay=Choices(choices=[0.0, 0.1]),
-        rank=Range(low=1, high=8),
-        alpha=Range(low=1, high=64),
-        dropout=Range(low=0.0, high=0.5, step=0.1),
-        effective_batch=12,
-    )
+    search = wide_search()
     training = TrainingSettings(validations=2, micro_batch=6)
     scoring = ScoringSettings(objective="pair", tasks=str(tasks))
     parts = {"training": training, "search": search, "scoring": scoring}

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 
+from experiment_files import wide_search
 import optuna
 from optuna.pruners import BasePruner
 from optuna.storages import RDBStorage
@@ -34,9 +35,7 @@ from objectives.pack_runner import PackRunner
 from objectives.pack_search import Packs
 from objectives.pack_search import search_in_packs
 from objectives.runner import Runner
-from objectives.search_space import Choices
 from objectives.search_space import Range
-from objectives.search_space import SearchSettings
 from objectives.sections import TrainingSettings
 from objectives.tune import main
 from optuna_partition import SOOSampler
@@ -48,14 +47,7 @@ THREE = [PARAMS, OTHERS, PARAMS | {"rank": 7, "dropout": 0.0}]
 @pytest.fixture(scope="module")
 def experiment(tiny_experiment: Experiment) -> Experiment:
     training = TrainingSettings(validations=2, micro_batch=6)
-    search = SearchSettings(
-        learning_rate=Range(low=1e-6, high=1e30, log=True),
-        weight_decay=Choices(choices=[0.0, 0.1]),
-        rank=Range(low=1, high=8),
-        alpha=Range(low=1, high=64),
-        dropout=Range(low=0.0, high=0.5, step=0.1),
-        effective_batch=12,
-    )
+    search = wide_search()
     return tiny_experiment.model_copy(update={"training": training, "search": search})
 
 

@@ -8,7 +8,6 @@ import io
 import json
 import os
 from pathlib import Path
-import re
 import shutil
 import signal
 import sqlite3
@@ -23,17 +22,8 @@ from peft import PeftModel
 import pytest
 from transformers import AutoModelForCausalLM
 
-from objectives.comparable import check_comparable
-from objectives.comparable import EXPERIMENT as KEPT
-from objectives.comparable import keep_experiment
-from objectives.config import load_experiment
-from objectives.errors import UserError
 from objectives.final import FINAL
-from objectives.plan import read_plan
 from objectives.tune import main
-from objectives.tune.samplers import PRUNERS
-from objectives.tune.samplers import sampler_of
-from objectives.tune.samplers import SAMPLERS
 
 
 ROOT = Path(__file__).parent.parent.parent
@@ -324,58 +314,6 @@ def test_a_launcher_s_copies_are_refused(
     assert not (experiment.parent / "runs").exists()
 
 
-@pytest.mark.parametrize("sampler", ["random", "tpe", "gp"])
-def test_what_is_drawn_is_the_trial_s_own_in_whichever_process(
-    experiment: Path, sampler: str
-) -> None:
-    """Two workers with one seed, and a study that is continued, do not repeat each other."""
-
-    def drawn(processes: int) -> list[dict[str, Any]]:
-        plan = read_plan([str(experiment), "--sampler", sampler], SAMPLERS, PRUNERS)
-        samplers = [sampler_of(plan) for _ in range(processes)]
-        study = optuna.create_study()
-        for number in range(6):
-            study.sampler = samplers[number % processes]
-            study.tell(study.ask(plan.experiment.search_space()), float(number))
-        return [trial.params for trial in study.trials]
-
-    alone, together = drawn(1), drawn(2)
-    assert alone == together
-    assert len({tuple(params.values()) for params in alone}) == 6
-
-
-def test_trials_asked_for_together_draw_as_one_by_one(experiment: Path) -> None:
-    """As a pack's are: all are asked for, and then they suggest."""
-    plan = read_plan([str(experiment), "--sampler", "random"], SAMPLERS, PRUNERS)
-    drawn = []
-    for size in (1, 4):
-        study = optuna.create_study(sampler=sampler_of(plan))
-        for _ in range(4 // size):
-            asked = [study.ask() for _ in range(size)]
-            for trial in asked:
-                trial.suggest_float("x", 0, 1)
-                trial.suggest_float("y", 0, 1)
-                study.tell(trial, 0.0)
-        drawn.append([trial.params for trial in study.trials])
-    assert drawn[0] == drawn[1]
-
-
-@pytest.mark.parametrize("sampler", ["soo", "direct", "bamsoo", "nomad"])
-def test_what_others_draw_is_the_trial_s_own_too(experiment: Path, sampler: str) -> None:
-    """A parameter outside the partition, of two workers with one seed."""
-    plan = read_plan([str(experiment), "--sampler", sampler], SAMPLERS, PRUNERS)
-    study = optuna.create_study()
-    for _ in range(2):
-        try:
-            study.sampler = sampler_of(plan)
-        except UserError as missing:
-            pytest.skip(str(missing))
-        trial = study.ask(plan.experiment.search_space())
-        trial.suggest_float("elsewhere", 0, 1)
-    first, second = (trial.params["elsewhere"] for trial in study.trials)
-    assert first != second
-
-
 def test_bad_options_are_one_message(experiment: Path) -> None:
     assert "--sampler sooo: must be one of bamsoo, soo" in bad(experiment, "--sampler", "sooo")
     assert "--trials 0: must be >= 1" in bad(experiment, "--trials", "0")
@@ -396,26 +334,3 @@ def test_another_experiment_is_refused_by_what_changed(done: Done) -> None:
     assert "[search] rank: was" in message and "choose another --study" in message
     other.write_text(experiment.read_text().replace("alpha = 8", "alpha = 16"))
     assert "[search] alpha: was 8.0, is 16.0" in bad(other)
-
-
-def test_a_study_is_compared_by_what_it_kept(experiment: Path) -> None:
-    """One from before fixed numbers, revision and dtype were kept is good, and else it is not."""
-    study, text = optuna.create_study(), experiment.read_text()
-    keep_experiment(study, load_experiment(experiment))
-    kept = study.user_attrs[KEPT]
-    for old, new, key in [
-        ("dropout = 0.1", "dropout = 0.4", "[search] dropout"),
-        ("effective_batch = 16", "effective_batch = 64", "[search] effective_batch"),
-        ("[model]", '[model]\ndtype = "float16"', "[model] dtype"),
-        ("[model]", '[model]\nrevision = "v2"', "[model] revision"),
-    ]:
-        experiment.write_text(text.replace(old, new))
-        changed = load_experiment(experiment)
-        study.set_user_attr(KEPT, kept)
-        with pytest.raises(UserError, match=re.escape(key)):
-            check_comparable(study, changed, "here")
-        study.set_user_attr(KEPT, {k: v for k, v in kept.items() if k != key})
-        check_comparable(study, changed, "here")
-    study.set_user_attr(KEPT, {k: v for k, v in kept.items() if k != "[search] rank"})
-    with pytest.raises(UserError, match=re.escape("[search] rank: was absent")):
-        check_comparable(study, changed, "here")

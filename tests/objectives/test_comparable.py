@@ -1,0 +1,46 @@
+"""Which changes of an experiment make a study's values no longer compare."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import re
+
+import optuna
+import pytest
+from test_tune import experiment
+
+from objectives.comparable import check_comparable
+from objectives.comparable import keep_experiment
+from objectives.config import load_experiment
+from objectives.errors import UserError
+
+
+__all__ = ["experiment"]  # the fixture
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("dropout = 0.1", "dropout = 0.4", "[search] dropout"),
+        ("effective_batch = 16", "effective_batch = 64", "[search] effective_batch"),
+        ("[model]", '[model]\ndtype = "float16"', "[model] dtype"),
+        ("[model]", '[model]\nrevision = "v2"', "[model] revision"),
+        ("epochs = 8", "epochs = 9", "[training] epochs"),
+    ],
+)
+def test_a_setting_that_values_depend_on_is_named(
+    experiment: Path, old: str, new: str, key: str
+) -> None:
+    study = optuna.create_study()
+    keep_experiment(study, load_experiment(experiment))
+    check_comparable(study, load_experiment(experiment), "here")
+    experiment.write_text(experiment.read_text().replace(old, new))
+    with pytest.raises(UserError, match=re.escape(f"{key}: was")):
+        check_comparable(study, load_experiment(experiment), "here")
+
+
+def test_what_changes_speed_alone_is_no_other_experiment(experiment: Path) -> None:
+    study = optuna.create_study()
+    keep_experiment(study, load_experiment(experiment))
+    experiment.write_text(experiment.read_text().replace("micro_batch = 8", "micro_batch = 4"))
+    check_comparable(study, load_experiment(experiment), "here")

@@ -30,8 +30,11 @@ from test_tune import run
 from test_tune import written
 import torch
 
+from objectives.config import load_experiment
 from objectives.final import FINAL
+from optuna_partition._cells import centre
 from optuna_partition._record import Ask
+from optuna_partition._space import Space
 
 
 TRIALS = 5
@@ -97,15 +100,14 @@ def point(trial: FrozenTrial) -> Any:
     return tuple(sorted(trial.params.items()))
 
 
-def came_again(lost: FrozenTrial, done: list[FrozenTrial]) -> bool:
+def came_again(file: Path, lost: FrozenTrial, done: list[FrozenTrial]) -> bool:
     """Whether what a dead worker was to evaluate was evaluated; it may not have read all of it."""
-    ask = Ask.of(lost)
-    return ask is None or any(
-        (again := Ask.of(trial)) is not None
-        and again.spot == ask.spot
-        and lost.params.items() <= trial.params.items()
-        for trial in done
-    )
+    ask, space = Ask.of(lost), Space(load_experiment(file).search_space())
+    if ask is None:
+        return not lost.params
+    params = space.params(centre(space.axes, ask.spot))
+    assert lost.params.items() <= params.items()
+    return params in [trial.params for trial in done]
 
 
 def running(file: Path, name: str) -> list[int]:
@@ -175,7 +177,7 @@ def test_a_killed_worker_is_replaced(file: Path, together: Ended) -> None:
     assert together.stdout.count("was killed by SIGKILL, started again") == 1
     trials = load(file, "together").trials
     (lost,) = [trial for trial in trials if trial.state is TrialState.FAIL]
-    assert came_again(lost, complete(load(file, "together")))
+    assert came_again(file, lost, complete(load(file, "together")))
     assert not [trial for trial in trials if trial.state is TrialState.RUNNING]
 
 

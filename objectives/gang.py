@@ -1,4 +1,4 @@
-"""Runs jobs in rank processes that stay warm; starts, watches and ends them; imports no torch.
+"""Runs jobs and exams in rank processes that stay warm; starts, watches and ends them; no torch.
 
     with Gang(experiment, ranks=2) as gang:
         study.optimize(LoraObjective(experiment, gang, folder))
@@ -22,6 +22,8 @@ import time
 
 from objectives.config import Experiment
 from objectives.errors import UserError
+from objectives.job import Exam
+from objectives.job import Examined
 from objectives.job import Failed
 from objectives.job import Job
 from objectives.job import Outcome
@@ -52,13 +54,13 @@ class GangFailed(RuntimeError):
 class _Fault(Exception):
     """A job ended and left ranks in a state that nobody knows."""
 
-    def __init__(self, outcome: Outcome) -> None:
+    def __init__(self, outcome: OutOfMemory | Failed) -> None:
         super().__init__(outcome)
         self.outcome = outcome
 
 
 class Gang:
-    """A `Run` in other processes. Not for several threads at once."""
+    """An `Examiner` in other processes. Not for several threads at once."""
 
     def __init__(
         self,
@@ -69,6 +71,7 @@ class Gang:
         cache: Path | None = None,
         time_limit: float | None = None,
         warm: bool = True,
+        test: bool = False,
         command: Sequence[str] = COMMAND,
     ) -> None:
         """Starts nothing yet.
@@ -81,11 +84,12 @@ class Gang:
             cache: Folder of the tokenised data.
             time_limit: Seconds a job may take in ranks that are ready; then it has failed.
             warm: Whether the ranks serve the next job too; otherwise it gets new ones.
+            test: Whether there will be exams: then the ranks load the test tasks as well.
             command: What a rank runs; it gets the number of its pipe as last argument.
         """
         self._experiment, self._cache, self._command = experiment, cache, command
         self._count, self._devices = ranks, devices
-        self._time_limit, self._warm = time_limit, warm
+        self._time_limit, self._warm, self._test = time_limit, warm, test
         self._ranks: list[Rank] = []
         self._raised: list[str] = []  # since a job last went well
 
@@ -124,9 +128,21 @@ class Gang:
             UserError, GangFailed: See `start`.
             GangFailed: The third job in a row ended with the same exception.
         """
+        outcome = self._run(job, report, self._time_limit)
+        assert not isinstance(outcome, Examined)
+        return outcome
+
+    def examine(self, exam: Exam) -> Examined | OutOfMemory | Failed:
+        """Runs an exam in all ranks, for as long as it takes. Raises as a job does."""
+        result = self._run(exam, lambda _: False, None)
+        assert isinstance(result, Examined | OutOfMemory | Failed)
+        return result
+
+    def _run(self, work: Job | Exam, report: Report, limit: float | None) -> Outcome | Examined:
         self.start()
+        outcome: Outcome | Examined
         try:
-            outcome = self._together(job, report)
+            outcome = self._together(work, report, limit)
             self._raised = []
         except _Fault as fault:
             self.close()
@@ -143,18 +159,20 @@ class Gang:
         for number, environment in enumerate(environments):
             self._ranks.append(Rank.spawn(number, self._command, environment))
         for rank in self._ranks:
-            rank.send(Setup(self._experiment, self._cache, rank.number))
+            rank.send(Setup(self._experiment, self._cache, rank.number, self._test))
         silent = {rank.pipe: rank for rank in self._ranks}
         while silent:
             for pipe in wait(list(silent)):
                 _check_ready(silent.pop(pipe))  # type: ignore[call-overload]
 
-    def _together(self, job: Job, report: Report) -> Outcome:
+    def _together(
+        self, work: Job | Exam, report: Report, limit: float | None
+    ) -> Outcome | Examined:
         """The outcome on which all ranks agree."""
         for rank in self._ranks:
-            rank.send(job)
-        deadline = time.monotonic() + (self._time_limit or math.inf)
-        outcomes: dict[int, Outcome] = {}
+            rank.send(work)
+        deadline = time.monotonic() + (limit or math.inf)
+        outcomes: dict[int, Outcome | Examined] = {}
         while len(outcomes) < len(self._ranks):
             rank = self._next(outcomes, deadline)
             message = rank.receive()
@@ -167,7 +185,7 @@ class Gang:
                 deadline = min(deadline, time.monotonic() + SETTLE_SECONDS)
         return _joined(outcomes)
 
-    def _next(self, outcomes: dict[int, Outcome], deadline: float) -> Rank:
+    def _next(self, outcomes: dict[int, Outcome | Examined], deadline: float) -> Rank:
         """The rank that says something next, of those whose outcome is not there."""
         silent = {rank.pipe: rank for rank in self._ranks if rank.number not in outcomes}
         left = None if deadline == math.inf else max(0.0, deadline - time.monotonic())
@@ -212,11 +230,11 @@ def _check_ready(rank: Rank) -> None:
         raise GangFailed(f"{rank.how_it_ended()} while loading")
 
 
-def _joined(outcomes: dict[int, Outcome]) -> Outcome:
+def _joined(outcomes: dict[int, Outcome | Examined]) -> Outcome | Examined:
     """A failure if there is one; otherwise rank 0's, with the memory of that which took most."""
     failed = [outcome for outcome in outcomes.values() if isinstance(outcome, Failed)]
     first = failed[0] if failed else outcomes[0]
-    if isinstance(first, Failed | Pruned):
+    if isinstance(first, Failed | Pruned | Examined):
         return first
     peaks = [o.peak_memory for o in outcomes.values() if isinstance(o, type(first))]
     return replace(first, peak_memory=max(peaks))

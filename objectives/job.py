@@ -1,21 +1,26 @@
 """What a trial asks of whoever trains it, and what comes back; values only, no torch.
 
-A `Run` takes a job and gives its outcome: `objectives.runner.Runner` in this process, or
-`objectives.gang.Gang` in others.
+A `Run` takes a job and gives its outcome, and an `Examiner` an exam as well:
+`objectives.runner.Runner` in this process, or `objectives.gang.Gang` in others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+from typing import Protocol
 from typing import TypeAlias
 
 from objectives.search_space import Hyperparameters
 
 
 __all__ = [
+    "Exam",
+    "Examined",
+    "Examiner",
     "Failed",
     "Finished",
     "Job",
@@ -70,7 +75,7 @@ class Job:
     """One trial's work.
 
     Attributes:
-        trial: The trial's number.
+        trial: The trial's number; None for a training that is no trial's.
         chosen: The trial's hyperparameters.
         adapter: Folder the adapter goes to, before it is scored.
         micro_batch: Samples per forward in training and validation.
@@ -80,13 +85,41 @@ class Job:
         trained: If it is trained already, and `adapter` is to be scored.
     """
 
-    trial: int
+    trial: int | None
     chosen: Hyperparameters
     adapter: str
     micro_batch: int
     scoring_batch: int
     checkpoint: str | None = None
     trained: Training | None = None
+
+
+@dataclass(frozen=True)
+class Exam:
+    """One model's part of the final test.
+
+    Attributes:
+        adapter: Folder of a trained adapter; None is for the base as it is.
+        micro_batch: Samples per forward for the validation loss.
+        scoring_batch: Sequences per forward on a task.
+    """
+
+    adapter: str | None
+    micro_batch: int
+    scoring_batch: int
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What an exam found.
+
+    Attributes:
+        validation_loss: Nats per label token.
+        scores: Test task -> (score, standard error).
+    """
+
+    validation_loss: float
+    scores: Mapping[str, tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -143,6 +176,16 @@ Report: TypeAlias = Callable[[Validation], bool]
 """Whether the training is to end here."""
 Outcome: TypeAlias = Finished | Pruned | OutOfMemory | Failed
 Run: TypeAlias = Callable[[Job, Report], Outcome]
+
+
+class Examiner(Protocol):
+    """Runs jobs, and examines what came of them on the test tasks."""
+
+    def __call__(self, job: Job, report: Report, /) -> Outcome: ...
+
+    def examine(self, exam: Exam, /) -> Examined | OutOfMemory | Failed: ...
+
+
 PackOutcome: TypeAlias = Training | Outcome
 RunPack: TypeAlias = Callable[[Sequence[Job], Sequence[Report]], list[PackOutcome]]
 """Trains jobs together; a `Training` is still to be scored, as a job that is `trained`."""

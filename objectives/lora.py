@@ -20,6 +20,7 @@ import time
 from accelerate.utils import gather_object
 from peft import PeftModel
 import torch
+from torch import nn
 
 from objectives.bench import Bench
 from objectives.bench import new_adapter
@@ -46,6 +47,7 @@ __all__ = [
     "step_batches",
     "told",
     "train",
+    "validate",
     "validation_steps",
 ]
 
@@ -204,7 +206,7 @@ class _Training:
         for step, samples in enumerate(batches, start=done + 1):
             self._step(update, step, samples)
             if step in due:
-                loss = _validate(self.bench, model, self.settings)
+                loss = validate(self.bench, model, self.settings)
                 check_finite(loss, "validation", step, self._n_steps, self.chosen)
                 self.validations.append((step, loss))
                 if self.keep is not None:
@@ -245,7 +247,8 @@ def step_batches(
     )
 
 
-def _validate(bench: Bench, model: PeftModel, settings: TrainingSettings) -> float:
+def validate(bench: Bench, model: nn.Module, settings: TrainingSettings) -> float:
+    """The validation loss of a model on the bench, nats per label token; the same on all ranks."""
     return validation_loss(
         model,
         bench.corpus.validation,

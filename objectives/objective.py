@@ -23,6 +23,7 @@ from optuna.distributions import IntDistribution
 
 from objectives import checkpoint_files
 from objectives.config import Experiment
+from objectives.halving import until_it_fits
 from objectives.job import Failed
 from objectives.job import Finished
 from objectives.job import Job
@@ -151,11 +152,8 @@ class LoraObjective:
     def _until_it_fits(self, job: Job, reports: Reports) -> tuple[Job, Outcome]:
         """The last attempt, with batches that fit or cannot be smaller."""
         began_with = job.micro_batch  # a checkpoint's may be what another machine's memory held
-        outcome = self._run(job, reports)
-        while isinstance(outcome, OutOfMemory) and (smaller := _smaller(job, outcome)) != job:
-            _logger.warning("Trial %d: %s; tried with half of it", job.trial, outcome.message)
-            job = smaller
-            outcome = self._run(job, reports)
+        name = f"Trial {job.trial}"
+        job, outcome = until_it_fits(name, job, lambda job: self._run(job, reports))
         if isinstance(outcome, Finished | Pruned):
             if job.micro_batch < began_with:
                 self._micro_batch = min(self._micro_batch, job.micro_batch)
@@ -167,15 +165,6 @@ def _continued(job: Job) -> Job:
     """With the micro-batch that it had before, if it was begun before."""
     earlier = [] if job.checkpoint is None else checkpoint_files.micro_batches(job.checkpoint)
     return replace(job, micro_batch=earlier[0]) if earlier else job  # larger ones did not fit
-
-
-def _smaller(job: Job, outcome: OutOfMemory) -> Job:
-    """The job with half the batch that was too large, or as it is."""
-    if outcome.during == "training":
-        return replace(job, micro_batch=max(1, job.micro_batch // 2))
-    if job.scoring_batch == 1:
-        return job
-    return replace(job, scoring_batch=job.scoring_batch // 2, trained=outcome.trained)
 
 
 def _record(trial: optuna.Trial, job: Job, outcome: Outcome) -> None:

@@ -21,7 +21,8 @@ from typing import Any
 
 from objectives.config import Experiment
 from objectives.errors import UserError
-from objectives.job import Run
+from objectives.job import Exam
+from objectives.job import Examiner
 from objectives.job import Validation
 from objectives.wire import Mistake
 from objectives.wire import Raised
@@ -31,14 +32,15 @@ from objectives.wire import Setup
 
 __all__ = ["main"]
 
-Load = Callable[[Experiment, Path | None], Run]
+Load = Callable[[Experiment, Path | None, bool], Examiner]
 
 
 def main(load: Load | None = None) -> None:
     """Serves the gang that started this process.
 
     Args:
-        load: Gives what runs the jobs; by default `objectives.runner.load_runner`.
+        load: Gives what runs the jobs, and, if asked to, exams; by default
+            `objectives.runner.load_runner`.
     """
     link = _Link(int(sys.argv[1]))  # before the heavy imports: the gang may be gone by then
     try:
@@ -53,7 +55,7 @@ def main(load: Load | None = None) -> None:
 
 def _serve(link: _Link, load: Load) -> None:
     setup: Setup = link.receive()
-    run = load(setup.experiment, setup.cache)
+    run = load(setup.experiment, setup.cache, setup.test)
     gc.freeze()  # every trial ends with a collection, which need not look at what stays
     link.send(Ready())
 
@@ -63,13 +65,14 @@ def _serve(link: _Link, load: Load) -> None:
         return bool(link.receive().stop)
 
     while True:
-        link.send(run(link.receive(), report))
+        work = link.receive()
+        link.send(run.examine(work) if isinstance(work, Exam) else run(work, report))
 
 
-def _load_runner(experiment: Experiment, cache: Path | None) -> Run:
+def _load_runner(experiment: Experiment, cache: Path | None, test: bool) -> Examiner:
     from objectives.runner import load_runner
 
-    return load_runner(experiment, cache)
+    return load_runner(experiment, cache, test=test)
 
 
 class _Link:

@@ -1,4 +1,4 @@
-"""Runs jobs on a bench: trains, saves the adapter, scores it; knows no Optuna and no process.
+"""Runs jobs and exams on a bench: trains, saves, scores; knows no Optuna and no process.
 
 In a gang every rank runs the same job at the same time on a bench of its own.
 """
@@ -11,10 +11,12 @@ from pathlib import Path
 import resource
 import sys
 import time
+from typing import Literal
 
 from accelerate.utils import broadcast_object_list
 from peft import PeftModel
 import torch
+from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 from objectives import lora
@@ -31,6 +33,8 @@ from objectives.checkpoint_files import checkpoint_file
 from objectives.config import Experiment
 from objectives.corpus import count_steps
 from objectives.errors import UserError
+from objectives.job import Exam
+from objectives.job import Examined
 from objectives.job import Failed
 from objectives.job import Finished
 from objectives.job import Job
@@ -40,6 +44,7 @@ from objectives.job import Pruned
 from objectives.job import Report
 from objectives.job import Training
 from objectives.job import Validation
+from objectives.score import Score
 from objectives.score import Scorer
 from objectives.sections import TrainingSettings
 from objectives.tracking import tracked
@@ -61,7 +66,8 @@ class Runner:
         Args:
             experiment: The settings that all jobs have in common.
             bench: Loaded with the same experiment.
-            scorer: With the objective's task in it; unused where the objective is the loss.
+            scorer: With the objective's task in it, unless the objective is the loss, and for
+                exams the test tasks.
 
         Raises:
             UserError: See `check_direction`.
@@ -77,6 +83,33 @@ class Runner:
         finally:
             # outside of any except clause, where nothing holds on to a failed training's tensors
             release(self._bench, self._bench.base)
+
+    def examine(self, exam: Exam) -> Examined | OutOfMemory | Failed:
+        """Validation loss and test scores of a saved adapter, or of the base."""
+        during: Literal["training", "scoring"] = "training"
+        try:
+            model = self._examinee(exam)
+            loss = lora.validate(self._bench, model, self._settings(exam.micro_batch))
+            during = "scoring"
+            return Examined(loss, self._test_scores(model, exam.scoring_batch))
+        except (RuntimeError, MemoryError) as error:
+            if not lora.is_out_of_memory(error):
+                raise
+            return OutOfMemory(during, "out of memory in the final test", peak_memory())
+        finally:
+            release(self._bench, self._bench.base)
+
+    def _examinee(self, exam: Exam) -> nn.Module:
+        bare: nn.Module = self._bench.base
+        return bare if exam.adapter is None else load_adapter(self._bench, Path(exam.adapter))
+
+    def _test_scores(self, model: nn.Module, batch: int) -> dict[str, tuple[float, float]]:
+        tasks = self._experiment.scoring.test
+        scores = {task: self._on_task(task, batch, model) for task in tasks}
+        return {task: (score.value, score.stderr) for task, score in scores.items()}
+
+    def _settings(self, micro_batch: int) -> TrainingSettings:
+        return self._experiment.training.model_copy(update={"micro_batch": micro_batch})
 
     def _outcome(self, job: Job, report: Report) -> Outcome:
         start = time.perf_counter()
@@ -101,7 +134,7 @@ class Runner:
 
     def _train(self, job: Job, report: Report) -> tuple[PeftModel, Training]:
         """Leaves the adapter on the base, and in its folder."""
-        settings = self._experiment.training.model_copy(update={"micro_batch": job.micro_batch})
+        settings = self._settings(job.micro_batch)
         n_steps = count_steps(
             len(self._bench.corpus.train), job.chosen.effective_batch, settings.epochs
         )
@@ -155,31 +188,38 @@ class Runner:
     def _score(self, job: Job, model: PeftModel, training: Training) -> Finished:
         start = time.perf_counter()
         value, stderr = training.validation_loss, None
-        if self._scorer is not None and self._experiment.scoring.objective != "loss":
-            value, stderr = self._on_task(job, model, self._scorer)
+        if (task := self._experiment.scoring.objective) != "loss":
+            score = self._on_task(task, job.scoring_batch, model)
+            value, stderr = score.value, score.stderr
         seconds = time.perf_counter() - start
         return Finished(value, training, seconds, stderr, peak_memory())
 
-    def _on_task(self, job: Job, model: PeftModel, scorer: Scorer) -> tuple[float, float]:
-        settings = scorer.settings.model_copy(update={"batch": job.scoring_batch})
-        score = replace(scorer, settings=settings).score(
-            model, self._experiment.scoring.objective, accelerator=self._bench.accelerator
-        )
-        return score.value, score.stderr
+    def _on_task(self, task: str, batch: int, model: nn.Module) -> Score:
+        assert self._scorer is not None, "a task needs a scorer"
+        settings = self._scorer.settings.model_copy(update={"batch": batch})
+        scorer = replace(self._scorer, settings=settings)
+        return scorer.score(model, task, accelerator=self._bench.accelerator)
 
 
 def _nothing(_: State) -> None:
     """A rank that only helps to take the state."""
 
 
-def load_runner(experiment: Experiment, cache: Path | None = None) -> Runner:
-    """All that a rank needs, and no test tasks.
+def load_runner(
+    experiment: Experiment, cache: Path | None = None, *, test: bool = False
+) -> Runner:
+    """All that jobs need.
+
+    Args:
+        experiment: What to load.
+        cache: Folder for the tokenised data; None keeps it in memory only.
+        test: Whether exams need the test tasks as well.
 
     Raises:
         UserError: Model, data or task is not there, or does not fit the settings.
     """
     bench = load_bench(experiment, cache=cache)
-    return Runner(experiment, bench, load_scorer(experiment, bench.tokenizer, test=False))
+    return Runner(experiment, bench, load_scorer(experiment, bench.tokenizer, test=test))
 
 
 def load_scorer(

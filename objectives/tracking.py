@@ -64,10 +64,10 @@ def tracked(name: str | None, job: Job, *, main: bool) -> Iterator[Losses]:
 
     Args:
         name: Of the tracker; None sends nothing.
-        job: Its adapter is in the study's folder.
+        job: Its adapter is in the study's folder; one of no trial is not sent.
         main: Whether this is the rank that speaks for all.
     """
-    if name is None or not main:
+    if name is None or job.trial is None or not main:
         yield Losses()
         return
     tracker = _tracker(name, Path(job.adapter).parents[1], f"trial-{job.trial:04d}")

@@ -1,7 +1,7 @@
 """What a gang and its ranks say to each other over a pipe, beside jobs and outcomes; no torch.
 
-    gang   Setup          Job                      Answer ... (to all)
-    rank          Ready       Validation (rank 0)             Outcome
+    gang   Setup          Job                      Answer ... (to all)            Exam
+    rank          Ready       Validation (rank 0)             Outcome                  Examined
 
 Python pickles floats as they are: a rank gets every bit of a parameter.
 """
@@ -25,11 +25,13 @@ class Setup:
         experiment: Its settings.
         cache: Folder of the tokenised data.
         rank: The one that is told; rank 0 reports validation losses.
+        test: Whether there will be exams.
     """
 
     experiment: Experiment
     cache: Path | None
     rank: int
+    test: bool
 
 
 @dataclass(frozen=True)

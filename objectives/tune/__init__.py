@@ -136,7 +136,7 @@ def _run_alone(plan: Plan) -> int:
     from objectives.runner import Runner
 
     bench = load_bench(plan.experiment, cache=plan.cache)
-    scorer = load_scorer(plan.experiment, bench.tokenizer, test=True)
+    scorer = load_scorer(plan.experiment, bench.tokenizer, test=not plan.search_only)
     run = Runner(plan.experiment, bench, scorer)
     gc.freeze()  # every trial ends with a collection, which need not look at what stays
     study = open_study(plan)
@@ -145,7 +145,7 @@ def _run_alone(plan: Plan) -> int:
     together = packs is not None and search_packs(plan, study, packs)
     if together or (packs is None and search(plan, study, objective)):
         return _stopped()
-    return 0 if plan.search_only else finish(plan, study, bench, scorer)
+    return 0 if plan.search_only else finish(plan, study, run)
 
 
 def _packs(plan: Plan, bench: Any, scorer: Any, objective: LoraObjective) -> Packs | None:
@@ -162,21 +162,24 @@ def _packs(plan: Plan, bench: Any, scorer: Any, objective: LoraObjective) -> Pac
 
 def _run_with_gang(plan: Plan, ranks: int) -> int:
     """The training in other processes; this one imports no torch as long as they run."""
-    gang = Gang(
+    with _gang(plan, ranks) as gang:
+        gang.start()  # a mistake shows before there is a study
+        study = open_study(plan)
+        if search(plan, study, LoraObjective(plan.experiment, gang, plan.folder)):
+            return _stopped()
+        return 0 if plan.search_only else finish(plan, study, gang)
+
+
+def _gang(plan: Plan, ranks: int) -> Gang:
+    return Gang(
         plan.experiment,
         ranks=ranks,
         devices=_devices(ranks),
         cache=plan.cache,
         time_limit=plan.settings.time_limit,
         warm=plan.settings.warm,
+        test=not plan.search_only,
     )
-    with gang:
-        gang.start()  # a mistake shows before there is a study
-        study = open_study(plan)
-        stopped = search(plan, study, LoraObjective(plan.experiment, gang, plan.folder))
-    if stopped:
-        return _stopped()
-    return 0 if plan.search_only else _load_and_finish(plan, study)
 
 
 def _devices(ranks: int, workers: int = 1) -> list[str]:
@@ -194,6 +197,7 @@ def _run_workers(plan: Plan) -> int:
     """The same with the search in other processes; the base is loaded here when they are done."""
     from objectives.bench import load_data
     from objectives.runner import check_direction
+    from objectives.runner import load_runner
     from objectives.runner import load_scorer
 
     assert plan.workers is not None
@@ -204,16 +208,10 @@ def _run_workers(plan: Plan) -> int:
     study = open_study(plan)
     if search_with_workers(plan, study):
         return _stopped()
-    return _load_and_finish(plan, study)
-
-
-def _load_and_finish(plan: Plan, study: optuna.Study) -> int:
-    from objectives.bench import load_bench
-    from objectives.runner import load_scorer
-
-    bench = load_bench(plan.experiment, cache=plan.cache)
-    scorer = load_scorer(plan.experiment, bench.tokenizer, test=True)
-    return finish(plan, study, bench, scorer)
+    if plan.ranks is None:
+        return finish(plan, study, load_runner(plan.experiment, plan.cache, test=True))
+    with _gang(plan, plan.ranks) as gang:
+        return finish(plan, study, gang)
 
 
 def _quieten() -> None:

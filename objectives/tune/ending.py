@@ -12,6 +12,9 @@ from optuna.trial import TrialState
 
 from objectives.adapters import best_trials
 from objectives.checkpoint_files import delete_all
+from objectives.final import final_test
+from objectives.final import save_best
+from objectives.job import Examiner
 from objectives.plan import Plan
 from optuna_partition import inspection
 import storage
@@ -20,10 +23,7 @@ import storage
 __all__ = ["finish"]
 
 
-def finish(plan: Plan, study: optuna.Study, bench: Any, scorer: Any) -> int:
-    from objectives.final import final_test
-    from objectives.final import save_best
-
+def finish(plan: Plan, study: optuna.Study, run: Examiner) -> int:
     if plan.settings.checkpoints != "pruned":  # the others are of trials that nobody repeats now
         delete_all(plan.folder)
     kept = best_trials(study, 1)
@@ -32,7 +32,7 @@ def finish(plan: Plan, study: optuna.Study, bench: Any, scorer: Any) -> int:
         print(f"report         {_report(plan, study, [])}")
         return 1
     test = plan.experiment.scoring.test
-    rows = final_test(plan.experiment, bench, scorer, study, plan.folder) if test else []
+    rows = final_test(plan.experiment, run, study, plan.folder) if test else []
     best = study.best_trial
     print(f"best           {best.value:.4f} in trial {best.number}")
     for name, value in best.params.items():

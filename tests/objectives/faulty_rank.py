@@ -64,8 +64,9 @@ HOOKS: dict[str, Hook] = {
 class Faulty:
     """Runs jobs as they are, but for those of the plan."""
 
-    def __init__(self, experiment: Experiment, cache: Path | None) -> None:
-        self._run = load_runner(experiment, cache)
+    def __init__(self, experiment: Experiment, cache: Path | None, test: bool) -> None:
+        self._run = load_runner(experiment, cache, test=test)
+        self.examine = self._run.examine
         self._bench: Bench = self._run._bench
 
     def __call__(self, job: Job, report: Report) -> Outcome:

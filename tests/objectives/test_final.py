@@ -1,22 +1,35 @@
-"""The final test: once per choice of trials, with its date, and said when it is made again."""
+"""The final test: once per choice of trials, with its date, and whatever happens on the way."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import optuna
 import pytest
+from test_objective import memory_for
 
 from objectives.bench import Bench
 from objectives.config import Experiment
 from objectives.final import FINAL
 from objectives.final import final_test
+from objectives.job import Exam
+from objectives.job import Examined
+from objectives.job import Failed
+from objectives.job import Job
+from objectives.job import Outcome
+from objectives.job import OutOfMemory
+from objectives.job import Report
 from objectives.objective import LoraObjective
 from objectives.report import FinalRow
 from objectives.runner import Runner
 from objectives.score import Scorer
+from objectives.search_space import PEFT_DEFAULTS
 from objectives.search_space import SearchSettings
 from objectives.sections import TrainingSettings
+
+
+NAMES = ["base", "PEFT defaults", "trial 0"]
 
 
 @pytest.fixture
@@ -33,31 +46,118 @@ def experiment(tiny_experiment: Experiment, task_folder: Path) -> Experiment:
     )
 
 
-def test_a_final_test_is_made_once_and_then_shown(
-    experiment: Experiment, bench: Bench, tmp_path: Path
-) -> None:
+@pytest.fixture
+def runner(experiment: Experiment, bench: Bench) -> Runner:
     scorer = Scorer.load(experiment.scoring, bench.tokenizer, ["colours"])
-    objective = LoraObjective(experiment, Runner(experiment, bench, None), tmp_path)
-    study = optuna.create_study()
+    return Runner(experiment, bench, scorer)
 
+
+@pytest.fixture
+def study(experiment: Experiment, runner: Runner, tmp_path: Path) -> optuna.Study:
+    """Of one trial."""
+    study = optuna.create_study()
+    search(study, experiment, runner, tmp_path, 1e-4)
+    return study
+
+
+def search(
+    study: optuna.Study, experiment: Experiment, runner: Runner, folder: Path, rate: float
+) -> None:
+    study.enqueue_trial({"learning_rate": rate})
+    study.optimize(LoraObjective(experiment, runner, folder), n_trials=1)
+
+
+class Stopping:
+    """A runner whose process is stopped at an exam."""
+
+    def __init__(self, runner: Runner, exams: int) -> None:
+        self._runner, self._left = runner, exams
+
+    def __call__(self, job: Job, report: Report) -> Outcome:
+        return self._runner(job, report)
+
+    def examine(self, exam: Exam) -> Examined | OutOfMemory | Failed:
+        if not self._left:
+            raise KeyboardInterrupt
+        self._left -= 1
+        return self._runner.examine(exam)
+
+
+def test_a_final_test_is_made_once_and_then_shown(
+    experiment: Experiment, runner: Runner, study: optuna.Study, tmp_path: Path
+) -> None:
     def tested() -> tuple[list[FinalRow], list[str]]:
         said: list[str] = []
-        return final_test(experiment, bench, scorer, study, tmp_path, said.append), said
+        return final_test(experiment, runner, study, tmp_path, said.append), said
 
-    def search(rate: float) -> None:
-        study.enqueue_trial({"learning_rate": rate})
-        study.optimize(objective, n_trials=1)
-
-    search(1e-4)
     rows, said = tested()
     date = study.user_attrs[FINAL]["date"]
-    assert [row.name for row in rows] == ["base", "PEFT defaults", "trial 0"]
+    assert [row.name for row in rows] == NAMES
     assert all(0 < error < 0.1 for row in rows for _, error in row.scores.values())
-    search(1e-6)  # no better
+    assert rows[1].value == rows[1].validation_loss, "the objective is the loss"
+    search(study, experiment, runner, tmp_path, 1e-6)  # no better
     again, resaid = tested()
     assert again == rows
     assert resaid == [f"final test: was already made on {date}: shown, not repeated", *said]
-    search(1e-2)
+    search(study, experiment, runner, tmp_path, 1e-2)
     later, told = tested()
     assert [row.name for row in later] == ["base", "PEFT defaults", "trial 2"]
     assert told[0].endswith(f"now flatter; the first was made on {date}, of trials 0")
+
+
+def test_one_that_broke_off_goes_on(
+    experiment: Experiment, runner: Runner, study: optuna.Study, tmp_path: Path
+) -> None:
+    for exams in (1, 1):
+        with pytest.raises(KeyboardInterrupt):
+            final_test(experiment, Stopping(runner, exams), study, tmp_path)
+    said: list[str] = []
+    rows = final_test(experiment, Stopping(runner, 1), study, tmp_path, said.append)
+    assert [row.name for row in rows] == NAMES
+    assert "broke off" in said[0] and len(said) == 1 + len(NAMES)
+    study.set_user_attr(FINAL, {"trials": [], "rows": [], "date": "before"})
+    assert rows == final_test(experiment, runner, study, tmp_path)
+
+
+def test_other_test_tasks_are_another_test(
+    experiment: Experiment, runner: Runner, study: optuna.Study, tmp_path: Path
+) -> None:
+    with_test, scoring = final_test(experiment, runner, study, tmp_path), experiment.scoring
+    without = experiment.model_copy(update={"scoring": scoring.model_copy(update={"test": []})})
+    said: list[str] = []
+    rows = final_test(without, Runner(without, runner._bench, None), study, tmp_path, said.append)
+    assert [row.scores for row in rows] == [{}] * len(with_test)
+    assert "a second look" in said[0]
+
+
+def test_a_training_that_diverges_is_left_out(
+    experiment: Experiment,
+    runner: Runner,
+    study: optuna.Study,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wild = replace(PEFT_DEFAULTS, learning_rate=1e30)
+    monkeypatch.setattr("objectives.final.PEFT_DEFAULTS", wild)
+    said: list[str] = []
+    rows = final_test(experiment, runner, study, tmp_path, said.append)
+    assert [row.name for row in rows] == ["base", "trial 0"]
+    assert "left out: " in said[1] and "learning_rate 1e+30" in said[1]
+
+
+def test_little_memory_changes_no_row(
+    experiment: Experiment, runner: Runner, study: optuna.Study, bench: Bench, tmp_path: Path
+) -> None:
+    """What fitted the base is where the next one begins."""
+    rows = final_test(experiment, runner, study, tmp_path)
+    study.set_user_attr(FINAL, None)
+    with memory_for(bench, 2):
+        little = final_test(experiment, runner, study, tmp_path)
+    for row, same in zip(rows, little, strict=True):
+        assert same.validation_loss == pytest.approx(row.validation_loss, rel=1e-5)
+        assert same.scores == row.scores
+    study.set_user_attr(FINAL, None)
+    said: list[str] = []
+    with memory_for(bench, 0):
+        assert final_test(experiment, runner, study, tmp_path, said.append) == []
+    assert all("left out: out of memory" in line for line in said)

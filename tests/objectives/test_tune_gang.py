@@ -125,4 +125,7 @@ def test_bad_input_is_one_message(experiment: Path, monkeypatch: pytest.MonkeyPa
     experiment.write_text(experiment.read_text().replace("max_length = 256", "max_length = 4096"))
     message = bad(experiment, "--cold")
     assert "max_length" in message and message.count("error:") == 1
+    text = experiment.read_text().replace("max_length = 4096", "max_length = 256")
+    experiment.write_text(text.replace('test = ["colours"]', 'test = ["no-such-task"]'))
+    assert "no-such-task" in bad(experiment, "--gpus-per-trial", "1"), "not after the search"
     assert not (experiment.parent / "runs" / "tiny").exists(), "nothing half-started"

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 import warnings
 
@@ -43,6 +44,7 @@ from objectives.quantized import prepared
 from objectives.search_space import Hyperparameters
 from objectives.sections import ModelSettings
 from objectives.sections import TrainingSettings
+from objectives.sharded import load_shares
 from objectives.targets import resolve
 
 
@@ -90,7 +92,7 @@ def load_bench(experiment: Experiment, *, cache: Path | None = None) -> Bench:
     if experiment.model.quantization is not None:
         check_can_quantize()
     tokenizer, corpus = load_data(experiment, cache=cache)
-    base = _load_base(experiment.model, accelerator.device)
+    base = _load_base(experiment.model, accelerator)
     _check_targets(base, experiment)
     _check_length(base, experiment.data.max_length)
     return Bench(accelerator, base, tokenizer, corpus, experiment.model.revision)
@@ -111,9 +113,15 @@ def load_data(
     return tokenizer, load_corpus(experiment.data, tokenizer, cache)
 
 
-def _load_base(settings: ModelSettings, device: torch.device) -> PreTrainedModel:
-    """Frozen, on the device."""
+def _load_base(settings: ModelSettings, accelerator: Accelerator) -> PreTrainedModel:
+    """Frozen, on the device; in shares if that is wanted."""
     disable_progress_bar()  # "Loading weights"
+    if not settings.sharded:
+        return _whole_base(settings, accelerator.device)
+    return load_shares(partial(_whole_base, settings, torch.device("cpu")), accelerator)
+
+
+def _whole_base(settings: ModelSettings, device: torch.device) -> PreTrainedModel:
     dtype = _dtype(settings)
     quantized = settings.quantization is not None
     more = loading_arguments(dtype, device) if quantized else {}

@@ -57,7 +57,8 @@ def _values_depend_on(experiment: Experiment) -> dict[str, str]:
     space = {n: distribution_to_json(d) for n, d in experiment.search_space().items()}
     scoring = experiment.scoring.model_dump(include={"objective", "metric", "limit", "few_shot"})
     training = experiment.training.model_dump(exclude={"micro_batch", "validations"})
-    model, data = experiment.model.model_dump(), experiment.data.model_dump()
+    model = experiment.model.model_dump(exclude={"sharded"})
+    data = experiment.data.model_dump()
     model["name"] = Path(model["name"]).name
     for key in ("train", "validation"):
         data[key] = data[key] and Path(data[key]).name

@@ -86,6 +86,7 @@ def read_plan(
     _check_storage(settings.storage)
     _check_counts(settings, parsed.workers, parsed.search_only)
     _check_pack(settings, experiment)
+    _check_sharded(settings, experiment)
     name = settings.name or parsed.file.stem
     folder = Path(settings.output) / name
     return Plan(
@@ -185,12 +186,31 @@ def _check_pack(settings: StudySettings, experiment: Experiment) -> None:
         )
     if settings.tracker is not None:
         raise UserError(f"--pack {settings.pack}: a tracker follows one trial; leave tracker out")
-    searched = experiment.search.dora
-    if experiment.training.dora or (searched is not None and True in searched.choices):
+    if _may_be_dora(experiment):
         raise UserError(
             f"--pack {settings.pack}: DoRA adapters cannot be packed; "
             "set dora = false, or leave --pack out"
         )
+
+
+def _check_sharded(settings: StudySettings, experiment: Experiment) -> None:
+    if not experiment.model.sharded:
+        return
+    if (settings.gpus_per_trial or 1) == 1:
+        raise UserError(
+            "`[model] sharded` = true: the base is shared out among a trial's GPUs; "
+            "give --gpus-per-trial 2 or more, or set sharded = false"
+        )
+    if experiment.model.quantization is not None or _may_be_dora(experiment):
+        raise UserError(
+            "`[model] sharded` = true: a base in 4 bits and DoRA adapters need whole weights; "
+            "leave quantization and dora out, or set sharded = false"
+        )
+
+
+def _may_be_dora(experiment: Experiment) -> bool:
+    searched = experiment.search.dora
+    return experiment.training.dora or (searched is not None and True in searched.choices)
 
 
 def _worker_arguments(parsed: argparse.Namespace) -> list[str]:

@@ -16,14 +16,13 @@ from collections.abc import Sequence
 import copy
 from dataclasses import dataclass
 from dataclasses import field
-from functools import partial
 import math
 from typing import Any
 from typing import TYPE_CHECKING
+from typing import TypeVar
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from accelerate.utils import DistributedType
 import torch
 from torch import nn
 from torch import Tensor
@@ -33,6 +32,7 @@ from objectives.corpus import collate
 from objectives.corpus import IGNORED
 from objectives.corpus import Sample
 from objectives.errors import UserError
+from objectives.sharded import is_sharded
 from objectives.tasks import load_tasks
 from objectives.tasks import metrics
 from objectives.tasks import quiet
@@ -45,7 +45,9 @@ if TYPE_CHECKING:
     from objectives.prefix_lm import Plans
     from objectives.sections import ScoringSettings
 
-__all__ = ["Score", "Scorer", "by_length", "label_losses", "validation_loss"]
+__all__ = ["Score", "Scorer", "by_length", "label_losses", "share_of", "validation_loss"]
+
+Batch = TypeVar("Batch")
 
 FEW_SHOT_SEED = 1234  # lm-eval's own default: which examples come before a question
 
@@ -95,17 +97,27 @@ def validation_loss(
     """
     was_training = model.training
     model.eval()
-    batches = by_length(samples, micro_batch)
-    share = batches[accelerator.process_index :: accelerator.num_processes]
+    share = share_of(by_length(samples, micro_batch), accelerator)
     total = torch.zeros(2, dtype=torch.float64)  # nats, labels
     with torch.no_grad(), accelerator.autocast():
-        for batch in share:
+        for batch, weight in share:
             tensors = collate(batch, pad_id)
             losses = label_losses(model, {k: v.to(accelerator.device) for k, v in tensors.items()})
-            total += torch.tensor([losses.cpu().double().sum(), losses.numel()])
+            total += weight * torch.tensor([losses.cpu().double().sum(), losses.numel()])
     model.train(was_training)
     nats, labels = _over_ranks(total, accelerator).tolist()
     return float(nats / labels)
+
+
+def share_of(batches: Sequence[Batch], accelerator: Accelerator) -> list[tuple[Batch, float]]:
+    """This rank's batches with weight 1, and as many in all as every other rank's.
+
+    Ranks wait for each other, at the end of a step or in each forward: one that has a batch less
+    than another goes over the first one with weight 0.
+    """
+    ranks, rank = accelerator.num_processes, accelerator.process_index
+    mine = range(rank, rank + math.ceil(len(batches) / ranks) * ranks, ranks)
+    return [(batches[i], 1.0) if i < len(batches) else (batches[0], 0.0) for i in mine]
 
 
 def by_length(samples: Sequence[Sample], size: int) -> list[list[Sample]]:
@@ -185,7 +197,8 @@ class Scorer:
                 its first.
             limit: Documents per task, the first ones; without it `settings.limit`.
             accelerator: Gives the ranks, which share the documents. Every rank must call this, and
-                gets the same score. Without it this process scores alone.
+                gets the same score. Without it this process scores alone. On a base in shares
+                each rank scores all documents, since the number of forwards must be the same.
             answers: Whose score it is, if the model carries several adapters; the task must be one
                 that `asks_likelihoods`.
         """
@@ -214,16 +227,17 @@ class Scorer:
         self, model: nn.Module, accelerator: Accelerator | None, answers: Answers | None
     ) -> Any:
         """lm-eval's view of the model; it shares work among ranks if told of them."""
-        from lm_eval.models.huggingface import HFLM
-
         from objectives.prefix_lm import PrefixLM
 
-        # FSDP's ranks must run as many forwards each, and lm-eval's own scoring sees to that
-        ours = partial(PrefixLM, plans=self._plans, answers=answers)
-        kind = HFLM if _is_sharded(accelerator) else ours
         with quiet():
-            lm = kind(pretrained=model, tokenizer=self.tokenizer, batch_size=self.settings.batch)
-        if accelerator is not None and accelerator.num_processes > 1:
+            lm = PrefixLM(
+                pretrained=model,
+                tokenizer=self.tokenizer,
+                batch_size=self.settings.batch,
+                plans=self._plans,
+                answers=answers,
+            )
+        if accelerator is not None and accelerator.num_processes > 1 and not is_sharded(model):
             lm.accelerator = accelerator
             lm._rank, lm._world_size = accelerator.process_index, accelerator.num_processes
         return lm
@@ -243,10 +257,6 @@ class Scorer:
                 confirm_run_unsafe_code=self.settings.unsafe_code,
             )
         return results
-
-
-def _is_sharded(accelerator: Accelerator | None) -> bool:
-    return accelerator is not None and accelerator.distributed_type == DistributedType.FSDP
 
 
 def _from_rank_0(score: Score | None, ranks: int) -> Score:

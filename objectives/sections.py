@@ -81,6 +81,8 @@ class ModelSettings(BaseModel):
         dtype: Of the base's weights; auto is bfloat16 where there is CUDA, else float32.
         quantization: "4bit" keeps the base's linear weights in NormalFloat 4 (QLoRA) and computes
             in dtype; needs bitsandbytes and CUDA.
+        sharded: Each of a trial's GPUs holds a share of the base (FSDP), for one that a single
+            GPU does not hold; needs `gpus_per_trial` of 2 or more. No value depends on it.
     """
 
     model_config = STRICT
@@ -89,6 +91,7 @@ class ModelSettings(BaseModel):
     revision: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     quantization: Literal["4bit"] | None = None
+    sharded: bool = False
 
 
 class DataSettings(BaseModel):

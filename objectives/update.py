@@ -19,8 +19,11 @@ from transformers import get_scheduler
 
 from objectives.corpus import IGNORED
 from objectives.score import label_losses
+from objectives.score import share_of
 from objectives.search_space import Hyperparameters
 from objectives.sections import TrainingSettings
+from objectives.sharded import hide_from_ddp
+from objectives.sharded import is_sharded
 
 
 if TYPE_CHECKING:
@@ -62,6 +65,8 @@ class Update:
             accelerator.scaler.load_state_dict(_NEW_SCALER)
         # not prepared: Accelerate would step it once per process
         scheduler = learning_rate_schedule(optimizer, settings, n_steps)
+        if is_sharded(model):
+            hide_from_ddp(model)
         prepared, wrapped = accelerator.prepare(model, optimizer)
         return cls(accelerator, prepared, wrapped, scheduler, settings.clip)
 
@@ -69,14 +74,13 @@ class Update:
         """Backward over all micro-batches of a step; the step's loss in nats per label token.
 
         Every rank sees the list of the whole step and takes its share, so the number of labels is
-        known without asking the others. A rank left without a share would hang the others, so it
-        goes over the first one with weight 0.
+        known without asking the others.
         """
-        ranks, rank = self.accelerator.num_processes, self.accelerator.process_index
+        ranks = self.accelerator.num_processes
         labels = sum(int((batch["labels"][:, 1:] != IGNORED).sum()) for batch in batches)
-        share, weight = (batches[rank::ranks], 1.0) if rank < len(batches) else (batches[:1], 0.0)
+        share = share_of(batches, self.accelerator)
         total = torch.zeros((), device=self.accelerator.device)
-        for i, batch in enumerate(share, start=1):
+        for i, (batch, weight) in enumerate(share, start=1):
             with self._sync(last=i == len(share)):
                 nats = weight * self._nats(batch)
                 # DDP takes the mean over the ranks; the sum is wanted

@@ -71,7 +71,7 @@ def run(
     Args:
         command: Its exit status says how it went: 0 nothing left to do, MISTAKE see there,
             anything else it died.
-        count: Number of workers.
+        count: Number of workers, at least one.
         logs: Folder for what they write: `0.log` and so on, begun anew.
         look: Called several times a second, to show progress; how many trials are finished.
             Where the storage breaks off in the middle, nobody is started or given up until a
@@ -84,9 +84,12 @@ def run(
         Whether it was stopped by a signal.
 
     Raises:
+        ValueError: `count` is less than one.
         WorkersFailed: All workers are given up, or one met a mistake before any trial was
             finished.
     """
+    if count < 1:
+        raise ValueError(f"`count >= 1` must hold, but got ({count=}); 1 starts one worker.")
     logs.mkdir(parents=True, exist_ok=True)
     with _signals() as signals, _pipe() as lifeline:
         crew = _crew(command, count, logs, lifeline)
@@ -134,7 +137,8 @@ class _Worker:
 
 def _crew(command: Sequence[str], count: int, logs: Path, lifeline: int) -> list[_Worker]:
     for old in logs.glob("*.log"):
-        old.unlink()
+        if old.stem.isdecimal():  # of a run with more workers; the folder may hold other logs
+            old.unlink()
     return [
         _Worker(k, command, environment, lifeline, logs / f"{k}.log")
         for k, environment in enumerate(worker_environment(count))
@@ -206,9 +210,17 @@ def _bury(
     worker.strikes = 0 if well else worker.strikes + 1
     worker.over = worker.strikes >= STRIKES
     worker.due = time.monotonic() + PAUSE_SECONDS * worker.strikes
-    how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"exited {status}"
+    how = f"was killed by {_signal_name(-status)}" if status < 0 else f"exited {status}"
     then = f"{STRIKES} times in a row: given up" if worker.over else "started again"
     say(f"worker {worker.number} {how}, {then}; its log is {worker.log}")
+
+
+def _signal_name(number: int) -> str:
+    """Real-time signals have none but the first and the last."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _end(crew: list[_Worker], patience: float, signals: list[int]) -> None:

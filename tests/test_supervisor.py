@@ -86,11 +86,34 @@ def test_it_ends_when_all_workers_have(run: Callable, tmp_path: Path) -> None:
     assert next(looks) > 1
 
 
+def test_logs_of_earlier_workers_go_and_other_files_stay(run: Callable, tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    for name in ("0.log", "7.log", "study.log"):  # the last may be a study's journal
+        (logs / name).write_text("old")
+    run("pass", 1)
+    assert {file.name: file.read_text() for file in logs.iterdir()} == {
+        "0.log": "",
+        "study.log": "old",
+    }
+
+
+def test_no_workers_are_refused(run: Callable) -> None:
+    with pytest.raises(ValueError, match=r"`count >= 1` must hold, but got \(count=0\)"):
+        run("pass", 0)
+
+
 def test_a_worker_that_dies_is_started_again(run: Callable, tmp_path: Path) -> None:
     code = "turn == 1 and os.kill(os.getpid(), signal.SIGKILL); turn == 2 and sys.exit(7)"
     stopped, said = run(code, 1)
     assert not stopped and len(pids(tmp_path)) == 3
     assert "was killed by SIGKILL, started again" in said[0] and "exited 7" in said[1]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGRTMIN"), reason="no real-time signals here")
+def test_a_signal_without_a_name_is_told_by_its_number(run: Callable) -> None:
+    _, said = run("turn == 1 and os.kill(os.getpid(), signal.SIGRTMIN + 1)", 1)
+    assert f"was killed by signal {signal.SIGRTMIN + 1}, started again" in said[0]
 
 
 def test_while_the_storage_is_away_nobody_is_started(run: Callable, tmp_path: Path) -> None:

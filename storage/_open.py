@@ -41,8 +41,14 @@ def open(
 
     Raises:
         StorageError: The URL cannot be read, the driver is missing, nothing answers there, or the
-            file is where it cannot be shared.
+            database is in memory or its file where it cannot be shared.
+        ValueError: `grace` is not longer than `heartbeat`.
     """
+    if grace <= heartbeat:
+        raise ValueError(
+            f"`grace > heartbeat` must hold, but got ({heartbeat=}, {grace=}): a trial would "
+            "count as dead between two signs of life; six times the heartbeat is usual."
+        )
     parsed = parse(url)
     if parsed.get_backend_name() == "journal":
         return open_journal(parsed)

@@ -28,6 +28,11 @@ def open_journal(url: URL) -> JournalStorage:
         raise StorageError(
             f"`storage` = {url}: a journal needs a file; for example journal:///study.log."
         )
+    if url.host:
+        raise StorageError(
+            f"`storage` = {url}: a journal is a file and {url.host} would be a host; write three "
+            "slashes for a path from the working directory, four for one from the root."
+        )
     try:
         return JournalStorage(JournalFileBackend(str(path)))
     except OSError as error:

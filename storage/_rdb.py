@@ -22,6 +22,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from storage._network import network_file_system
 from storage._url import file
+from storage._url import in_memory
 from storage._url import StorageError
 
 
@@ -81,6 +82,11 @@ def try_again(study: optuna.Study, trial: FrozenTrial) -> None:
 
 
 def _check_local(url: URL) -> None:
+    if in_memory(url):
+        raise StorageError(
+            f"`storage` = {url}: a database in memory is one connection's alone, so there would "
+            "be no heartbeat; take sqlite:///study.db, or create the study without a storage."
+        )
     kind = network_file_system(file(url))
     if kind is not None:
         raise StorageError(

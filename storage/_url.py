@@ -10,7 +10,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
 
 
-__all__ = ["FILES", "StorageError", "file", "parse", "private", "shown"]
+__all__ = ["FILES", "StorageError", "file", "in_memory", "parse", "private", "shown"]
 
 FILES = ("sqlite", "journal")
 """Kinds whose study is a file."""
@@ -29,7 +29,7 @@ def parse(url: str) -> URL:
     try:
         return make_url(url)
     except (ArgumentError, ValueError):  # the second of a port that is no number
-        hidden = re.sub(r"(//[^:/@]*):.*@", r"\1:***@", url)  # SQLAlchemy hides what it can read
+        hidden = re.sub(r"(//[^:/@]*):.*@", r"\1:***@", str(url))  # what it can, SQLAlchemy hides
         raise StorageError(
             f"`storage` must be a database URL, its port a number, but got ({hidden!r}); "
             "for example sqlite:///study.db or postgresql+psycopg://user:password@host/name."
@@ -43,7 +43,11 @@ def shown(url: str) -> str:
 
 def private(url: str) -> bool:
     """Whether only one process can have it: a database in memory."""
-    parsed = parse(url)
+    return in_memory(parse(url))
+
+
+def in_memory(parsed: URL) -> bool:
+    """Whether it is a database in memory."""
     return parsed.get_backend_name() == "sqlite" and parsed.database in (None, "", ":memory:")
 
 

@@ -123,6 +123,8 @@ def test_what_cannot_be_opened_is_one_message(tmp_path: Path) -> None:
     assert "no folder /no/such" in refused("journal:////no/such/study.log")
     assert "a journal needs a file" in refused("journal://")
     assert "Is a directory" in refused(f"journal:///{tmp_path}")
+    assert "shared would be a host" in refused("journal://shared/study.log")
+    assert "in memory" in refused("sqlite://") and "in memory" in refused("sqlite:///:memory:")
     assert "needs host and port" in refused("grpc://node1")
     assert "no such kind of storage" in refused("oracel://name@host/database")
     missing = refused("mysql+mysqldb://name:secret@host/database")
@@ -130,6 +132,15 @@ def test_what_cannot_be_opened_is_one_message(tmp_path: Path) -> None:
     assert "secret" not in missing
     nobody = refused(f"postgresql+psycopg://name:secret@127.0.0.1:{free_port()}/database")
     assert "cannot be opened" in nobody and "secret" not in nobody
+
+
+def test_a_path_is_no_url(tmp_path: Path) -> None:
+    assert f"got ('{tmp_path}/study.db')" in refused(tmp_path / "study.db")
+
+
+def test_a_grace_shorter_than_the_heartbeat_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"`grace > heartbeat` .*\(heartbeat=60, grace=30\)"):
+        storage.open(f"sqlite:///{tmp_path}/study.db", heartbeat=60, grace=30)
 
 
 def test_a_proxy_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,10 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+import os
 from pathlib import Path
 import warnings
 
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from accelerate.utils import set_seed
 from huggingface_hub import constants
 from peft import get_peft_model
@@ -89,6 +91,7 @@ def load_bench(experiment: Experiment, *, cache: Path | None = None) -> Bench:
         UserError: Model or data is not there, or does not fit the settings.
     """
     accelerator = Accelerator(mixed_precision=_mixed_precision(experiment.model))
+    _check_configuration(accelerator)
     if experiment.model.quantization is not None:
         check_can_quantize()
     tokenizer, corpus = load_data(experiment, cache=cache)
@@ -96,6 +99,23 @@ def load_bench(experiment: Experiment, *, cache: Path | None = None) -> Bench:
     _check_targets(base, experiment)
     _check_length(base, experiment.data.max_length)
     return Bench(accelerator, base, tokenizer, corpus, experiment.model.revision)
+
+
+def _check_configuration(accelerator: Accelerator) -> None:
+    """Its configuration may come from a launcher's file."""
+    kind = accelerator.distributed_type
+    if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+        raise UserError(
+            f"Accelerate is configured for {kind.value}, which takes the base apart for every "
+            "trial; leave it out of Accelerate's configuration, and to share the base among the "
+            "ranks set `[model] sharded` = true"
+        )
+    started = os.environ.get("WORLD_SIZE", "1")
+    if str(accelerator.num_processes) != started:
+        raise UserError(
+            f"WORLD_SIZE = {started}, and Accelerate counts {accelerator.num_processes}: it finds "
+            "no GPU for the ranks; set ACCELERATE_USE_CPU=true to have them on the CPU"
+        )
 
 
 def load_data(

@@ -7,7 +7,7 @@ Each rank is a process with the base, the data and the tasks loaded once. All ra
 one trial together, and whatever happens to one of them is a trial that failed: the gang ends all
 its ranks and starts new ones at the next job.
 
-A gang is on one machine. Studies use more machines through more workers on one database.
+A gang is on one machine, unless a launcher starts its ranks.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from objectives.job import OutOfMemory
 from objectives.job import Pruned
 from objectives.job import Report
 from objectives.job import Validation
+from objectives.launched import launch
+from objectives.launched import LaunchFailed
 from objectives.rank_process import Rank
 from objectives.rank_process import rank_environments
 from objectives.wire import Answer
@@ -72,6 +74,7 @@ class Gang:
         time_limit: float | None = None,
         warm: bool = True,
         test: bool = False,
+        launcher: Sequence[str] = (),
         command: Sequence[str] = COMMAND,
     ) -> None:
         """Starts nothing yet.
@@ -85,8 +88,10 @@ class Gang:
             time_limit: Seconds a job may take in ranks that are ready; then it has failed.
             warm: Whether the ranks serve the next job too; otherwise it gets new ones.
             test: Whether there will be exams: then the ranks load the test tasks as well.
-            command: What a rank runs; it gets the number of its pipe as last argument.
+            launcher: What starts the ranks, see `objectives.launched`; by default the gang does.
+            command: What a rank of its own runs; it gets the number of its pipe as last argument.
         """
+        self._launcher = launcher
         self._experiment, self._cache, self._command = experiment, cache, command
         self._count, self._devices = ranks, devices
         self._time_limit, self._warm, self._test = time_limit, warm, test
@@ -117,6 +122,8 @@ class Gang:
 
     def close(self) -> None:
         """Ends the ranks at once, and what they may have started."""
+        for rank in self._ranks:
+            rank.hang_up()
         for rank in self._ranks:
             rank.end()
         self._ranks = []
@@ -155,15 +162,27 @@ class Gang:
         return outcome
 
     def _start(self) -> None:
-        environments = rank_environments(self._count, self._devices)
-        for number, environment in enumerate(environments):
-            self._ranks.append(Rank.spawn(number, self._command, environment))
+        if self._launcher:
+            self._launch()
+        else:
+            self._spawn()
         for rank in self._ranks:
             rank.send(Setup(self._experiment, self._cache, rank.number, self._test))
         silent = {rank.pipe: rank for rank in self._ranks}
         while silent:
             for pipe in wait(list(silent)):
                 _check_ready(silent.pop(pipe))  # type: ignore[call-overload]
+
+    def _launch(self) -> None:
+        try:
+            self._ranks = launch(self._launcher, self._count)
+        except LaunchFailed as error:
+            raise GangFailed(str(error)) from None
+
+    def _spawn(self) -> None:
+        environments = rank_environments(self._count, self._devices)
+        for number, environment in enumerate(environments):
+            self._ranks.append(Rank.spawn(number, self._command, environment))
 
     def _together(
         self, work: Job | Exam, report: Report, limit: float | None

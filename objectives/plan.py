@@ -7,6 +7,7 @@ from collections.abc import Collection
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+import shlex
 import sys
 
 from objectives.config import Experiment
@@ -87,6 +88,7 @@ def read_plan(
     _check_counts(settings, parsed.workers, parsed.search_only)
     _check_pack(settings, experiment)
     _check_sharded(settings, experiment)
+    _check_launcher(settings, parsed.workers)
     name = settings.name or parsed.file.stem
     folder = Path(settings.output) / name
     return Plan(
@@ -119,6 +121,10 @@ def _parser(samplers: Collection[str], pruners: Collection[str]) -> argparse.Arg
         "--gpus-per-trial",
         type=int,
         help="processes that train a trial together, each on a GPU; default the worker itself",
+    )
+    parser.add_argument(
+        "--launcher",
+        help="command that starts those processes, on other machines as well; default none",
     )
     parser.add_argument(
         "--pack", type=_pack, help="trials trained together on one base, or auto; default one"
@@ -205,6 +211,23 @@ def _check_sharded(settings: StudySettings, experiment: Experiment) -> None:
         raise UserError(
             "`[model] sharded` = true: a base in 4 bits and DoRA adapters need whole weights; "
             "leave quantization and dora out, or set sharded = false"
+        )
+
+
+def _check_launcher(settings: StudySettings, workers: int | None) -> None:
+    if settings.launcher is None:
+        return
+    if not shlex.split(settings.launcher):
+        raise UserError("--launcher '': is empty; give a command, for example 'accelerate launch'")
+    if settings.gpus_per_trial is None:
+        raise UserError(
+            f"--launcher '{settings.launcher}': starts the processes of a trial; say with "
+            "--gpus-per-trial how many that are, on all machines together"
+        )
+    if workers is not None:
+        raise UserError(
+            f"--launcher '{settings.launcher}': --workers {workers} would launch {workers} times "
+            "on the same machines; run the command once for each group of machines"
         )
 
 

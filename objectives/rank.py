@@ -1,6 +1,7 @@
 """A rank of a gang: loads once and runs the jobs that come over its pipe, until the pipe closes.
 
-    python -m objectives.rank 7         # started by objectives.gang with the pipe as file 7
+    python -m objectives.rank 7             # started by objectives.gang with the pipe as file 7
+    python -m objectives.rank node1:40123   # started by a launcher, see objectives.launched
 
 With more than one rank it finds the others by RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and
 MASTER_PORT, as Accelerate reads them. It ends with its gang, whatever became of that: the kernel
@@ -11,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import gc
+from multiprocessing.connection import Client
 from multiprocessing.connection import Connection
 import os
 from pathlib import Path
 from queue import SimpleQueue
+import socket
 import sys
 import threading
 from typing import Any
@@ -24,6 +27,9 @@ from objectives.errors import UserError
 from objectives.job import Exam
 from objectives.job import Examiner
 from objectives.job import Validation
+from objectives.wire import Goodbye
+from objectives.wire import Hello
+from objectives.wire import KEY
 from objectives.wire import Mistake
 from objectives.wire import Raised
 from objectives.wire import Ready
@@ -42,7 +48,7 @@ def main(load: Load | None = None) -> None:
         load: Gives what runs the jobs, and, if asked to, exams; by default
             `objectives.runner.load_runner`.
     """
-    link = _Link(int(sys.argv[1]))  # before the heavy imports: the gang may be gone by then
+    link = _Link(_pipe(sys.argv[1]))  # before the heavy imports: the gang may be gone by then
     try:
         _serve(link, load or _load_runner)
     except UserError as error:
@@ -75,11 +81,21 @@ def _load_runner(experiment: Experiment, cache: Path | None, test: bool) -> Exam
     return load_runner(experiment, cache, test=test)
 
 
+def _pipe(where: str) -> Connection:
+    if where.isdecimal():
+        return Connection(int(where))
+    host, _, port = where.rpartition(":")
+    pipe = Client((host, int(port)), authkey=bytes.fromhex(os.environ[KEY]))
+    rank, ranks = (int(os.environ.get(*each)) for each in (("RANK", "0"), ("WORLD_SIZE", "1")))
+    pipe.send(Hello(rank, ranks, socket.gethostname()))
+    return pipe
+
+
 class _Link:
     """This end of the pipe, read by a thread that notices when the other end is closed."""
 
-    def __init__(self, file: int) -> None:
-        self._pipe = Connection(file)
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
         self._heard: SimpleQueue[Any] = SimpleQueue()
         threading.Thread(target=self._listen, daemon=True).start()
 
@@ -92,9 +108,12 @@ class _Link:
     def _listen(self) -> None:
         while True:
             try:
-                self._heard.put(self._pipe.recv())
+                message = self._pipe.recv()
             except (OSError, EOFError):
                 os._exit(1)  # wherever the main thread is
+            if isinstance(message, Goodbye):
+                os._exit(0)
+            self._heard.put(message)
 
 
 if __name__ == "__main__":

@@ -14,8 +14,10 @@ import socket
 import subprocess
 from typing import Any
 
+from objectives.wire import Goodbye
 
-__all__ = ["Rank", "rank_environments"]
+
+__all__ = ["Rank", "environment", "kill_group", "rank_environments"]
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 THREADS = "OMP_NUM_THREADS"
@@ -25,11 +27,19 @@ _DEATH_SECONDS = 5.0  # between the end of a pipe and that of its process
 
 @dataclass(frozen=True)
 class Rank:
-    """A running rank. `number` is its place in the gang, from 0."""
+    """A running rank.
+
+    Attributes:
+        number: Its place in the gang, from 0.
+        process: Its own; or, if it was launched, the launcher's.
+        pipe: What it says, and where it listens.
+        machine: Where it was launched; None for a process of the gang's own.
+    """
 
     number: int
     process: subprocess.Popen[bytes]
     pipe: Connection
+    machine: str | None = None
 
     @classmethod
     def spawn(cls, number: int, command: Sequence[str], environment: dict[str, str]) -> Rank:
@@ -58,12 +68,14 @@ class Rank:
             return None
 
     def was_killed(self) -> bool:
-        """Whether a signal has ended it."""
+        """Whether it is known that a signal has ended it."""
         status = self.process.poll()
-        return status is not None and status < 0
+        return self.machine is None and status is not None and status < 0
 
     def how_it_ended(self) -> str:
         """For a rank that has closed its pipe."""
+        if self.machine is not None:
+            return f"rank {self.number} on {self.machine} is gone"
         try:
             status = self.process.wait(_DEATH_SECONDS)
         except subprocess.TimeoutExpired:
@@ -72,12 +84,32 @@ class Rank:
             return f"rank {self.number} was killed by {signal.Signals(-status).name}"
         return f"rank {self.number} exited with status {status}"
 
+    def hang_up(self) -> None:
+        """Has a rank that was launched end by itself; all of them, before one is waited for."""
+        if self.machine is not None:
+            self.send(Goodbye())
+            self.pipe.close()
+
     def end(self) -> None:
-        """Kills it with the processes it has started."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        """Kills it with the processes it has started; what launched it has time to end first."""
+        if self.machine is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(_DEATH_SECONDS)
+        kill_group(self.process)
         self.pipe.close()
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Ends a process that leads a session, and all others in it."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def environment() -> dict[str, str]:
+    """What every rank needs beside this process's own environment."""
+    path = [str(_CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {"PYTHONPATH": os.pathsep.join(path)}
 
 
 def rank_environments(count: int, devices: Sequence[str]) -> list[dict[str, str]]:
@@ -86,8 +118,7 @@ def rank_environments(count: int, devices: Sequence[str]) -> list[dict[str, str]
     A rank alone is no different from this process, so that its values are not. Several find each
     other by a port that is free now, and share the threads this process may use.
     """
-    path = [str(_CHECKOUT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    common = {"PYTHONPATH": os.pathsep.join(path)}
+    common = environment()
     if devices:
         common[VISIBLE] = ",".join(devices[:count])
     if count == 1:

@@ -217,6 +217,8 @@ class StudySettings(BaseModel):
         output: Folder for adapters and report, relative to where the command runs.
         gpus_per_trial: Processes that train a trial together, each on a GPU, or on the CPU where
             there is none; None trains in the worker's own process.
+        launcher: Command that starts those processes as `accelerate launch` does, on this and
+            other machines; None has the worker start them on its own.
         time_limit: Seconds for a trial's training and scoring, in processes of their own.
         warm: Whether those processes serve the next trial too.
         pack: Trials that are trained together, in one process on one base; "auto" takes as many
@@ -238,6 +240,7 @@ class StudySettings(BaseModel):
     checkpoints: Literal["none", "unfinished", "pruned"] = "unfinished"
     output: str = Field(default="runs", min_length=1)
     gpus_per_trial: Count | None = None
+    launcher: str | None = None
     time_limit: Annotated[float, Field(gt=0)] | None = None
     warm: bool = True
     pack: Count | Literal["auto"] | None = None

@@ -1,9 +1,10 @@
 """What a gang and its ranks say to each other over a pipe, beside jobs and outcomes; no torch.
 
-    gang   Setup          Job                      Answer ... (to all)            Exam
-    rank          Ready       Validation (rank 0)             Outcome                  Examined
+    gang          Setup         Job                     Answer ... (to all)           (Goodbye)
+    rank  (Hello)        Ready      Validation (rank 0)            Outcome
 
-Python pickles floats as they are: a rank gets every bit of a parameter.
+To an Exam the answer is Examined. Only a rank that was launched says Hello and is told Goodbye; a
+gang's own are killed. Python pickles floats as they are: a rank gets every bit of a parameter.
 """
 
 from __future__ import annotations
@@ -14,7 +15,30 @@ from pathlib import Path
 from objectives.config import Experiment
 
 
-__all__ = ["Answer", "Mistake", "Raised", "Ready", "Setup"]
+__all__ = ["KEY", "Answer", "Goodbye", "Hello", "Mistake", "Raised", "Ready", "Setup"]
+
+KEY = "GANG_KEY"
+"""Environment variable of a launched rank: what proves that it is the gang's."""
+
+
+@dataclass(frozen=True)
+class Hello:
+    """A launched rank has found its gang.
+
+    Attributes:
+        rank: Its number.
+        ranks: How many the launcher starts.
+        machine: Its host.
+    """
+
+    rank: int
+    ranks: int
+    machine: str
+
+
+@dataclass(frozen=True)
+class Goodbye:
+    """The rank is to end, as one that has done its work."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 import gc
 import os
+import shlex
 import sys
 from typing import Any
 
@@ -171,10 +172,12 @@ def _run_with_gang(plan: Plan, ranks: int) -> int:
 
 
 def _gang(plan: Plan, ranks: int) -> Gang:
+    launcher = shlex.split(plan.settings.launcher or "")
     return Gang(
         plan.experiment,
         ranks=ranks,
-        devices=_devices(ranks),
+        devices=[] if launcher else _devices(ranks),
+        launcher=launcher,
         cache=plan.cache,
         time_limit=plan.settings.time_limit,
         warm=plan.settings.warm,

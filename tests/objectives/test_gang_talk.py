@@ -33,7 +33,7 @@ import os, signal, time
 from objectives.errors import UserError
 from objectives.job import *
 from objectives.rank import main
-def load(experiment, cache):
+def load(experiment, cache, test):
     number = int(os.environ.get("RANK", 0))
     {load}
     def run(job, report):

@@ -94,14 +94,10 @@ def _sides(axes: Sequence[Axis], cell: Cell) -> list[Fraction]:
     return [axis.side(interval) if axis.cut(interval) else Fraction(0) for axis, interval in pairs]
 
 
-def _size(locally_biased: bool, axes: Sequence[Axis], node: Node) -> Fraction:
-    """The exact size that groups cells: the longest side, or the squared diagonal."""
+def _size(locally_biased: bool, axes: Sequence[Axis], node: Node) -> float:
+    """The size that groups cells: rounded, since the hull divides by differences of sizes."""
     sides = _sides(axes, node.cell)
-    return max(sides) if locally_biased else sum((s * s for s in sides), Fraction(0))
-
-
-def _d(locally_biased: bool, size: Fraction) -> float:
-    return float(size) if locally_biased else 0.5 * math.sqrt(size)
+    return float(max(sides)) if locally_biased else 0.5 * math.sqrt(sum(s * s for s in sides))
 
 
 # ---- one ask ----
@@ -166,27 +162,26 @@ def _at_centre(tree: Tree, node: Node) -> float:
 def _potentially_optimal(tree: Tree, locally_biased: bool, epsilon: float) -> list[Node]:
     """The cells to open, largest first; then, unless locally biased, those tied with them."""
     best = _best_by_size(tree, locally_biased)
-    sizes = sorted(best, reverse=True)
-    f = _finite([best[size][0] for size in sizes])
-    d = [_d(locally_biased, size) for size in sizes]
-    optimal = [best[sizes[j]][1] for j in _hull(d, f, _least(tree, f), epsilon)]
+    d = sorted(best, reverse=True)
+    f = _finite([best[size][0] for size in d])
+    optimal = [best[d[j]][1] for j in _hull(d, f, _least(tree, f), epsilon)]
     kept = [node for node in optimal if node.state is not State.OPENING]
     if locally_biased:
         return kept
     return kept + [leaf for head in kept for leaf in tree.tied(head, _TIE)]
 
 
-def _best_by_size(tree: Tree, locally_biased: bool) -> dict[Fraction, tuple[float, Node]]:
+def _best_by_size(tree: Tree, locally_biased: bool) -> dict[float, tuple[float, Node]]:
     """The best value and cell of each size.
 
     A cell that waits for samples still counts, at its centre's value: while the best cells are in
     flight, those they keep off the hull must not be opened in their place. With one worker no
     cell waits when an iteration begins.
     """
-    best: dict[Fraction, tuple[float, Node]] = {}
+    best: dict[float, tuple[float, Node]] = {}
     for size in tree.groups():
         leaf = tree.best(size)
-        assert leaf is not None and isinstance(size, Fraction)
+        assert leaf is not None and isinstance(size, float)
         best[size] = (leaf.value, leaf)
     for opening in tree.opening.values():
         value = _at_centre(tree, opening.node)

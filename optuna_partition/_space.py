@@ -175,6 +175,5 @@ def _same(distribution: BaseDistribution, ours: Any, theirs: Any) -> bool:
     if isinstance(distribution, FloatDistribution):
         width = distribution.high - distribution.low
         return math.isclose(ours, theirs, rel_tol=1e-9, abs_tol=1e-12 * width)
-    if isinstance(distribution, CategoricalDistribution):
-        return bool(distribution.to_internal_repr(ours) == distribution.to_internal_repr(theirs))
-    return bool(ours == theirs)
+    # Optuna keeps integers as floats, too: beyond 2^53 a trial has the nearest one
+    return bool(distribution.to_internal_repr(ours) == distribution.to_internal_repr(theirs))

@@ -55,6 +55,14 @@ def test_a_point_at_the_centre_of_an_axis_is_asked_for_once() -> None:
 
 
 @every_sampler
+def test_integers_that_no_float_holds_are_asked_for_once(make: Callable[..., BaseSampler]) -> None:
+    """Optuna keeps parameters as floats: a trial has the nearest one of the point asked for."""
+    study = optuna.create_study(sampler=make())
+    study.optimize(lambda trial: abs(trial.suggest_int("n", 0, 10**18) / 1e18 - 0.3), n_trials=40)
+    assert len({p["n"] for p in points(study)}) == 40
+
+
+@every_sampler
 @settings(max_examples=60)
 @given(space=spaces(finite_distributions, most=3))
 def test_a_finite_space_is_evaluated_whole_and_once_then_the_study_stops(

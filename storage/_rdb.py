@@ -8,11 +8,8 @@ import time
 from typing import Any
 import warnings
 
-import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
-from optuna.storages import RetryHeartbeatStaleTrialCallback
-from optuna.trial import FrozenTrial
 from sqlalchemy import event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
@@ -21,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import ProgrammingError
 
 from storage._network import network_file_system
+from storage._recover import try_again
 from storage._url import file
 from storage._url import in_memory
 from storage._url import StorageError
@@ -28,13 +26,11 @@ from storage._url import StorageError
 
 __all__ = ["open_rdb"]
 
-RETRIES = 2  # of a trial whose worker died
 BUSY_SECONDS = 60  # how long SQLite waits for another writer
 AWAY_SECONDS = 60  # how long a server may be gone that has answered before
 _START_ATTEMPTS = 8  # when several workers make the tables of an empty database
 _RESTART_ATTEMPTS = 120  # about a minute, for a server that comes up again
 _PAUSE_SECONDS = 1.0  # the longest between two attempts
-_PARTITION = "partition"  # the attribute that a partition sampler's trials carry
 
 _INSTALL = {
     "postgresql": 'pip install "optuna-partition[postgres]" and write postgresql+psycopg://',
@@ -67,18 +63,6 @@ def open_rdb(url: URL, *, heartbeat: int, grace: int) -> RDBStorage:
     else:
         _wait_for_restarts(storage)
     return storage
-
-
-def try_again(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Puts a trial whose worker died back in the queue.
-
-    Not one of a partition sampler: it asks for the point again by itself as soon as the trial has
-    failed, and two ways to try again would be one too many.
-    """
-    if trial.params and _PARTITION not in trial.system_attrs:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            RetryHeartbeatStaleTrialCallback(RETRIES)(study, trial)
 
 
 def _check_local(url: URL) -> None:

@@ -1,18 +1,21 @@
-"""Trials whose worker is gone: found by their process, without waiting for the heartbeat."""
+"""Trials whose worker is gone: found by their process, before the heartbeat does; tried again."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 import socket
+import warnings
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage
+from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 
-__all__ = ["WORKER", "fail", "is_here", "is_marked", "mark_worker", "recover"]
+__all__ = ["WORKER", "fail", "is_here", "is_marked", "mark_worker", "recover", "try_again"]
 
 WORKER = "worker"
 """User attribute, "machine:process:trial:start": a retry copies it, and the trial tells it is old.
@@ -20,6 +23,8 @@ WORKER = "worker"
 The start is the process's: after a reboot its number may be another's.
 """
 
+RETRIES = 2
+_PARTITION = "partition"  # the attribute that a partition sampler's trials carry
 _PROCESSES = Path("/proc/self/ns/pid")
 
 
@@ -60,9 +65,24 @@ def fail(study: optuna.Study, trial: FrozenTrial) -> bool:
     except optuna.exceptions.UpdateFinishedTrialError:
         return False
     backend = getattr(study._storage, "_backend", study._storage)
-    if isinstance(backend, RDBStorage) and backend.heartbeat_stale_trial_callback is not None:
-        backend.heartbeat_stale_trial_callback(study, trial)
+    again = (
+        backend.heartbeat_stale_trial_callback if isinstance(backend, RDBStorage) else try_again
+    )
+    if again is not None:
+        again(study, trial)
     return True
+
+
+def try_again(study: optuna.Study, trial: FrozenTrial) -> None:
+    """Puts a trial whose worker died back in the queue.
+
+    Not one of a partition sampler: it asks for the point again by itself as soon as the trial has
+    failed, and two ways to try again would be one too many.
+    """
+    if trial.params and _PARTITION not in trial.system_attrs:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            RetryHeartbeatStaleTrialCallback(RETRIES)(study, trial)
 
 
 def _machine() -> str:

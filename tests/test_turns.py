@@ -63,8 +63,10 @@ def test_the_trial_of_a_killed_worker_is_failed_and_tried_again(empty_database: 
         assert again.params == study.trials[0].params and again.state is TrialState.COMPLETE
 
 
-def test_on_the_same_machine_it_is_noticed_at_once(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/study.db"
+@pytest.mark.parametrize("kind", ["sqlite:///", "journal:///"])
+def test_on_the_same_machine_it_is_noticed_at_once(tmp_path: Path, kind: str) -> None:
+    """And tried again, with a heartbeat or without one."""
+    url = f"{kind}{tmp_path}/study"
     killed(url, "marked")
     with opened(url) as backend:
         study = optuna.load_study(study_name="one", storage=backend)

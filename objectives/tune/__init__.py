@@ -176,7 +176,7 @@ def _gang(plan: Plan, ranks: int) -> Gang:
     return Gang(
         plan.experiment,
         ranks=ranks,
-        devices=[] if launcher else _devices(ranks),
+        devices=[] if launcher else _devices(plan),
         launcher=launcher,
         cache=plan.cache,
         time_limit=plan.settings.time_limit,
@@ -185,13 +185,16 @@ def _gang(plan: Plan, ranks: int) -> Gang:
     )
 
 
-def _devices(ranks: int, workers: int = 1) -> list[str]:
+def _devices(plan: Plan, workers: int = 1) -> list[str]:
     """The GPUs of this process's ranks; none where the machine has none."""
-    found = storage.accelerators()
+    found, ranks = storage.accelerators(), plan.ranks or 1
     if found and len(found) < ranks * workers:
+        given = plan.settings.gpus_per_trial
+        why = f"--gpus-per-trial {given}" if given else "--time-limit or --cold, a GPU per trial"
         raise UserError(
-            f"--gpus-per-trial {ranks}: {workers} worker{'s' if workers > 1 else ''} would take "
-            f"{ranks * workers} GPUs, and there are {len(found)}; lower it, or --workers"
+            f"{why}: {workers} worker{'s' if workers > 1 else ''} would take {ranks * workers} "
+            f"GPUs, and there {'is' if len(found) == 1 else 'are'} {len(found)}; "
+            f"lower {'it, or ' if given else ''}--workers"
         )
     return found[:ranks]
 
@@ -205,7 +208,7 @@ def _run_workers(plan: Plan) -> int:
 
     assert plan.workers is not None
     if plan.ranks is not None:
-        _devices(plan.ranks, plan.workers)
+        _devices(plan, plan.workers)
     tokenizer, _ = load_data(plan.experiment, cache=plan.cache)
     check_direction(plan.experiment, load_scorer(plan.experiment, tokenizer, test=True))
     study = open_study(plan)

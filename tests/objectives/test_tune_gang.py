@@ -121,6 +121,8 @@ def test_bad_input_is_one_message(experiment: Path, monkeypatch: pytest.MonkeyPa
     assert storage.accelerators(os.environ) == ["0", "1", "2"]
     message = bad(experiment, "--gpus-per-trial", "2", "--workers", "2")
     assert "2 workers would take 4 GPUs, and there are 3" in message
+    message = bad(experiment, "--time-limit", "60", "--workers", "4")
+    assert "--time-limit or --cold, a GPU per trial: 4 workers would take 4 GPUs" in message
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     experiment.write_text(experiment.read_text().replace("max_length = 256", "max_length = 4096"))
     message = bad(experiment, "--cold")

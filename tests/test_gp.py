@@ -15,6 +15,7 @@ from optuna.distributions import IntDistribution
 import pytest
 import torch
 
+from optuna_partition import _exact
 from optuna_partition import BaMSOOSampler
 from optuna_partition._axes import Continuous
 from optuna_partition._axes import Grid
@@ -87,6 +88,25 @@ def test_the_posterior_is_gpytorch_s(as_published: bool, pending: int) -> None:
         theirs = fitted.exact.model.posterior(x)
     torch.testing.assert_close(mean, theirs.mean.squeeze(-1), atol=1e-8, rtol=1e-6)
     torch.testing.assert_close(variance, theirs.variance.squeeze(-1), atol=1e-8, rtol=1e-6)
+
+
+def test_many_points_are_looked_at_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hundreds of axes have so many candidates that their distances would fill the memory."""
+    fitted = GaussianProcess(DOMAIN).fit(evidence(30), None)
+    x = torch.rand(50, 4).double()
+    with torch.no_grad():
+        at_once = fitted.exact.moments(x)
+        held = []
+        dense = _exact._dense
+
+        def spy(model: Any, x1: torch.Tensor, x2: torch.Tensor) -> torch.Tensor:
+            held.append(len(x1) * x2.numel())
+            return dense(model, x1, x2)
+
+        monkeypatch.setattr(_exact, "_dense", spy)
+        monkeypatch.setattr(_exact, "_MOST_GAPS", 1000)
+        torch.testing.assert_close(fitted.exact.moments(x), at_once)
+    assert len(held) > 1 and max(held) <= 1000
 
 
 def test_points_in_flight_leave_the_mean_and_take_the_doubt() -> None:

@@ -52,7 +52,7 @@ class Exact:
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of the function at x (k, D): (k,) each."""
         rows = max(1, _MOST_GAPS // self.model.train_inputs[0].numel())
-        means, variances = zip(*map(self._moments, x.split(rows)), strict=True)
+        means, variances = zip(*map(self._moments, torch.split(x, rows)), strict=True)
         return torch.cat(means), torch.cat(variances)
 
     def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,6 +74,7 @@ class Improvement(LogExpectedImprovement):  # type: ignore[misc]  # BoTorch has 
 
     def __init__(self, exact: Exact, best: float) -> None:
         super().__init__(exact.model, best_f=best, maximize=False)
+        self.best_f = exact.weights.new_tensor(best)  # BoTorch's is of torch's default type
         self.exact = exact
 
     def _mean_and_sigma(

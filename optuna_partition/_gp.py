@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from contextlib import contextmanager
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 import logging
+from typing import Any
 from typing import cast
 import warnings
 
@@ -71,7 +74,7 @@ class GaussianProcess:
     candidates_func: CandidatesFunc | None = None
 
     def fit(self, evidence: Evidence, theta: Theta | None) -> _Fitted:
-        with _failing():
+        with _failing(self.device):
             kept = thinned(evidence.y, _MOST_FITTED)
             targets = _Targets.of(evidence.y)
             model = self._model(self._tensor(evidence.x[kept]), self._tensor(targets.y[kept]))
@@ -81,7 +84,7 @@ class GaussianProcess:
         return self.condition(evidence, _theta(model))
 
     def condition(self, evidence: Evidence, theta: Theta) -> _Fitted:
-        with _failing():
+        with _failing(self.device):
             targets = _Targets.of(evidence.y)
             model = self._model(self._tensor(evidence.x), self._tensor(targets.y))
             _load(model, theta)
@@ -170,14 +173,14 @@ class _Fitted:
     targets: _Targets
 
     def bounds(self, x: Array) -> tuple[Array, Array]:
-        with _failing(), torch.no_grad():
+        with _failing(self.process.device), torch.no_grad():
             mean, variance = self.exact.moments(self.process._tensor(x))
         deviation = variance.clamp_min(0).sqrt().cpu().numpy()
         targets = self.targets
         return targets.offset + targets.scale * mean.cpu().numpy(), targets.scale * deviation
 
     def promising(self, box: Box) -> Array:
-        with _failing():
+        with _failing(self.process.device):
             if self.process.candidates_func is not None:
                 return self._candidate(self.process.candidates_func, box)
             domain, evidence = self.process.domain, self.evidence
@@ -194,17 +197,30 @@ class _Fitted:
 
 
 @contextmanager
-def _failing() -> Iterator[None]:
-    """Turns what linear algebra raises into `BeliefFailed`, and says so once per process."""
+def _failing(device: str) -> Iterator[None]:
+    """Turns what linear algebra raises into `BeliefFailed`, and says so once per process.
+
+    Inside, neither the default device nor the gradients are what a user has set around a study.
+    """
     try:
         # Of fits that stop early, which are good enough. BoTorch sees to it that such warnings are
         # always shown, so that to ignore them is not enough: they are collected, too.
-        with warnings.catch_warnings(record=True):
+        with (
+            _default(device),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            warnings.catch_warnings(record=True),
+        ):
             warnings.simplefilter("ignore")
             yield
     except (BotorchError, NanError, NotPSDError, RuntimeError, ValueError) as error:
         _say_once(f"{type(error).__name__}: {error}")
         raise BeliefFailed(str(error)) from error
+
+
+def _default(device: str) -> AbstractContextManager[Any]:
+    """Makes a device torch's default where a user has set one; it slows every operation."""
+    return nullcontext() if torch.get_default_device().type == "cpu" else torch.device(device)
 
 
 @cache

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import nullcontext
 import logging
 import math
 from typing import Any
@@ -118,6 +121,36 @@ def test_points_in_flight_leave_the_mean_and_take_the_doubt() -> None:
     assert mean_busy == pytest.approx(mean, abs=1e-3)
     assert doubt_busy[0] < doubt[0] / 3
     assert np.abs(busy.promising(WHOLE)[0] - flying[0]).max() > 0.05
+
+
+@pytest.fixture
+def restored() -> Iterator[None]:
+    yield
+    torch.set_default_device(None)
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("restored")
+@pytest.mark.parametrize(
+    "change",
+    [
+        torch.no_grad,
+        torch.inference_mode,
+        lambda: torch.set_default_device("meta"),  # where no number can be read
+        lambda: torch.set_default_dtype(torch.float64),
+        lambda: torch.set_default_dtype(torch.bfloat16),
+    ],
+    ids=["no_grad", "inference", "device", "float64", "bfloat16"],
+)
+def test_what_a_user_sets_in_torch_does_not_matter(change: Callable[[], Any]) -> None:
+    def means() -> Array:
+        fitted = GaussianProcess(DOMAIN).fit(evidence(30, 2), None)
+        assert len(fitted.promising(WHOLE)) > 1
+        return fitted.bounds(evidence(20, seed=3).x)[0]
+
+    usual = means()
+    with change() or nullcontext():
+        assert means() == pytest.approx(usual, abs=0.02)
 
 
 @pytest.mark.parametrize("as_published", [False, True])

@@ -18,11 +18,13 @@ from dataclasses import dataclass
 import fcntl
 from importlib.util import find_spec
 import logging
+import operator
 import os
 from pathlib import Path
 import socket
 import tempfile
 from typing import Any
+from typing import Protocol
 
 import optuna
 
@@ -32,6 +34,8 @@ from objectives.errors import UserError
 __all__ = [
     "Energy",
     "Meter",
+    "Spans",
+    "add_to_study",
     "check_can_measure",
     "host_meter",
     "kept_in_study",
@@ -56,6 +60,28 @@ class Energy:
         if self.kwh is None or self.kg_co2eq is None:
             return {}
         return {"energy_kwh": self.kwh, "co2eq_kg": self.kg_co2eq}
+
+    def __add__(self, other: Energy) -> Energy:
+        return self._with(other, operator.add)
+
+    def __sub__(self, other: Energy) -> Energy:
+        return self._with(other, operator.sub)
+
+    def __truediv__(self, parts: int) -> Energy:
+        return self._with(Energy(parts, parts), operator.truediv)
+
+    def _with(self, other: Energy, how: Callable[[float, float], float]) -> Energy:
+        """Nothing where one of the two was not measured."""
+        pairs = ((self.kwh, other.kwh), (self.kg_co2eq, other.kg_co2eq))
+        return Energy(*(None if a is None or b is None else how(a, b) for a, b in pairs))
+
+
+class Spans(Protocol):
+    """Measures one span at a time."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> Energy: ...
 
 
 class Meter:
@@ -134,7 +160,7 @@ def _lock() -> Path:
 
 
 @contextmanager
-def kept_in_trial(trial: optuna.Trial, meter: Meter | None) -> Iterator[None]:
+def kept_in_trial(trial: optuna.Trial, meter: Spans | None) -> Iterator[None]:
     """Writes to the trial what the block has used, however it ends."""
     with _spent(meter, lambda used: _set(trial, used.attributes())):
         yield
@@ -143,12 +169,12 @@ def kept_in_trial(trial: optuna.Trial, meter: Meter | None) -> Iterator[None]:
 @contextmanager
 def kept_in_study(study: optuna.Study, meter: Meter | None) -> Iterator[None]:
     """Adds what the block has used to the study's user attribute `energy <host>`."""
-    with _spent(meter, lambda used: _add(study, used.attributes())):
+    with _spent(meter, lambda used: add_to_study(study, used)):
         yield
 
 
 @contextmanager
-def _spent(meter: Meter | None, keep: Callable[[Energy], None]) -> Iterator[None]:
+def _spent(meter: Spans | None, keep: Callable[[Energy], None]) -> Iterator[None]:
     if meter is None:
         yield
         return
@@ -164,9 +190,10 @@ def _set(trial: optuna.Trial, attributes: dict[str, float]) -> None:
         trial.set_user_attr(name, value)
 
 
-def _add(study: optuna.Study, attributes: dict[str, float]) -> None:
+def add_to_study(study: optuna.Study, used: Energy) -> None:
+    """To its user attribute `energy <host>`."""
     key = f"energy {socket.gethostname()}"
     before = study.user_attrs.get(key, {})
-    now = {name: before.get(name, 0.0) + used for name, used in attributes.items()}
+    now = {name: before.get(name, 0.0) + more for name, more in used.attributes().items()}
     if now:
         study.set_user_attr(key, now)

@@ -10,6 +10,7 @@ from storage._away import reason
 from storage._devices import accelerators
 from storage._open import exists
 from storage._open import open
+from storage._recover import is_here
 from storage._recover import mark_worker
 from storage._recover import recover
 from storage._turns import Turns
@@ -24,6 +25,7 @@ __all__ = [
     "accelerators",
     "broke_off",
     "exists",
+    "is_here",
     "mark_worker",
     "open",
     "private",

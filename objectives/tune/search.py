@@ -15,6 +15,9 @@ from objectives.energy import host_meter
 from objectives.energy import kept_in_study
 from objectives.energy import kept_in_trial
 from objectives.energy import Meter
+from objectives.energy import Spans
+from objectives.energy_share import Share
+from objectives.energy_share import shared_out
 from objectives.interruption import Interruption
 from objectives.pack_search import Packs
 from objectives.pack_search import search_in_packs
@@ -46,7 +49,7 @@ def search(plan: Plan, study: optuna.Study, objective: Callable[[optuna.Trial], 
             turns(study, trial)
 
     prune = keep_best_adapters(plan.experiment.scoring.best)
-    with _meter(plan) as meter, interruption.installed():
+    with _trial_meter(plan) as meter, interruption.installed():
         try:
             with interruption.welcome():
                 needed = turns.wait(study)
@@ -96,17 +99,30 @@ def search_with_workers(plan: Plan, study: optuna.Study) -> bool:
     if tell_finished(plan, study) >= wanted:
         return False
     progress = Progress(wanted, plan.unit, seen=finished(study))
-    with _meter(plan) as meter, kept_in_study(study, meter):
+    with _meter(plan) as meter, shared_out(study, meter, lambda: _running_here(study)) as measure:
+
+        def look() -> int:
+            measure()
+            return progress.look(study)
+
         return storage.workers.run(
-            plan.worker,
-            plan.workers,
-            logs=plan.folder / "workers",
-            look=lambda: progress.look(study),
+            plan.worker, plan.workers, logs=plan.folder / "workers", look=look
         )
+
+
+def _running_here(study: optuna.Study) -> int:
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return sum(map(storage.is_here, running))
+
+
+def _trial_meter(plan: Plan) -> AbstractContextManager[Spans | None]:
+    """Of one trial: its share where it is one of several, else the host's."""
+    share = Share.given()
+    return _meter(plan) if share is None else nullcontext(share)
 
 
 def _meter(plan: Plan) -> AbstractContextManager[Meter | None]:
     """Of this host's energy, where it is wanted and no other process has it."""
-    if not plan.settings.energy:
+    if not plan.settings.energy or Share.given() is not None:
         return nullcontext()
     return host_meter(storage.accelerators(), plan.settings.country)

@@ -14,10 +14,13 @@ from test_tune import experiment
 from test_tune import load
 from test_tune import run
 
+from objectives.energy import Energy
 from objectives.energy import host_meter
 from objectives.energy import kept_in_study
 from objectives.energy import kept_in_trial
 from objectives.energy import Meter
+from objectives.energy_share import Share
+from objectives.energy_share import shared_out
 
 
 __all__ = ["experiment"]  # a fixture
@@ -116,3 +119,51 @@ def test_the_command_measures_when_asked(
     monkeypatch.setattr("objectives.energy.find_spec", lambda name: None)
     ended = run(experiment, "--trials", "2", "--search-only")
     assert ended.returncode == 2 and 'pip install "codecarbon>=3.3"' in ended.stderr
+
+
+class Steady:
+    """A machine that uses 6 kWh in every span."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> Energy:
+        return Energy(6.0, 0.6)
+
+
+def test_trials_at_once_share_the_energy_of_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One trial alone, two together, the second alone: 6 + 3, and 3 + 6, of 18 and the last 6."""
+    monkeypatch.setattr("objectives.energy_share._SECONDS", 0.0)
+    assert Share.given() is None
+    study, running = optuna.create_study(), 1
+    with shared_out(study, Steady(), lambda: running) as look:
+        first, second = Share.given(), Share.given()
+        assert first is not None and second is not None
+        first.start()
+        look()
+        second.start()
+        running = 2
+        look()
+        used = first.stop()
+        running = 1
+        look()
+        others = second.stop()
+    assert used.attributes() == pytest.approx({"energy_kwh": 9.0, "co2eq_kg": 0.9})
+    assert others.attributes() == pytest.approx({"energy_kwh": 9.0, "co2eq_kg": 0.9})
+    ((_, whole),) = study.user_attrs.items()
+    assert whole == pytest.approx({"energy_kwh": 24.0, "co2eq_kg": 2.4})
+    assert Share.given() is None
+    assert second.stop().attributes() == {}, "nobody measures any more"
+
+
+def test_workers_share_what_their_starter_measures(
+    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    text = experiment.read_text().replace("epochs = 8", "epochs = 40")  # some seconds each
+    experiment.write_text(text + "energy = true\n")
+    ended = run(experiment, "--trials", "2", "--workers", "2")
+    assert ended.returncode == 0, ended.stderr
+    study = load(experiment)
+    shares = [trial.user_attrs["energy_kwh"] for trial in study.trials]
+    (whole,) = (used for name, used in study.user_attrs.items() if name.startswith("energy "))
+    assert min(shares) > 0 and sum(shares) < whole["energy_kwh"]

@@ -180,20 +180,30 @@ class _Fitted:
         return targets.offset + targets.scale * mean.cpu().numpy(), targets.scale * deviation
 
     def promising(self, box: Box) -> Array:
+        if self.process.candidates_func is not None:
+            return self._candidates(self.process.candidates_func, box)
         with _failing(self.process.device):
-            if self.process.candidates_func is not None:
-                return self._candidate(self.process.candidates_func, box)
             domain, evidence = self.process.domain, self.evidence
             return promising(self.exact, domain, evidence, float(self.targets.y.min()), box)
 
-    def _candidate(self, choose: CandidatesFunc, box: Box) -> Array:
-        """A user's choice, called as `optuna_integration.BoTorchSampler` calls it: maximising."""
+    def _candidates(self, choose: CandidatesFunc, box: Box) -> Array:
+        """A user's choice, called as `optuna_integration.BoTorchSampler` calls it: maximising.
+
+        Its errors are the user's to see.
+        """
         tensor = self.process._tensor
         pending = tensor(self.evidence.pending) if len(self.evidence.pending) else None
         y = -tensor(self.targets.y).unsqueeze(-1)
         bounds = torch.stack([tensor(end) for end in box])
-        x = choose(tensor(self.evidence.x), y, None, bounds, pending)
-        return np.atleast_2d(x.detach().cpu().numpy())
+        found = choose(tensor(self.evidence.x), y, None, bounds, pending)
+        x = np.atleast_2d(found.detach().cpu().numpy())
+        if x.ndim != 2 or x.shape[1] != len(box[0]) or not np.isfinite(x).all():
+            raise ValueError(
+                f"`candidates_func` must return a tensor of {len(box[0])} finite coordinates, or "
+                f"rows of them, but got ({found}); return what BoTorch's `optimize_acqf` does, "
+                "the first of its results."
+            )
+        return np.clip(x, *box)
 
 
 @contextmanager

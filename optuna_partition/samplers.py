@@ -47,7 +47,8 @@ class BaMSOOSampler(PartitionSampler):
         eta: With `as_published`, the chance that a bound fails, in (0, 1]; larger spares more.
         candidates_func: Chooses the point instead of expected improvement, with the signature of
             `optuna_integration.BoTorchSampler`'s; everything is in the unit cube, a category or
-            an integer at the middle of its share of the axis. Not with `as_published`.
+            an integer at the middle of its share of the axis. A point outside the bounds it is
+            given is drawn in. Not with `as_published`.
         device: Where the model is computed, as torch names devices.
         search_space: Name -> distribution. By default the parameters that all finished trials
             share, after a first trial at the centre of every distribution.

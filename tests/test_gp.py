@@ -323,6 +323,32 @@ def test_a_user_s_candidates_func_is_called_as_botorchsampler_calls_it() -> None
     assert study.trials[5].params == pytest.approx({"a": 0.45, "b": 0.45}, abs=1e-6)
 
 
+def searched_by(candidates: Callable[..., torch.Tensor]) -> optuna.Study:
+    study = optuna.create_study(sampler=BaMSOOSampler(candidates_func=candidates))
+    study.optimize(lambda t: t.suggest_float("x", 0, 1) + t.suggest_int("n", 0, 9), n_trials=7)
+    return study
+
+
+def test_a_candidate_outside_the_bounds_is_drawn_in() -> None:
+    last = [searched_by(lambda *_: torch.tensor([x, x])).trials[5] for x in (-0.6, 1.7)]
+    assert [trial.params["n"] for trial in last] == [0, 9]
+    assert [trial.params["x"] for trial in last] == pytest.approx([0, 1], abs=1e-6)
+
+
+@pytest.mark.parametrize("returned", [torch.tensor([0.5]), torch.tensor([[0.5, math.nan]])])
+def test_a_candidate_that_is_no_point_is_refused(returned: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match=r"must return a tensor of 2 finite .* got \(tensor"):
+        searched_by(lambda *_: returned)
+
+
+def test_an_error_of_a_candidates_func_is_the_user_s_to_see() -> None:
+    def broken(*_: Any) -> torch.Tensor:
+        raise ValueError("not mine")
+
+    with pytest.raises(ValueError, match="not mine"):
+        searched_by(broken)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -196,14 +196,15 @@ class _Fitted:
         y = -tensor(self.targets.y).unsqueeze(-1)
         bounds = torch.stack([tensor(end) for end in box])
         found = choose(tensor(self.evidence.x), y, None, bounds, pending)
-        x = np.atleast_2d(found.detach().cpu().numpy())
+        x: Array = np.atleast_2d(found.detach().cpu().numpy())
         if x.ndim != 2 or x.shape[1] != len(box[0]) or not np.isfinite(x).all():
             raise ValueError(
                 f"`candidates_func` must return a tensor of {len(box[0])} finite coordinates, or "
                 f"rows of them, but got ({found}); return what BoTorch's `optimize_acqf` does, "
                 "the first of its results."
             )
-        return np.clip(x, *box)
+        low, high = box
+        return x.clip(low, high)
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from optuna_partition._arguments import checked_space
 from optuna_partition._axes import Continuous
 from optuna_partition._space import Space
 
@@ -83,8 +84,11 @@ class LatinHypercubeSampler(BaseSampler):
                 "`LatinHypercubeSampler` needs SciPy; install it with "
                 '`pip install "optuna-partition[scipy]"`.'
             )
-        if n_trials < 1:
-            raise ValueError(f"`n_trials >= 1` must hold, but got ({n_trials=}).")
+        if not isinstance(n_trials, int) or n_trials < 1:
+            raise ValueError(
+                "`n_trials` must be an integer and `n_trials >= 1` must hold, but got "
+                f"({n_trials=}); it is the number of trials that cover the space evenly."
+            )
         if seed is not None and seed < 0:
             raise ValueError(f"`seed >= 0` must hold, but got ({seed=}); None is allowed too.")
         if optimization not in (None, "random-cd"):
@@ -97,7 +101,7 @@ class LatinHypercubeSampler(BaseSampler):
                 "`search_space`, or leave `optimization` out."
             )
         self._n_trials = n_trials
-        self._names = tuple(search_space or ())
+        self._names = tuple(checked_space(search_space) or ())
         self._optimization = optimization
         self._seed = seed
 

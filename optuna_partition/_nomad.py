@@ -17,6 +17,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from optuna_partition._arguments import checked_seed
+from optuna_partition._arguments import checked_space
 from optuna_partition._claims import ANNOUNCED
 from optuna_partition._claims import Claimant
 from optuna_partition._claims import claims_on
@@ -95,11 +97,10 @@ class NOMADSampler(BaseSampler):
                 "`NOMADSampler` needs PyNomad; install it with "
                 '`pip install "optuna-partition[nomad]"`.'
             )
-        if seed is not None and not 0 <= seed < 2**32:
-            raise ValueError(f"`0 <= seed < 2**32` must hold, but got ({seed=}).")
-        self._given = None if search_space is None else searched(search_space)
+        given = checked_space(search_space)
+        self._given = None if given is None else searched(given)
         self._inferred = IntersectionSearchSpace(include_pruned=True)
-        self._seed = seed
+        self._seed = checked_seed(seed)
         self._independent_sampler = independent_sampler or RandomSampler(seed=seed)
         self._warn_independent_sampling = warn_independent_sampling
         self._run: Run | None = None

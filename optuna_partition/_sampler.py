@@ -19,6 +19,8 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_partition import _cells
+from optuna_partition._arguments import checked_seed
+from optuna_partition._arguments import checked_space
 from optuna_partition._cells import Cell
 from optuna_partition._cells import Point
 from optuna_partition._claims import Claimant
@@ -60,9 +62,10 @@ class PartitionSampler(BaseSampler):
         show_cells: bool,
     ) -> None:
         self._rule = rule
-        self._given = None if search_space is None else searched(search_space)
+        given = checked_space(search_space)
+        self._given = None if given is None else searched(given)
         self._inferred = IntersectionSearchSpace(include_pruned=True)
-        self._independent_sampler = independent_sampler or RandomSampler(seed=seed)
+        self._independent_sampler = independent_sampler or RandomSampler(seed=checked_seed(seed))
         self._warn_independent_sampling = warn_independent_sampling
         self._stop_when_exhausted = stop_when_exhausted
         self._show_cells = show_cells

@@ -9,6 +9,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.samplers import TPESampler
 
+from optuna_partition._arguments import checked_seed
 from optuna_partition._bamsoo import bamsoo
 from optuna_partition._belief import CandidatesFunc
 from optuna_partition._direct import direct
@@ -63,6 +64,8 @@ class BaMSOOSampler(PartitionSampler):
 
     Raises:
         ImportError: BoTorch is not installed.
+        ValueError: An argument is out of its range, or torch has no such device; while sampling,
+            a study has two objectives or `candidates_func` returns no point.
 
     Example:
         >>> import optuna
@@ -97,12 +100,17 @@ class BaMSOOSampler(PartitionSampler):
                 "`candidates_func` must be None with `as_published=True`, where every point is a "
                 f"cell's centre, but got ({candidates_func=}); leave one of the two out."
             )
+        if candidates_func is not None and not callable(candidates_func):
+            raise ValueError(
+                f"`candidates_func` must be a function, but got ({candidates_func=}); None is the "
+                "expected improvement."
+            )
         models = Models(as_published, device, candidates_func)
         super().__init__(
             bamsoo(models, eta) if as_published else hybrid(models),
             search_space,
             seed,
-            independent_sampler or TPESampler(seed=seed),
+            independent_sampler or TPESampler(seed=checked_seed(seed)),
             warn_independent_sampling,
             stop_when_exhausted,
             show_cells,

@@ -353,6 +353,9 @@ def test_an_error_of_a_candidates_func_is_the_user_s_to_see() -> None:
     ("arguments", "message"),
     [
         ({"eta": 0.0}, r"0 < eta <= 1.*eta=0.0"),
+        ({"device": "gpu"}, r"`device` must be one that torch has here, .*'gpu'.*'cpu' is"),
+        ({"candidates_func": "qei"}, r"must be a function, .*'qei'"),
+        ({"seed": -1}, r"0 <= seed < 2\*\*32.*seed=-1"),
         ({"as_published": True, "candidates_func": print}, r"candidates_func.*leave one"),
     ],
 )

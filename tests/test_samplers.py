@@ -317,6 +317,18 @@ def test_something_that_is_no_distribution_is_refused() -> None:
         SOOSampler(search_space={"x": (0, 1)})  # type: ignore[dict-item]
 
 
+@every_sampler
+@pytest.mark.parametrize("seed", [-1, 2**32, 1.5])
+def test_a_seed_that_is_none_is_refused(make: Callable[..., BaseSampler], seed: float) -> None:
+    with pytest.raises(ValueError, match=rf"0 <= seed < 2\*\*32.*\(seed={seed}\)"):
+        make(seed=seed)
+
+
+def test_a_space_that_is_no_dictionary_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"must be a dictionary .*\(\['x'\]\)"):
+        SOOSampler(search_space=["x"])  # type: ignore[arg-type]
+
+
 def test_several_objectives_are_refused() -> None:
     study = optuna.create_study(directions=["minimize"] * 2, sampler=SOOSampler())
     with pytest.raises(ValueError, match="multi-objective"):

@@ -1,0 +1,38 @@
+"""What users give to samplers, checked: one message per mistake; reads no study."""
+
+from __future__ import annotations
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+
+
+__all__ = ["checked_seed", "checked_space"]
+
+
+def checked_space(space: dict[str, BaseDistribution] | None) -> dict[str, BaseDistribution] | None:
+    """A search space given by a user, None if none is."""
+    if space is None:
+        return None
+    if not isinstance(space, dict):
+        raise ValueError(
+            "`search_space` must be a dictionary of names and Optuna distributions, but got "
+            f'({space!r}); use for example {{"x": optuna.distributions.FloatDistribution(0, 1)}}.'
+        )
+    for name, distribution in space.items():
+        if not isinstance(distribution, BaseDistribution):
+            raise ValueError(
+                "`search_space` must map names to Optuna distributions, but got "
+                f"({name}={distribution!r}); use for example "
+                "optuna.distributions.FloatDistribution(low, high)."
+            )
+    return space
+
+
+def checked_seed(seed: int | None) -> int | None:
+    """A seed as NumPy's and NOMAD's generators take it."""
+    if seed is not None and not (isinstance(seed, int | np.integer) and 0 <= seed < 2**32):
+        raise ValueError(
+            "`seed` must be an integer and `0 <= seed < 2**32` must hold, but got "
+            f"({seed=}); None is allowed too."
+        )
+    return seed

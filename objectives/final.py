@@ -7,7 +7,7 @@ objective, beside the untuned base and what peft's defaults give on the same dat
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Mapping
+from collections.abc import Iterator
 from collections.abc import Sequence
 from dataclasses import asdict
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ from objectives.search_space import PEFT_DEFAULTS
 __all__ = ["FINAL", "final_test", "save_best"]
 
 FINAL = "final"
-"""Study user attribute: the rows of the final test, the trials they are of, and its date."""
+"""Study user attribute: rows of the final test, their trials, its date, the looks before it."""
 BASE, DEFAULTS = "base", "PEFT defaults"
 
 
@@ -55,11 +55,12 @@ def final_test(
     """Scores base, PEFT defaults and the best few adapters; the rows are kept in the study.
 
     Each row is kept as soon as it is there: a test that broke off goes on where it was. A model
-    that has no scores, because its training diverged for example, is left out and said to be.
+    that has no scores, because its training diverged for example, is left out, said to be, and
+    tried again by the next test, since memory or a rank may have been the reason.
 
     A study whose best trials have been scored before is not scored again, but shown as it was: a
     test that is looked at often is a validation. Where a longer search has found better trials
-    since, they are scored, and the earlier look is told of.
+    since, all are scored, and the first look is told of.
 
     Args:
         experiment: Names tasks, number of adapters and training settings.
@@ -69,23 +70,20 @@ def final_test(
         say: Where a line about each goes.
     """
     trials = best_trials(study, experiment.scoring.best)
-    rows = _kept(study, trials, experiment.scoring.test)
-    _tell_of_earlier(study, rows, complete=len(rows) == len(trials) + 2, say=say)
-    finals = _Finals.of(experiment, run, trials, folder)
-    for name, examine in finals.exams(trials).items():
-        if name not in rows:
+    test = _Test.of(study, trials, experiment.scoring.test)
+    exams = _Finals.of(experiment, run, trials, folder).exams(trials)
+    for line in test.introduction(complete=test.rows.keys() == exams.keys()):
+        say(line)
+    for name, examine in exams.items():
+        if name not in test.rows:
             result = examine()
             if not isinstance(result, FinalRow):
                 say(f"final test: {name:<14}   left out: {result.message}")
                 continue
-            rows[name] = result
-            _keep(study, trials, rows)
-        say(f"final test: {_told(rows[name])}")
-    return [rows[name] for name in _names(trials) if name in rows]
-
-
-def _names(trials: Sequence[FrozenTrial]) -> list[str]:
-    return [BASE, DEFAULTS, *(_name(trial) for trial in trials)]
+            test.rows[name] = result
+            study.set_user_attr(FINAL, test.to_json())
+        say(f"final test: {_told(test.rows[name])}")
+    return [test.rows[name] for name in exams if name in test.rows]
 
 
 def _name(trial: FrozenTrial) -> str:
@@ -106,8 +104,8 @@ class _Finals:
     def of(
         cls, experiment: Experiment, run: Examiner, trials: Sequence[FrozenTrial], folder: Path
     ) -> _Finals:
-        fitted = [trial.user_attrs["micro_batch"] for trial in trials]
-        micro_batch = min([experiment.training.micro_batch, *fitted])
+        given = experiment.training.micro_batch
+        micro_batch = min(given, *(t.user_attrs.get("micro_batch", given) for t in trials))
         return cls(experiment, run, folder, micro_batch, experiment.scoring.batch)
 
     def exams(
@@ -128,6 +126,7 @@ class _Finals:
         folder = str(self.folder / "adapters" / "peft-defaults")
         job = Job(None, PEFT_DEFAULTS, folder, self.micro_batch, self.scoring_batch)
         job, outcome = until_it_fits(DEFAULTS, job, lambda job: self.run(job, lambda _: False))
+        self.micro_batch, self.scoring_batch = job.micro_batch, job.scoring_batch
         if isinstance(outcome, OutOfMemory | Failed):
             return outcome
         assert isinstance(outcome, Finished), "nobody prunes it"
@@ -145,44 +144,62 @@ class _Finals:
         return FinalRow(name, value, result.validation_loss, result.scores)
 
 
-def _kept(
-    study: optuna.Study, trials: Sequence[FrozenTrial], tasks: Sequence[str]
-) -> dict[str, FinalRow]:
-    """Rows by name of an earlier test of the same trials on the same tasks."""
-    before = study.user_attrs.get(FINAL)
-    if before is None or before["trials"] != [trial.number for trial in trials]:
-        return {}
-    rows = {json["name"]: _row(json) for json in before["rows"]}
-    return {name: row for name, row in rows.items() if row.scores.keys() == set(tasks)}
+@dataclass
+class _Test:
+    """One look at the test tasks, as the study keeps it.
+
+    Attributes:
+        trials: Numbers of the best trials.
+        date: When it began.
+        rows: By name.
+        earlier: Date and trials of each look before it.
+    """
+
+    trials: list[int]
+    date: str
+    rows: dict[str, FinalRow]
+    earlier: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, study: optuna.Study, trials: Sequence[FrozenTrial], tasks: Sequence[str]) -> _Test:
+        """The one of the same trials on the same tasks, or a new one."""
+        numbers = [trial.number for trial in trials]
+        json = study.user_attrs.get(FINAL)
+        if json is None:
+            return cls(numbers, _now(), {}, [])
+        rows = {row["name"]: _row(row) for row in json["rows"]}
+        same_tasks = all(row.scores.keys() == set(tasks) for row in rows.values())
+        if json["trials"] == numbers and same_tasks:
+            return cls(numbers, json["date"], rows, json["earlier"])
+        look = {"date": json["date"], "trials": json["trials"]}
+        return cls(numbers, _now(), {}, [*json["earlier"], look])
+
+    def introduction(self, *, complete: bool) -> Iterator[str]:
+        """What there is to say before the rows."""
+        if complete:
+            yield f"final test: was already made on {self.date}: shown, not repeated"
+        elif self.rows:
+            yield f"final test: begun on {self.date}, goes on"
+        elif self.earlier:
+            first = self.earlier[0]
+            yield (
+                f"final test: look {len(self.earlier) + 1} at the test tasks, whose scores now "
+                f"flatter; the first was made on {first['date']}, of trials "
+                + ", ".join(map(str, first["trials"]))
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """The attribute's value."""
+        return {
+            "trials": self.trials,
+            "rows": [_json(row) for row in self.rows.values()],
+            "date": self.date,
+            "earlier": self.earlier,
+        }
 
 
-def _tell_of_earlier(
-    study: optuna.Study, rows: Mapping[str, FinalRow], *, complete: bool, say: Callable[..., Any]
-) -> None:
-    before = study.user_attrs.get(FINAL)
-    if before is None:
-        return
-    if complete:
-        say(f"final test: was already made on {before['date']}: shown, not repeated")
-    elif rows:
-        say(f"final test: broke off on {before['date']}, goes on")
-    else:
-        earlier = ", ".join(str(number) for number in before["trials"])
-        say(
-            "final test: a second look at the test tasks, whose scores now flatter; "
-            f"the first was made on {before['date']}, of trials {earlier}"
-        )
-
-
-def _keep(
-    study: optuna.Study, trials: Sequence[FrozenTrial], rows: Mapping[str, FinalRow]
-) -> None:
-    test = {
-        "trials": [trial.number for trial in trials],
-        "rows": [_json(rows[name]) for name in _names(trials) if name in rows],
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-    }
-    study.set_user_attr(FINAL, test)
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def _told(row: FinalRow) -> str:
@@ -213,5 +230,7 @@ def save_best(
     chosen = asdict(experiment.hyperparameters(trial.params))
     settings = {"hyperparameters": chosen, "experiment": experiment.model_dump(mode="json")}
     (target / "experiment.json").write_text(json.dumps(settings, indent=2) + "\n")
-    (target / "README.md").write_text(model_card(experiment, study.study_name, trial, rows))
+    earlier = len(study.user_attrs.get(FINAL, {}).get("earlier", ()))
+    card = model_card(experiment, study.study_name, trial, rows, looks=1 + earlier)
+    (target / "README.md").write_text(card)
     return target

@@ -43,14 +43,19 @@ model = PeftModel.from_pretrained(base, "best_adapter")
 _FINAL = """\
 ## Final test
 
-The adapters were chosen without these tasks, and scored on them once.
+{honesty}
 
 {table}
 """
 
 
 def model_card(
-    experiment: Experiment, study: str, trial: FrozenTrial, rows: Sequence[FinalRow]
+    experiment: Experiment,
+    study: str,
+    trial: FrozenTrial,
+    rows: Sequence[FinalRow],
+    *,
+    looks: int = 1,
 ) -> str:
     """Markdown with the hub's front matter.
 
@@ -59,6 +64,7 @@ def model_card(
         study: Its name.
         trial: The best one.
         rows: The final test; none: the card has no such section.
+        looks: How often adapters of the study have been scored on its tasks.
     """
     scoring = experiment.scoring
     metric = "validation loss" if scoring.objective == "loss" else scoring.metric
@@ -72,8 +78,23 @@ def model_card(
         hyperparameters="\n".join(f"| {name} | {text} |" for name, text in chosen.items()),
         epochs=experiment.training.epochs,
         data=experiment.data.train,
-        final=_FINAL.format(table=_table(rows)) if rows else "",
+        final=_FINAL.format(honesty=_honesty(experiment, looks), table=_table(rows))
+        if rows
+        else "",
     )
+
+
+def _honesty(experiment: Experiment, looks: int) -> str:
+    """How far the scores may be believed."""
+    scoring = experiment.scoring
+    if scoring.objective in scoring.test:
+        return f"The adapters were chosen by {scoring.objective}: their scores on it flatter."
+    if looks > 1:
+        return (
+            f"This is look {looks} at these tasks, after more search: the scores flatter, "
+            "as those of a validation do."
+        )
+    return "The adapters were chosen without these tasks, and scored on them once."
 
 
 def _table(rows: Sequence[FinalRow]) -> str:

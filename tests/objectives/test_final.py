@@ -13,6 +13,7 @@ from objectives.bench import Bench
 from objectives.config import Experiment
 from objectives.final import FINAL
 from objectives.final import final_test
+from objectives.final import save_best
 from objectives.job import Exam
 from objectives.job import Examined
 from objectives.job import Failed
@@ -114,8 +115,8 @@ def test_one_that_broke_off_goes_on(
     said: list[str] = []
     rows = final_test(experiment, Stopping(runner, 1), study, tmp_path, said.append)
     assert [row.name for row in rows] == NAMES
-    assert "broke off" in said[0] and len(said) == 1 + len(NAMES)
-    study.set_user_attr(FINAL, {"trials": [], "rows": [], "date": "before"})
+    assert "begun on" in said[0] and len(said) == 1 + len(NAMES)
+    study.set_user_attr(FINAL, None)
     assert rows == final_test(experiment, runner, study, tmp_path)
 
 
@@ -127,7 +128,11 @@ def test_other_test_tasks_are_another_test(
     said: list[str] = []
     rows = final_test(without, Runner(without, runner._bench, None), study, tmp_path, said.append)
     assert [row.scores for row in rows] == [{}] * len(with_test)
-    assert "a second look" in said[0]
+    assert "look 2 at the test tasks" in said[0]
+    final_test(experiment, runner, study, tmp_path, said.append)
+    assert "look 3 at the test tasks" in said[-4] and "of trials 0" in said[-4]
+    save_best(experiment, study, rows, tmp_path)
+    assert "This is look 3" in (tmp_path / "best_adapter" / "README.md").read_text()
 
 
 def test_a_training_that_diverges_is_left_out(
@@ -143,6 +148,9 @@ def test_a_training_that_diverges_is_left_out(
     rows = final_test(experiment, runner, study, tmp_path, said.append)
     assert [row.name for row in rows] == ["base", "trial 0"]
     assert "left out: " in said[1] and "learning_rate 1e+30" in said[1]
+    again: list[str] = []
+    assert final_test(experiment, Stopping(runner, 0), study, tmp_path, again.append) == rows
+    assert "goes on" in again[0] and again[1:] == said, "tried again: the reason may be gone"
 
 
 def test_little_memory_changes_no_row(

@@ -104,7 +104,7 @@ class PlotAxis:
         look: dict[str, Any] = {"title": {"text": text(self.name)}, "range": ends}
         look |= {"type": "log" if self.log else "linear", "exponentformat": "power"}
         if self.log:
-            decades = math.log10(high / low)
+            decades = ends[1] - ends[0]
             look["dtick"] = math.ceil(decades / 8) if decades >= 2 else "D2"
         ticks = self._ticks()
         if ticks:

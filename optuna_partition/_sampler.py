@@ -273,7 +273,8 @@ class PartitionSampler(BaseSampler):
         if self._history is None or not self._history[1].space.is_finite:
             return
         space = dict(self._history[1].space.distributions)
-        if set(searched(trial.distributions)) - set(space):  # there is more than the tree knows
+        varied = {name for name, d in trial.distributions.items() if not d.single()}
+        if varied - set(space):  # there is more than the tree knows
             return
         if self._read(study, space).tree.is_exhausted(but=trial.number):
             study.stop()

@@ -6,12 +6,15 @@ import sys
 from types import FrameType
 
 from optuna.distributions import BaseDistribution
+from optuna.distributions import FloatDistribution
 from optuna.study import Study
 from optuna.study._optimize import _run_trial
 from optuna.trial import FrozenTrial
 
 
 __all__ = ["ends_the_study", "searched", "trials_of"]
+
+_FINEST_STEP = sys.float_info.epsilon / 1e-8  # Optuna allows for an error of 1e-8 steps
 
 
 def trials_of(study: Study) -> list[FrozenTrial]:
@@ -20,8 +23,26 @@ def trials_of(study: Study) -> list[FrozenTrial]:
 
 
 def searched(space: dict[str, BaseDistribution]) -> dict[str, BaseDistribution]:
-    """The parameters there is something to search in; Optuna sets the others by itself."""
+    """The parameters there is something to search in; Optuna sets the others by itself.
+
+    Raises:
+        ValueError: Optuna would find a parameter's own values outside its distribution.
+    """
+    for name, distribution in space.items():
+        if _is_too_fine(distribution):
+            raise ValueError(
+                f"`step` must be larger than {_FINEST_STEP:.2g} of `low` and `high`, or Optuna "
+                "takes its rounded multiples for values outside, but got "
+                f"({name}={distribution}); leave `step` out, or suggest what is added to `low`."
+            )
     return {name: d for name, d in space.items() if not d.single()}
+
+
+def _is_too_fine(distribution: BaseDistribution) -> bool:
+    if not isinstance(distribution, FloatDistribution) or distribution.step is None:
+        return False
+    largest = max(abs(distribution.low), abs(distribution.high))
+    return not distribution.single() and distribution.step <= _FINEST_STEP * largest
 
 
 def ends_the_study() -> bool:

@@ -181,6 +181,12 @@ def test_one_parameter_gives_intervals_at_their_value() -> None:
     assert figure.layout.xaxis.type == "log"
 
 
+def test_an_axis_of_more_decades_than_floats_divide_is_drawn() -> None:
+    study = run(lambda trial: math.log(trial.suggest_float("x", 1e-300, 1e300, log=True)), 9)
+    layout = plot_partition(study).layout
+    assert layout.xaxis.range == (-300, 300) and layout.xaxis.dtick == 75
+
+
 def test_by_default_the_two_parameters_that_are_cut_most() -> None:
     space = {
         "switch": CategoricalDistribution(["on", "off"]),

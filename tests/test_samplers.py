@@ -329,6 +329,27 @@ def test_a_space_that_is_no_dictionary_is_refused() -> None:
         SOOSampler(search_space=["x"])  # type: ignore[arg-type]
 
 
+@every_sampler
+@pytest.mark.parametrize(("low", "high", "step"), [(1e6, 1e6 + 1, 1e-3), (0.0, 1.0, 1e-12)])
+def test_steps_too_fine_for_optuna_are_refused(
+    make: Callable[..., BaseSampler], low: float, high: float, step: float
+) -> None:
+    """It would draw such a parameter at random, and the same cell be asked for again for ever."""
+    fine = {"x": FloatDistribution(low, high, step=step)}
+    with pytest.raises(ValueError, match=r"`step` must be larger than 2.2\d*e-08 of .*\(x=Float"):
+        make(search_space=fine)
+    study = optuna.create_study(sampler=make())
+    with pytest.raises(ValueError, match="`step` must be larger"):
+        study.optimize(lambda trial: trial.suggest_float("x", low, high, step=step), n_trials=2)
+
+
+def test_a_step_that_is_just_not_too_fine_is_searched() -> None:
+    study = optuna.create_study(sampler=SOOSampler(warn_independent_sampling=False))
+    study.optimize(lambda trial: trial.suggest_float("x", 1e6, 1e6 + 9, step=0.03), n_trials=60)
+    asked = [trial.system_attrs["partition"]["cell"]["x"] for trial in study.trials[1:]]
+    assert len(set(asked)) == 59
+
+
 def test_several_objectives_are_refused() -> None:
     study = optuna.create_study(directions=["minimize"] * 2, sampler=SOOSampler())
     with pytest.raises(ValueError, match="multi-objective"):

@@ -34,7 +34,8 @@ MISTAKES = {
     ),
     "unknown key": (
         {"model": 'name = "org/model"\nzzz = "x"'},
-        '[model] zzz = "x": there is no such key; choose from name, revision, dtype, quantization',
+        '[model] zzz = "x": there is no such key; choose from name, revision, dtype, '
+        "quantization, sharded",
     ),
     "misspelt section": (
         {"trainig": "epochs = 2"},

@@ -12,6 +12,7 @@ from optuna.samplers import TPESampler
 from optuna_partition._arguments import checked_seed
 from optuna_partition._bamsoo import bamsoo
 from optuna_partition._belief import CandidatesFunc
+from optuna_partition._branches import BranchSampler
 from optuna_partition._direct import direct
 from optuna_partition._hybrid import hybrid
 from optuna_partition._models import Models
@@ -55,7 +56,9 @@ class BaMSOOSampler(PartitionSampler):
             share, after a first trial at the centre of every distribution.
         seed: Seed of the default `independent_sampler`; nothing else is drawn.
         independent_sampler: Samples the parameters outside the search space, those of branches for
-            one. By default `optuna.samplers.TPESampler`.
+            one. By default a model of each branch does, of the trials that have its parameters
+            and with what the partition has chosen for this one; where these are too few,
+            `optuna.samplers.TPESampler`.
         warn_independent_sampling: Whether to log a warning when a parameter is sampled so.
         stop_when_exhausted: Whether `study.optimize` ends when every point of a finite space is
             evaluated. Otherwise, and in ask and tell, random points are evaluated again.
@@ -106,11 +109,13 @@ class BaMSOOSampler(PartitionSampler):
                 "expected improvement."
             )
         models = Models(as_published, device, candidates_func)
+        rule = bamsoo(models, eta) if as_published else hybrid(models)
+        tpe = TPESampler(seed=checked_seed(seed))
         super().__init__(
-            bamsoo(models, eta) if as_published else hybrid(models),
+            rule,
             search_space,
             seed,
-            independent_sampler or TPESampler(seed=checked_seed(seed)),
+            independent_sampler or BranchSampler(rule, Models(as_published, device), tpe),
             warn_independent_sampling,
             stop_when_exhausted,
             show_cells,

@@ -35,6 +35,7 @@ MAY_IMPORT = {  # inside the library
     "_space": {"_axes", "_cells"},
     "_claims": set(),
     "_study": set(),
+    "_branches": {"_belief", "_cells", "_record", "_rule", "_space", "_study"},
     "_record": {"_axes", "_cells", "_claims", "_node", "_tree", "_rule", "_space"},
 }
 

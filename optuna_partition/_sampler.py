@@ -252,10 +252,11 @@ class PartitionSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """An answer when every point is taken: any point, as GridSampler does."""
-        _logger.warning(
-            f"`{type(self).__name__}` evaluates a point again in trial {trial.number} because "
-            "every point of the search space is evaluated or in flight."
-        )
+        if not any(_exceeds(t, search_space) for t in trials_of(study)):
+            _logger.warning(
+                f"`{type(self).__name__}` evaluates a point again in trial {trial.number} because "
+                "every point of the search space is evaluated or in flight."
+            )
         sample = self._independent_sampler.sample_independent
         return {name: sample(study, trial, name, d) for name, d in search_space.items()}
 
@@ -273,8 +274,7 @@ class PartitionSampler(BaseSampler):
         if self._history is None or not self._history[1].space.is_finite:
             return
         space = dict(self._history[1].space.distributions)
-        varied = {name for name, d in trial.distributions.items() if not d.single()}
-        if varied - set(space):  # there is more than the tree knows
+        if _exceeds(trial, space):
             return
         if self._read(study, space).tree.is_exhausted(but=trial.number):
             study.stop()
@@ -292,3 +292,8 @@ class PartitionSampler(BaseSampler):
             "every trial with the same distribution. `warn_independent_sampling=False` silences "
             "this."
         )
+
+
+def _exceeds(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> bool:
+    """Whether there is more to a trial than a tree over the space knows: branches, for one."""
+    return any(name not in space and not d.single() for name, d in trial.distributions.items())

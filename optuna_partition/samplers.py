@@ -59,7 +59,8 @@ class BaMSOOSampler(PartitionSampler):
             one. By default a model of each branch does, of the trials that have its parameters
             and with what the partition has chosen for this one; where these are too few,
             `optuna.samplers.TPESampler`.
-        warn_independent_sampling: Whether to log a warning when a parameter is sampled so.
+        warn_independent_sampling: Whether to log a warning when `independent_sampler`, if given,
+            samples a parameter.
         stop_when_exhausted: Whether `study.optimize` ends when every point of a finite space is
             evaluated. Otherwise, and in ask and tell, random points are evaluated again.
         show_cells: Whether each trial gets the user attribute `partition` (rule, depth, cell), for
@@ -116,7 +117,7 @@ class BaMSOOSampler(PartitionSampler):
             search_space,
             seed,
             independent_sampler or BranchSampler(rule, Models(as_published, device), tpe),
-            warn_independent_sampling,
+            warn_independent_sampling and independent_sampler is not None,
             stop_when_exhausted,
             show_cells,
         )

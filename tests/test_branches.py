@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+import math
 import pickle
 
 import optuna
@@ -140,9 +141,26 @@ def test_a_branch_whose_parameters_change_is_another(after: FloatDistribution) -
     assert late and all(after.low <= u <= after.high for u in late)
 
 
+def test_branches_under_a_finite_partition_are_searched_without_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Its points are soon used up, and still no trial is one of before."""
+
+    def classifier(trial: optuna.Trial) -> float:
+        if trial.suggest_categorical("classifier", ["svc", "forest"]) == "forest":
+            return 0.5 + trial.suggest_int("depth", 2, 32, log=True)
+        return abs(math.log10(trial.suggest_float("c", 1e-10, 1e10, log=True)) - 2.3)
+
+    optuna.logging.enable_propagation()
+    study = optuna.create_study(sampler=BaMSOOSampler(seed=1))
+    study.optimize(classifier, n_trials=25)
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+    assert len(study.trials) == 25 and study.best_value < 0.02
+    optuna.logging.disable_propagation()
+
+
 @pytest.mark.parametrize("make", [BaMSOOSampler, lambda **_: BaMSOOSampler(as_published=True)])
 def test_by_default_both_rules_have_a_model_of_branches(make: Callable[[], BaseSampler]) -> None:
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=make())
     study.optimize(bent, n_trials=12)
     assert any(FITS in trial.system_attrs for trial in study.trials)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import math
 import pickle
 
+from beliefs import Nearests
 import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
@@ -93,7 +94,10 @@ def test_workers_in_the_same_branch_are_sent_to_different_points() -> None:
 
 
 def test_no_point_of_a_branch_is_asked_for_twice_while_there_are_others() -> None:
-    study = optuna.create_study(sampler=searching())
+    """Also by a model that wants the best one again and again."""
+    study = optuna.create_study(
+        sampler=sampling(BranchSampler(hybrid(Models()), Nearests(doubt=0), LHS))
+    )
 
     def steps(trial: optuna.Trial) -> float:
         if trial.suggest_categorical("kind", ["a", "b"]) == "b":

@@ -40,6 +40,7 @@ from objectives.corpus import Corpus
 from objectives.corpus import load_corpus
 from objectives.errors import UserError
 from objectives.lora_linear import LoraLinear
+from objectives.products import speed_up
 from objectives.quantized import check_can_quantize
 from objectives.quantized import loading_arguments
 from objectives.quantized import prepared
@@ -149,7 +150,11 @@ def _whole_base(settings: ModelSettings, device: torch.device) -> PreTrainedMode
         base: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             settings.name, revision=settings.revision or "main", dtype=dtype, **more
         )
-    return prepared(base) if quantized else base.to(device).requires_grad_(False)
+    if quantized:
+        return prepared(base)
+    if device.type == "cpu":
+        speed_up(base)
+    return base.to(device).requires_grad_(False)
 
 
 def _dtype(settings: ModelSettings) -> torch.dtype:

@@ -81,7 +81,7 @@ class PackedAdapter:
         release(bench, bench.base)
         parameters = [p for pair in pairs.values() for p in pair.parameters()]
         optimizer = torch.optim.AdamW(
-            parameters, lr=chosen.learning_rate, weight_decay=chosen.weight_decay
+            parameters, lr=chosen.learning_rate, weight_decay=chosen.weight_decay, fused=True
         )
         n_steps = count_steps(len(bench.corpus.train), chosen.effective_batch, settings.epochs)
         return cls(

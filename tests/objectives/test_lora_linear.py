@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch import Tensor
 
+from objectives import lora_linear
 from objectives.lora_linear import LoraLinear
 
 
@@ -43,11 +44,20 @@ def outcome(
     return y, x.grad, module.lora_A["default"].weight.grad, module.lora_B["default"].weight.grad
 
 
+@pytest.mark.parametrize("shape", [(1, 2, 6), (2, 4, 6)], ids=["few rows", "rows to merge for"])
 @pytest.mark.parametrize("dropout", [0.0, 0.4])
 @pytest.mark.parametrize("bias", [True, False])
-def test_values_and_gradients_are_pefts(dropout: float, bias: bool) -> None:
+@pytest.mark.parametrize("onednn", [True, False])
+def test_values_and_gradients_are_pefts(
+    shape: tuple[int, ...],
+    dropout: float,
+    bias: bool,
+    onednn: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(lora_linear, "is_for_onednn", lambda x, weight: onednn)
     ours, theirs = modules(bias=bias, lora_dropout=dropout)
-    x = torch.randn(2, 4, 6)
+    x = torch.randn(shape)
     for got, expected in zip(
         outcome(ours, x, nullcontext()), outcome(theirs, x, nullcontext()), strict=True
     ):

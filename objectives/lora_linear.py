@@ -12,6 +12,7 @@ from typing import Any
 
 from peft.tuners import lora
 import torch
+from torch import nn
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
@@ -20,7 +21,7 @@ from objectives.products import is_for_onednn
 from objectives.products import product
 
 
-__all__ = ["LoraLinear"]
+__all__ = ["LoraLinear", "adapted"]
 
 
 class LoraLinear(lora.Linear):  # type: ignore[misc]
@@ -37,14 +38,9 @@ class LoraLinear(lora.Linear):  # type: ignore[misc]
             return result
         (name,) = self.active_adapters
         rows = x.flatten(0, -2)
-        a, b, scaling = self.lora_A[name].weight, self.lora_B[name].weight, self.scaling[name]
+        a, b = self.lora_A[name].weight, self.lora_B[name].weight
         dropped = self.lora_dropout[name](self._cast_input_dtype(rows, a.dtype))
-        if is_for_onednn(rows, a):
-            base = self.base_layer
-            factors = (base.weight, base.bias, a, b, scaling)
-            result = _Adapted.apply(rows, dropped, *factors)  # type: ignore[no-untyped-call]
-        else:
-            result = _plus_product(self.base_layer(rows), F.linear(dropped, a) * scaling, b)
+        result = adapted(self.base_layer, rows, dropped, a, b, self.scaling[name])
         return result.view(*x.shape[:-1], result.shape[-1])
 
     def _is_plain(self) -> bool:
@@ -60,6 +56,26 @@ class LoraLinear(lora.Linear):  # type: ignore[misc]
         )
 
 
+def adapted(
+    base: nn.Module, x: Tensor, dropped: Tensor, a: Tensor, b: Tensor, scaling: float
+) -> Tensor:
+    """base(x) + scaling (dropped a') b'.
+
+    Args:
+        base: The linear module, frozen.
+        x: (rows, features).
+        dropped: x after dropout, in A's type; x itself where nothing is dropped.
+        a: (rank, features).
+        b: (features of the output, rank).
+        scaling: peft's, from alpha and the rank.
+    """
+    if not is_for_onednn(x, a):
+        return _plus_product(base(x), F.linear(dropped, a) * scaling, b)
+    factors = (base.weight, base.bias, a, b, scaling)
+    result: Tensor = _Adapted.apply(x, dropped, *factors)  # type: ignore[no-untyped-call]
+    return result
+
+
 def _plus_product(result: Tensor, down: Tensor, b: Tensor) -> Tensor:
     """result + down b', in place where the types allow it: autograd needs no module's output."""
     if down.dtype != result.dtype:  # half precision without autocast
@@ -68,7 +84,7 @@ def _plus_product(result: Tensor, down: Tensor, b: Tensor) -> Tensor:
 
 
 class _Adapted(torch.autograd.Function):
-    """y = x w' + bias + scaling (dropped a') b', of rows; w and bias are frozen.
+    """`adapted` of float32 on a CPU.
 
     One function, since on small models the many that autograd would make of it take 0.1 of a step.
     """

@@ -4,13 +4,14 @@
     model = as_peft(bench, settings, first, results[0].weights)     to save it or to score it
     release(bench, model)                                           see objectives/bench.py
 
-One forward and one backward go over the rows of all adapters. Each has its own samples in its own
+One forward and one backward go over the rows of all adapters (on a CPU, of as many as its cache
+takes). Each has its own samples in its own
 order, its own random numbers, gradient, clipping, optimizer and schedule, so its losses are those
 of `lora.train` with the same hyperparameters, dropout included, but for float rounding: less than
 1e-5 nats in the tests. The one thing that they share is dropout that the base itself has, as GPT-2
 does and Llama does not.
 
-    round      one micro-batch of every adapter; one forward
+    round      one micro-batch of every adapter; one forward, or one for each group of a CPU's
     step       of one adapter: as many rounds as its effective batch takes
     part       the rounds until the next validation, where those that are first wait for the others
 """
@@ -40,7 +41,9 @@ from objectives.packed_adapter import PackedAdapter
 from objectives.packed_adapter import Weights
 from objectives.packed_batches import Batch
 from objectives.packed_batches import count_labels
+from objectives.packed_batches import grouped_by_tokens
 from objectives.packed_batches import joined
+from objectives.packed_batches import MicroBatch
 from objectives.packed_layers import Layout
 from objectives.packed_layers import NAME
 from objectives.packed_layers import PackedLinear
@@ -53,6 +56,8 @@ from objectives.sections import TrainingSettings
 
 
 __all__ = ["Left", "PackReport", "Result", "Trained", "as_peft", "train_pack"]
+
+CPU_TOKENS = 1024  # of a forward; with more, a CPU core takes longer for each
 
 PackReport = Callable[[int, int, float], bool]
 """Adapter, step, validation loss -> whether the adapter is to leave the pack."""
@@ -230,8 +235,13 @@ class _Pack:
             self._seconds[adapter.number] += (time.perf_counter() - start) / len(adapters)
 
     def _round(self, adapters: Sequence[PackedAdapter]) -> None:
-        """A micro-batch of each: one forward, one backward, the steps that end with it."""
+        """A micro-batch of each, and the steps that end with it."""
         batches = [next(adapter.micro_batches) for adapter in adapters]
+        for group in self._groups([batch.tensors for batch in batches]):
+            self._learn([adapters[i] for i in group], [batches[i] for i in group])
+
+    def _learn(self, adapters: Sequence[PackedAdapter], batches: Sequence[MicroBatch]) -> None:
+        """One forward, one backward, the steps that end with it."""
         nats = self._nats([a.number for a in adapters], [batch.tensors for batch in batches])
         # gradients stay apart in a sum: no weight that learns is in more than one of its terms
         weighted = [n * batch.weight for n, batch in zip(nats, batches, strict=True)]
@@ -241,6 +251,12 @@ class _Pack:
                 adapter.learn(batch, each.detach())
             except lora.Diverged as error:
                 self._leave(adapter, error)
+
+    def _groups(self, batches: Sequence[Batch]) -> list[list[int]]:
+        """Which batches go through the base together: all, or what stays in a CPU's cache."""
+        if self._bench.accelerator.device.type != "cpu":
+            return [list(range(len(batches)))]
+        return grouped_by_tokens(batches, CPU_TOKENS)
 
     def _nats(self, numbers: Sequence[int], batches: Sequence[Batch]) -> list[Tensor]:
         """The loss of each adapter on its batch, summed over the labels."""
@@ -266,8 +282,10 @@ class _Pack:
         with torch.no_grad():
             for samples in by_length(self._bench.corpus.validation, self._settings.micro_batch):
                 batch = collate(samples, self._bench.corpus.pad_id)
-                each = self._nats(numbers, [batch] * len(numbers))
-                nats += torch.stack(each).cpu()
+                batches = [batch] * len(numbers)
+                for group in self._groups(batches):
+                    each = self._nats([numbers[i] for i in group], [batches[i] for i in group])
+                    nats[group] += torch.stack(each).cpu()
                 labels += count_labels(batch)
         self._bench.base.train()
         return (nats / labels).tolist()

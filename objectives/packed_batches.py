@@ -17,7 +17,7 @@ from objectives.search_space import Hyperparameters
 from objectives.sections import TrainingSettings
 
 
-__all__ = ["Batch", "MicroBatch", "count_labels", "joined", "micro_batches"]
+__all__ = ["Batch", "MicroBatch", "count_labels", "grouped_by_tokens", "joined", "micro_batches"]
 
 Batch = dict[str, Tensor]
 """`input_ids`, `attention_mask` and `labels`, each (rows, tokens), on the CPU."""
@@ -51,6 +51,25 @@ def micro_batches(
 def count_labels(batch: Batch) -> int:
     """Labels that a loss counts: nothing predicts a row's first token."""
     return int((batch["labels"][:, 1:] != IGNORED).sum())
+
+
+def grouped_by_tokens(batches: Sequence[Batch], most: int) -> list[list[int]]:
+    """Indices of the batches in groups, those alike in length together.
+
+    Args:
+        batches: At least one.
+        most: Tokens of a group that has more than one batch, padding to its longest included.
+    """
+    lengths = [batch["input_ids"].shape[1] for batch in batches]
+    groups: list[list[int]] = []
+    rows = 0
+    for i in sorted(range(len(batches)), key=lambda i: -lengths[i]):
+        rows += len(batches[i]["input_ids"])
+        if not groups or rows * lengths[groups[-1][0]] > most:
+            groups.append([])
+            rows = len(batches[i]["input_ids"])
+        groups[-1].append(i)
+    return groups
 
 
 def joined(batches: Sequence[Batch], pad_id: int) -> Batch:

@@ -13,6 +13,7 @@ rank: nothing is padded to the largest.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,9 +24,12 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 import torch
 from torch import nn
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from objectives.errors import UserError
+from objectives.lora_linear import adapted
+from objectives.products import product
 
 
 __all__ = ["Draws", "Layout", "PackedLinear", "Pair", "Part", "place", "take_pairs"]
@@ -83,12 +87,18 @@ class Pair(nn.Module):
         self.dropout = layer.lora_dropout[NAME]
         self._draws = draws
 
-    def forward(self, x: Tensor) -> Tensor:
-        """scaling A dropout(x): B times this is what the adapter adds to the module's output."""
+    def dropped(self, x: Tensor, tokens: int) -> Tensor:
+        """dropout(x) in A's type; x itself where nothing is dropped.
+
+        Args:
+            x: (rows, tokens, features).
+            tokens: Of them, those that are not padding; dropout draws for all it gets.
+        """
         x = x.to(self.A.dtype)
-        if self.training and isinstance(self.dropout, nn.Dropout):
-            x = self._draws(self.dropout, x)
-        return F.linear(x, self.A) * self.scaling
+        if not (self.training and isinstance(self.dropout, nn.Dropout)):
+            return x
+        own = x[:, :tokens].contiguous()  # as it lies there when the adapter trains alone
+        return F.pad(self._draws(self.dropout, own), (0, 0, 0, x.shape[1] - tokens))
 
 
 class PackedLinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]
@@ -105,7 +115,7 @@ class PackedLinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         if str(adapter) in self.pairs:
             del self.pairs[str(adapter)]
 
-    def forward(self, x: Tensor, *arguments: Any, **more: Any) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """The module's output on all rows, (rows, tokens, features), each with its adapter's."""
         parts = self._layout.parts
         sizes = [part.rows for part in parts]
@@ -114,87 +124,118 @@ class PackedLinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]
                 "--pack: an adapted module does not get the batch's rows as they are (an output "
                 "head or an expert does not); name other targets, or leave --pack out"
             )
-        result: Tensor = self.base_layer(x, *arguments, **more)
-        products = self._products(parts, torch.split(x, sizes))
-        return _add_products(result.flatten(0, 1), products).view(*x.shape[:2], -1)
+        if len(parts) == 1 and str(parts[0].adapter) in self.pairs:
+            return self._of_one(parts[0], x)
+        result: Tensor = self.base_layer(x)
+        return _add(result.flatten(0, 1), self._addends(x)).view(*x.shape[:2], -1)
 
-    def _products(self, parts: Sequence[Part], xs: Sequence[Tensor]) -> list[_Product]:
+    def _of_one(self, part: Part, x: Tensor) -> Tensor:
+        """Where the batch has no other adapter's rows."""
+        pair: Any = self.pairs[str(part.adapter)]
+        rows, dropped = x.flatten(0, 1), pair.dropped(x, part.tokens)
+        # a view of x would be another tensor than x's rows, and not show that nothing is dropped
+        dropped = rows if dropped is x else dropped.flatten(0, 1)
+        result = adapted(self.base_layer, rows, dropped, pair.A, pair.B, pair.scaling)
+        return result.view(*x.shape[:2], -1)
+
+    def _addends(self, x: Tensor) -> list[_Addend]:
         """Of the adapters that have a pair here."""
-        products, start = [], 0
-        for part, x in zip(parts, xs, strict=True):
+        addends, start = [], 0
+        sizes = [part.rows for part in self._layout.parts]
+        for part, own in zip(self._layout.parts, torch.split(x, sizes), strict=True):
             rows = slice(start, start + part.rows * x.shape[1])
             start = rows.stop
             if str(part.adapter) in self.pairs:
                 pair: Any = self.pairs[str(part.adapter)]
-                products.append(_Product(rows, _down(pair, x, part.tokens).flatten(0, 1), pair.B))
-        return products
-
-
-def _down(pair: Pair, x: Tensor, tokens: int) -> Tensor:
-    """Of a pair on its rows. Their padding is left out, as dropout draws for all it gets."""
-    padding = x.shape[1] - tokens
-    if padding == 0:
-        down: Tensor = pair(x)
-        return down
-    own = x[:, :tokens].contiguous()  # as it lies there when it trains alone
-    return F.pad(pair(own), (0, 0, 0, padding))
+                dropped = pair.dropped(own, part.tokens).flatten(0, 1)
+                addends.append(_Addend(rows, dropped, pair.A, pair.B, pair.scaling))
+        return addends
 
 
 @dataclass(frozen=True)
-class _Product:
-    """What an adapter adds to its rows.
+class _Addend:
+    """What an adapter adds to its rows: scaling (x a') b'.
 
     Attributes:
         rows: Which.
-        down: scaling * A x, (rows, rank).
-        b: B, (features, rank).
+        x: After dropout, (rows, features).
+        a: (rank, features).
+        b: (features of the output, rank).
+        scaling: See `objectives.lora_linear.adapted`.
     """
 
     rows: slice
-    down: Tensor
+    x: Tensor
+    a: Tensor
     b: Tensor
+    scaling: float
 
 
-def _add_products(result: Tensor, products: Sequence[_Product]) -> Tensor:
-    """Adds down B' to the rows of each, in place where the types allow it.
+def _add(result: Tensor, addends: Sequence[_Addend]) -> Tensor:
+    """Adds to the rows of each, in place where the types allow it.
 
     Args:
         result: (rows, features), just made by a linear module: autograd does not need its values.
-        products: Of rows that do not overlap.
+        addends: Of rows that do not overlap.
     """
-    if any(product.down.dtype != result.dtype for product in products):
-        for p in products:  # half precision without autocast: the sum is rounded once, as peft's
-            result[p.rows] = (result[p.rows] + F.linear(p.down, p.b)).to(result.dtype)
+    if any(each.x.dtype != result.dtype for each in addends) and not _in_autocast(result):
+        for each in addends:  # the sum is rounded once, as peft's
+            more = F.linear(F.linear(each.x, each.a) * each.scaling, each.b)
+            result[each.rows] = (result[each.rows] + more).to(result.dtype)
         return result
-    downs, bs = [p.down for p in products], [p.b.to(result.dtype) for p in products]
-    rows = [product.rows for product in products]
-    added: Tensor = _Add.apply(result, rows, *downs, *bs)  # type: ignore[no-untyped-call]
+    rows, scalings = [each.rows for each in addends], [each.scaling for each in addends]
+    factors = [[each.x for each in addends], [e.a for e in addends], [e.b for e in addends]]
+    tensors = [tensor.to(result.dtype) for kind in factors for tensor in kind]
+    added: Tensor = _Add.apply(result, rows, scalings, *tensors)  # type: ignore[no-untyped-call]
     return added
 
 
+def _in_autocast(x: Tensor) -> bool:
+    return torch.is_autocast_enabled(x.device.type)
+
+
 class _Add(torch.autograd.Function):
-    """result[rows] += down @ b.T for each; arguments: all rows, all downs, all bs."""
+    """result[rows] += scaling (x a') b' for each; arguments: all rows, scalings, xs, as, bs.
+
+    One function for all adapters: on small batches the many that autograd would make of it take
+    longer than the base.
+    """
 
     @staticmethod
-    def forward(ctx: Any, result: Tensor, rows: Sequence[slice], *factors: Tensor) -> Tensor:
-        ctx.rows = rows
-        ctx.save_for_backward(*factors)
+    def forward(
+        ctx: Any,
+        result: Tensor,
+        rows: Sequence[slice],
+        scalings: Sequence[float],
+        *factors: Tensor,
+    ) -> Tensor:
+        ctx.rows, ctx.scalings = rows, scalings
+        downs = []
+        for part, scaling, x, a, b in zip(rows, scalings, *_kinds(factors, 3), strict=True):
+            downs.append(product(x, a).mul_(scaling))
+            result[part].addmm_(downs[-1], b.t())
+        ctx.save_for_backward(*factors, *downs)
         ctx.mark_dirty(result)
-        for part, down, b in zip(rows, *_halves(factors), strict=True):
-            result[part].addmm_(down, b.t())
         return result
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        downs, bs = _halves(ctx.saved_tensors)
-        parts = [gradient[part] for part in ctx.rows]
-        of_downs = [part @ b for part, b in zip(parts, bs, strict=True)]
-        of_bs = [part.t() @ down for part, down in zip(parts, downs, strict=True)]
-        return gradient, None, *of_downs, *of_bs
+        of_xs, of_as, of_bs = [], [], []
+        each = zip(ctx.rows, ctx.scalings, *_kinds(ctx.saved_tensors, 4), strict=True)
+        for i, (rows, scaling, x, a, b, down) in enumerate(each, start=3):
+            part = gradient[rows]
+            of_down = product(part, b.t()).mul_(scaling)
+            of_xs.append(product(of_down, a.t()) if ctx.needs_input_grad[i] else None)
+            # turned round, for `product` copies its first factor, and a rank is small
+            of_as.append(product(of_down.t(), x.t()))
+            of_bs.append(product(down.t(), part.t()).t())
+        return gradient, None, None, *of_xs, *of_as, *of_bs
 
 
-def _halves(factors: Sequence[Tensor]) -> tuple[Sequence[Tensor], Sequence[Tensor]]:
-    return factors[: len(factors) // 2], factors[len(factors) // 2 :]
+def _kinds(tensors: Sequence[Tensor], n: int) -> Iterator[Sequence[Tensor]]:
+    """`n` equal parts: all tensors of one kind, then all of the next."""
+    return (tensors[i * len(tensors) // n : (i + 1) * len(tensors) // n] for i in range(n))
 
 
 def take_pairs(base: nn.Module, draws: Draws) -> dict[str, Pair]:

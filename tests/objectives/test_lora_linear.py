@@ -13,6 +13,7 @@ from torch import nn
 from torch import Tensor
 
 from objectives import lora_linear
+from objectives import products
 from objectives.lora_linear import LoraLinear
 
 
@@ -56,6 +57,7 @@ def test_values_and_gradients_are_pefts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(lora_linear, "is_for_onednn", lambda x, weight: onednn)
+    monkeypatch.setattr(products, "_WORTH_IT", 1)
     ours, theirs = modules(bias=bias, lora_dropout=dropout)
     x = torch.randn(shape)
     for got, expected in zip(

@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from objectives import lora
+from objectives import packed
 from objectives.bench import Bench
 from objectives.bench import load_adapter
 from objectives.bench import load_bench
@@ -24,6 +25,7 @@ from objectives.packed import Left
 from objectives.packed import Result
 from objectives.packed import train_pack
 from objectives.packed import Trained
+from objectives.packed_batches import grouped_by_tokens
 from objectives.score import validation_loss
 from objectives.search_space import Hyperparameters
 from objectives.sections import TrainingSettings
@@ -39,6 +41,12 @@ PACK = [
     Hyperparameters(1e-3, 0.3, rank=40, alpha=64, dropout=0.1, effective_batch=5),
     Hyperparameters(1e-2, 0.0, rank=2, alpha=8, dropout=1.0, effective_batch=3),
 ]
+
+
+@pytest.fixture(autouse=True)
+def all_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a GPU: all rows go through the base at once, however many tokens they are."""
+    monkeypatch.setattr(packed, "CPU_TOKENS", 10**9)
 
 
 def alone(bench: Bench, settings: TrainingSettings, chosen: Hyperparameters) -> Losses:
@@ -83,6 +91,35 @@ def test_losses_are_those_of_separate_trainings(bench: Bench, changed: dict[str,
     results, reported = together(bench, settings, PACK)
     for result, losses, chosen in zip(results, reported, PACK, strict=True):
         assert_alike(result, losses, alone(bench, settings, chosen))
+
+
+@pytest.mark.parametrize("tokens", [1, 500], ids=["each alone", "in groups"])
+def test_a_cpu_takes_no_more_tokens_than_its_cache(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tokens: int
+) -> None:
+    monkeypatch.setattr(packed, "CPU_TOKENS", tokens)
+    shapes: set[tuple[int, ...]] = set()
+
+    def forward_hook(_: object, given: tuple[torch.Tensor, ...], __: object) -> None:
+        shapes.add(tuple(given[0].shape))
+
+    with bench.base.get_input_embeddings().register_forward_hook(forward_hook):
+        results, reported = together(bench, SETTINGS, PACK)
+    for result, losses, chosen in zip(results, reported, PACK, strict=True):
+        assert_alike(result, losses, alone(bench, SETTINGS, chosen))
+    most = SETTINGS.micro_batch
+    assert all(rows <= most or rows * length <= tokens for rows, length in shapes)
+    assert any(rows > most for rows, _ in shapes) == (tokens > 1)
+
+
+@pytest.mark.parametrize(
+    ("most", "groups"),
+    [(1, [[1], [3], [0], [2]]), (20, [[1], [3, 0], [2]]), (30, [[1, 3], [0, 2]])],
+)
+def test_groups_are_alike_in_length(most: int, groups: list[list[int]]) -> None:
+    shapes = [(2, 4), (1, 10), (4, 3), (2, 5)]
+    batches = [{"input_ids": torch.zeros(shape)} for shape in shapes]
+    assert grouped_by_tokens(batches, most) == groups
 
 
 def test_a_base_in_half_precision(tiny_experiment: Experiment) -> None:

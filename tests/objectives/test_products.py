@@ -12,6 +12,12 @@ from torch.profiler import profile
 from objectives import products
 
 
+@pytest.fixture(autouse=True)
+def all_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """oneDNN gets small products, too."""
+    monkeypatch.setattr(products, "_WORTH_IT", 1)
+
+
 def gradients(y: Tensor, *of: Tensor) -> tuple[Tensor, ...]:
     """Of a sum whose own gradient is one number, expanded, and of one that is not."""
     return torch.autograd.grad(y.sum() + y[..., 0].square().sum(), of)
@@ -69,12 +75,14 @@ def test_a_model_sped_up_uses_onednn_where_there_are_512_bits() -> None:
     assert isinstance(model[0], nn.Linear)
 
 
-@pytest.mark.parametrize("kind", ["half", "empty", "autocast", "none"])
+@pytest.mark.parametrize("kind", ["half", "empty", "autocast", "small", "none"])
 def test_the_rest_is_torchs_to_the_bit(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     dtype = torch.bfloat16 if kind == "half" else torch.float32
     x = torch.randn(0 if kind == "empty" else 40, 24, dtype=dtype)
     weight = torch.randn(56, 24, dtype=dtype)
+    if kind == "small":
+        monkeypatch.setattr(products, "_WORTH_IT", 40 * 24 * 56 + 1)
     if kind == "none":
         monkeypatch.setattr(products, "_ONEDNN", None)
     with torch.autocast("cpu", torch.bfloat16, enabled=kind == "autocast"):

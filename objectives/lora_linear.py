@@ -100,8 +100,8 @@ class _Adapted(torch.autograd.Function):
         b: Tensor,
         scaling: float,
     ) -> Tensor:
-        ctx.scaling = scaling
-        ctx.merged = dropped is x and _is_merging_cheaper(len(x), w)
+        ctx.scaling, ctx.nothing_dropped = scaling, dropped is x
+        ctx.merged = ctx.nothing_dropped and _is_merging_cheaper(len(x), w)
         ctx.save_for_backward(dropped, w, a, b)
         if ctx.merged:
             return product(x, _merged(w, a, b, scaling), bias)
@@ -117,10 +117,11 @@ class _Adapted(torch.autograd.Function):
         of_a, of_b = product(of_down.t(), dropped.t()), product(down.t(), gradient.t()).t()
         of_x = of_dropped = None
         if ctx.needs_input_grad[0]:
-            if ctx.merged:
-                of_x = product(gradient, _merged(w, a, b, ctx.scaling).t())
-            else:
-                of_x, of_dropped = product(gradient, w.t()), product(of_down, a.t())
+            of_x = product(gradient, (_merged(w, a, b, ctx.scaling) if ctx.merged else w).t())
+            if not ctx.nothing_dropped:
+                of_dropped = product(of_down, a.t())
+            elif not ctx.merged:
+                of_x.addmm_(of_down, a)
         return of_x, of_dropped, None, None, of_a, of_b, None
 
 

@@ -1,0 +1,101 @@
+"""CPU time of a training step, peft's module beside ours: `python benchmarks/step.py`.
+
+Forward and backward of the stand-in with an adapter of rank 16 on all linear modules, on rows of
+42 tokens of which the last 22 have a label:
+
+    plain      peft's module, transformers' loss over all logits
+    labels     peft's module, the loss of objectives/score.py over logits at labels
+    MKL        our module of objectives/lora_linear.py, torch's products
+    ours       our module, products by oneDNN where the processor has AVX-512
+
+They take turns; process time, the least of all turns. Run it with OMP_NUM_THREADS=1.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from collections.abc import Sequence
+from pathlib import Path
+import time
+
+from peft import get_peft_model
+from peft import LoraConfig
+import torch
+from torch import nn
+from torch import Tensor
+from transformers import AutoModelForCausalLM
+
+from objectives import products
+from objectives.corpus import IGNORED
+from objectives.lora_linear import LoraLinear
+from objectives.score import label_losses
+
+
+MODEL = Path(__file__).parents[1] / "examples" / "standin" / "model"
+TOKENS, LABELS = 42, 22
+ONEDNN = products._ONEDNN
+
+Batch = dict[str, Tensor]
+Loss = Callable[[nn.Module, Batch], Tensor]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split(":")[0])
+    parser.add_argument("--micro-batches", type=int, nargs="+", default=[1, 4, 16])
+    parser.add_argument("--turns", type=int, default=30)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    peft, ours = _model(peft_only=True), _model(peft_only=False)
+    ways = [(peft, _all, None), (peft, _at_labels, None), (ours, _at_labels, None)]
+    ways.append((ours, _at_labels, ONEDNN))
+    print("micro-batch   plain  labels     MKL    ours   (milliseconds)")
+    for size in arguments.micro_batches:
+        times = _least(ways, _batch(size), arguments.turns)
+        print(f"{size:>11} " + " ".join(f"{1e3 * each:>7.1f}" for each in times))
+
+
+def _model(*, peft_only: bool) -> nn.Module:
+    base = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32).requires_grad_(False)
+    config = LoraConfig(r=16, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
+    if not peft_only:
+        products.speed_up(base)
+        config._register_custom_module({nn.Linear: LoraLinear})
+    return get_peft_model(base, config).train()
+
+
+def _batch(rows: int) -> Batch:
+    ids = torch.randint(5, 2000, (rows, TOKENS), generator=torch.Generator().manual_seed(0))
+    labels = ids.clone()
+    labels[:, :-LABELS] = IGNORED
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids), "labels": labels}
+
+
+def _all(model: nn.Module, batch: Batch) -> Tensor:
+    loss: Tensor = model(**batch, use_cache=False).loss
+    return loss
+
+
+def _at_labels(model: nn.Module, batch: Batch) -> Tensor:
+    return label_losses(model, batch).mean()
+
+
+def _least(
+    ways: Sequence[tuple[nn.Module, Loss, object]], batch: Batch, turns: int
+) -> list[float]:
+    """Seconds of each way's step."""
+    times = [[_step(*way, batch) for way in ways] for _ in range(turns)]
+    return [min(each) for each in zip(*times, strict=True)]
+
+
+def _step(model: nn.Module, loss: Loss, onednn: object, batch: Batch) -> float:
+    products._ONEDNN = onednn
+    start = time.process_time()
+    loss(model, batch).backward()
+    seconds = time.process_time() - start
+    model.zero_grad()
+    return seconds
+
+
+if __name__ == "__main__":
+    main()

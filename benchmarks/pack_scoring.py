@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from collections.abc import Sequence
+import gc
 from pathlib import Path
 import statistics
 import tempfile
@@ -46,6 +47,7 @@ def main() -> None:
     torch.set_num_threads(1)
     experiment = _experiment()
     bench = load_bench(experiment)
+    gc.freeze()  # as a worker does
     with tempfile.TemporaryDirectory() as folder:
         jobs = [_saved(bench, experiment, Path(folder), rank) for rank in arguments.ranks]
         print(_line(bench, experiment, jobs, arguments.repeats))

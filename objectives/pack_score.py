@@ -1,7 +1,8 @@
 """Scores the trained adapters of a pack in one pass; reads their folders, writes nothing.
 
-Every forward goes over the rows of all adapters (see `objectives.packed_layers`). lm-eval makes a
-score of each adapter's log-likelihoods, as it does of those of an adapter alone.
+Every forward goes over the rows of all adapters (see `objectives.packed_layers`), on a CPU over
+those of one. lm-eval makes a score of each adapter's log-likelihoods, as it does of those of an
+adapter alone.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ from objectives.score import Scorer
 
 
 __all__ = ["PackScorer", "Packed"]
+
+CPU_ADAPTERS = 1  # in a forward: several do without merged weights, see `lora_linear`
 
 _logger = logging.getLogger(__name__)
 
@@ -142,38 +145,45 @@ class Packed:
     """Saved adapters on a base, and what each answers; see `objectives.prefix_lm.Answers`.
 
     Attributes:
-        adapters: How many.
+        adapters: How many a forward has the rows of.
         adapter: Whose turn it is.
     """
 
     def __init__(self, bench: Bench, folders: Sequence[Path]) -> None:
         """Puts them on a bare base, frozen and in evaluation mode; `release` takes them off."""
-        self.adapters, self.adapter = len(folders), 0
+        self._all = range(len(folders))
+        on_cpu = bench.accelerator.device.type == "cpu"
+        self.adapters = min(len(folders), CPU_ADAPTERS) if on_cpu else len(folders)
+        self.adapter = 0
         self._base, self._layout = bench.base, Layout()
         self._plan: Plan | None = None
-        self._found: list[list[Likelihood]] = []
+        self._found: dict[int, list[Likelihood]] = {}
         place(bench.base, {n: _pairs(bench, f) for n, f in enumerate(folders)}, self._layout)
         bench.base.eval()
 
     def __call__(self, plan: Plan) -> list[Likelihood]:
-        """The adapter's log-likelihoods: all adapters' are computed for whoever asks first."""
+        """The adapter's log-likelihoods: with the first's all are computed that share forwards."""
         if plan is not self._plan:
-            with self._laid_out():
-                self._found = log_likelihoods(self._base, plan, adapters=self.adapters)
             self._plan = plan
+            self._found.clear()
+        if self.adapter not in self._found:
+            start = self.adapter - self.adapter % self.adapters
+            group = self._all[start : start + self.adapters]
+            with self._laid_out(group):
+                found = log_likelihoods(self._base, plan, adapters=len(group))
+            self._found.update(zip(group, found, strict=True))
         return self._found[self.adapter]
 
     @contextmanager
-    def _laid_out(self) -> Iterator[None]:
-        """Forwards in this context have an equal share of the rows for each adapter.
+    def _laid_out(self, group: Sequence[int]) -> Iterator[None]:
+        """Forwards in this context have an equal share of the rows for each adapter of the group.
 
         Outside of it the modules know of no rows, and say so.
         """
 
         def share(_: Any, __: Any, arguments: dict[str, Any]) -> None:
             rows, tokens = arguments["input_ids"].shape
-            each = range(self.adapters)
-            self._layout.parts = tuple(Part(n, rows // self.adapters, tokens) for n in each)
+            self._layout.parts = tuple(Part(n, rows // len(group), tokens) for n in group)
 
         with self._base.register_forward_pre_hook(share, with_kwargs=True):
             try:

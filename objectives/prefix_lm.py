@@ -34,7 +34,7 @@ class Answers(Protocol):
     """Log-likelihoods of a plan's requests under one of the adapters that a model carries.
 
     Attributes:
-        adapters: How many it carries.
+        adapters: How many of them a forward has the rows of.
     """
 
     adapters: int

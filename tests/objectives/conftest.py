@@ -20,6 +20,8 @@ from transformers import LlamaConfig
 from transformers import LlamaForCausalLM
 from transformers import PreTrainedTokenizerFast
 
+from objectives import pack_score
+from objectives import packed
 from objectives.bench import Bench
 from objectives.bench import load_bench
 from objectives.config import Experiment
@@ -58,6 +60,13 @@ def imported_modules_are_not_searched_for_garbage() -> None:
     """Every training ends with `gc.collect()`: 0.2 s each, for what torch and others brought."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def packs_as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pack's rows go through the base at once, however many they are."""
+    monkeypatch.setattr(packed, "CPU_TOKENS", 10**9)
+    monkeypatch.setattr(pack_score, "CPU_ADAPTERS", 10**9)
 
 
 def alpaca_rows(n: int = 64) -> list[dict[str, str]]:

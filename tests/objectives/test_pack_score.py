@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 
+from objectives import pack_score
 from objectives.bench import Bench
 from objectives.bench import load_adapter
 from objectives.bench import new_adapter
@@ -41,6 +42,8 @@ from objectives.search_space import Hyperparameters
 from objectives.sections import ScoringSettings
 from objectives.sections import TrainingSettings
 
+
+pytestmark = pytest.mark.usefixtures("packs_as_on_a_gpu")
 
 TRAINING = Training(2.0, 1000, 0.1, 1.0)
 CHOSEN = [
@@ -203,11 +206,18 @@ def alone_likelihoods(bench: Bench, job: Job, plan: Plan) -> list[Likelihood]:
 
 
 @pytest.mark.parametrize("batch", [1, 3, 64])
+@pytest.mark.parametrize("at_once", [1, 2, 5])
 @pytest.mark.parametrize("members", [(0, 1), (2, 1, 0), (1, 1, 1, 0, 2)])
 def test_likelihoods_depend_on_no_batch_and_no_other_adapter(
-    bench: Bench, jobs: list[Job], members: tuple[int, ...], batch: int
+    bench: Bench,
+    jobs: list[Job],
+    members: tuple[int, ...],
+    at_once: int,
+    batch: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """With a prefix that is kept, whose keys and values each adapter has its own of."""
+    monkeypatch.setattr(pack_score, "CPU_ADAPTERS", at_once)
     one = plan_for(bench.base, REQUESTS, batch=8)
     pack = [jobs[n] for n in members]
     expected = {n: alone_likelihoods(bench, jobs[n], one) for n in set(members)}
@@ -215,6 +225,7 @@ def test_likelihoods_depend_on_no_batch_and_no_other_adapter(
     assert [len(group.prefix) for group in plan.groups] == [300, 0]
     try:
         packed = Packed(bench, [Path(each.adapter) for each in pack])
+        assert packed.adapters == min(at_once, len(members))
         for number, member in enumerate(members):
             packed.adapter = number
             for found, (nats, greedy) in zip(packed(plan), expected[member], strict=True):

@@ -31,6 +31,8 @@ from objectives.sections import TrainingSettings
 from objectives.tune import main
 
 
+pytestmark = pytest.mark.usefixtures("packs_as_on_a_gpu")
+
 THREE = [PARAMS | {"alpha": 64}, OTHERS, PARAMS | {"rank": 7, "dropout": 0.0}]
 
 

@@ -41,6 +41,8 @@ from objectives.tune import main
 from optuna_partition import SOOSampler
 
 
+pytestmark = pytest.mark.usefixtures("packs_as_on_a_gpu")
+
 THREE = [PARAMS, OTHERS, PARAMS | {"rank": 7, "dropout": 0.0}]
 
 

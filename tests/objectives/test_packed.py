@@ -31,6 +31,8 @@ from objectives.search_space import Hyperparameters
 from objectives.sections import TrainingSettings
 
 
+pytestmark = pytest.mark.usefixtures("packs_as_on_a_gpu")
+
 Losses = tuple[tuple[float, ...], list[tuple[int, float]]]
 
 SETTINGS = TrainingSettings(epochs=1.5, micro_batch=3, warmup=0.3, validations=3)
@@ -41,12 +43,6 @@ PACK = [
     Hyperparameters(1e-3, 0.3, rank=40, alpha=64, dropout=0.1, effective_batch=5),
     Hyperparameters(1e-2, 0.0, rank=2, alpha=8, dropout=1.0, effective_batch=3),
 ]
-
-
-@pytest.fixture(autouse=True)
-def all_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As on a GPU: all rows go through the base at once, however many tokens they are."""
-    monkeypatch.setattr(packed, "CPU_TOKENS", 10**9)
 
 
 def alone(bench: Bench, settings: TrainingSettings, chosen: Hyperparameters) -> Losses:

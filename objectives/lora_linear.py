@@ -2,6 +2,7 @@
 
     peft     y = W x;  y = y + scaling * (B A dropout(x))     three passes over what is y's size
     here     y = W x;  y += B (scaling * A dropout(x))        the product is added as it is made
+    or       y = (W + scaling * B A) x                        on a CPU, of many rows, no dropout
 
 The same to float rounding.
 """

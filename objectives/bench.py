@@ -234,6 +234,10 @@ def _lora_config(bench: Bench, settings: TrainingSettings, chosen: Hyperparamete
         task_type="CAUSAL_LM",
         revision=bench.revision,
     )
+    return _with_our_modules(bench, config)
+
+
+def _with_our_modules(bench: Bench, config: LoraConfig) -> LoraConfig:
     if not getattr(bench.base, "is_quantized", False):  # whose modules are kinds of nn.Linear too
         config._register_custom_module({nn.Linear: LoraLinear})
     return config
@@ -241,8 +245,12 @@ def _lora_config(bench: Bench, settings: TrainingSettings, chosen: Hyperparamete
 
 def load_adapter(bench: Bench, folder: Path) -> PeftModel:
     """Puts a saved adapter on the base, frozen; `release` takes it off."""
+    config = LoraConfig.from_pretrained(str(folder))
+    assert isinstance(config, LoraConfig)
     with _old_name():
-        model = PeftModel.from_pretrained(bench.base, str(folder))
+        model = PeftModel.from_pretrained(
+            bench.base, str(folder), config=_with_our_modules(bench, config)
+        )
     assert isinstance(model, PeftModel)
     return model
 

@@ -19,6 +19,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from objectives.products import is_for_onednn
+from objectives.products import is_plain
 from objectives.products import product
 
 
@@ -63,14 +64,14 @@ def adapted(
     """base(x) + scaling (dropped a') b'.
 
     Args:
-        base: The linear module, frozen.
+        base: The linear module, frozen; of whatever kind.
         x: (rows, features).
         dropped: x after dropout, in A's type; x itself where nothing is dropped.
         a: (rank, features).
         b: (features of the output, rank).
         scaling: peft's, from alpha and the rank.
     """
-    if not is_for_onednn(x, a):
+    if not (is_plain(base) and is_for_onednn(x, a)):
         return _plus_product(base(x), F.linear(dropped, a) * scaling, b)
     factors = (base.weight, base.bias, a, b, scaling)
     result: Tensor = _Adapted.apply(x, dropped, *factors)  # type: ignore[no-untyped-call]

@@ -16,7 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 
-__all__ = ["is_for_onednn", "linear", "product", "speed_up"]
+__all__ = ["is_for_onednn", "is_plain", "linear", "product", "speed_up"]
 
 
 def _onednn() -> Any:
@@ -88,6 +88,11 @@ class _Linear(torch.autograd.Function):
             product(gradient.t(), x.t()) if of_weight else None,
             gradient.sum(0) if of_bias else None,
         )
+
+
+def is_plain(module: nn.Module) -> bool:
+    """Whether a module is `linear` of its weight and bias: subclasses may do something else."""
+    return type(module) in (nn.Linear, _LinearModule)
 
 
 def speed_up(model: nn.Module) -> None:

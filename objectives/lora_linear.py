@@ -71,11 +71,11 @@ def adapted(
         b: (features of the output, rank).
         scaling: peft's, from alpha and the rank.
     """
-    if not (is_plain(base) and is_for_onednn(x, a)):
-        return _plus_product(base(x), F.linear(dropped, a) * scaling, b)
-    factors = (base.weight, base.bias, a, b, scaling)
-    result: Tensor = _Adapted.apply(x, dropped, *factors)  # type: ignore[no-untyped-call]
-    return result
+    if is_plain(base) and is_for_onednn(x, base.weight):
+        factors = (base.weight, base.bias, a, b, scaling)
+        result: Tensor = _Adapted.apply(x, dropped, *factors)  # type: ignore[no-untyped-call]
+        return result
+    return _plus_product(base(x), F.linear(dropped, a) * scaling, b)
 
 
 def _plus_product(result: Tensor, down: Tensor, b: Tensor) -> Tensor:

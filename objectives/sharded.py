@@ -24,7 +24,7 @@ from transformers import PreTrainedModel
 from objectives.errors import UserError
 
 
-__all__ = ["hide_from_ddp", "is_sharded", "load_shares"]
+__all__ = ["beside_ddp", "is_sharded", "load_shares"]
 
 
 def load_shares(load: Callable[[], PreTrainedModel], accelerator: Accelerator) -> PreTrainedModel:
@@ -71,10 +71,11 @@ def is_sharded(model: nn.Module) -> bool:
     return any(isinstance(module, FSDPModule) for module in model.modules())
 
 
-def hide_from_ddp(model: nn.Module) -> None:
-    """Leaves the shares to FSDP when the model is prepared for training."""
+def beside_ddp(model: nn.Module) -> DistributedDataParallel:
+    """The model for training: its shares are left to FSDP, its adapter's gradients to DDP."""
     shares = [name for name, p in model.named_parameters() if isinstance(p, DTensor)]
     # torch's own way to combine the two
     DistributedDataParallel._set_params_and_buffers_to_ignore_for_model(  # type: ignore[no-untyped-call]
         model, shares
     )
+    return DistributedDataParallel(model)

@@ -22,7 +22,7 @@ from objectives.score import label_losses
 from objectives.score import share_of
 from objectives.search_space import Hyperparameters
 from objectives.sections import TrainingSettings
-from objectives.sharded import hide_from_ddp
+from objectives.sharded import beside_ddp
 from objectives.sharded import is_sharded
 
 
@@ -66,10 +66,11 @@ class Update:
             accelerator.scaler.load_state_dict(_NEW_SCALER)
         # not prepared: Accelerate would step it once per process
         scheduler = learning_rate_schedule(optimizer, settings, n_steps)
-        if is_sharded(model):
-            hide_from_ddp(model)
-        prepared, wrapped = accelerator.prepare(model, optimizer)
-        return cls(accelerator, prepared, wrapped, scheduler, settings.clip)
+        if is_sharded(model):  # Accelerate refuses such a model on GPUs
+            prepared: nn.Module = beside_ddp(model)
+        else:
+            prepared = accelerator.prepare(model)
+        return cls(accelerator, prepared, accelerator.prepare(optimizer), scheduler, settings.clip)
 
     def gradients(self, batches: list[Batch]) -> float:
         """Backward over all micro-batches of a step; the step's loss in nats per label token.

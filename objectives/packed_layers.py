@@ -126,8 +126,9 @@ class PackedLinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]
             )
         if len(parts) == 1 and str(parts[0].adapter) in self.pairs:
             return self._of_one(parts[0], x)
-        result: Tensor = self.base_layer(x)
-        return _add(result.flatten(0, 1), self._addends(x)).view(*x.shape[:2], -1)
+        # not flattened afterwards: to change a view, autograd copies what it is a view of
+        result: Tensor = self.base_layer(x.flatten(0, 1))
+        return _add(result, self._addends(x)).view(*x.shape[:2], -1)
 
     def _of_one(self, part: Part, x: Tensor) -> Tensor:
         """Where the batch has no other adapter's rows."""
@@ -178,7 +179,11 @@ def _add(result: Tensor, addends: Sequence[_Addend]) -> Tensor:
         result: (rows, features), just made by a linear module: autograd does not need its values.
         addends: Of rows that do not overlap.
     """
-    if any(each.x.dtype != result.dtype for each in addends) and not _in_autocast(result):
+    dtype = result.dtype
+    if torch.is_autocast_enabled(result.device.type):
+        # a 4-bit base makes it in half precision, and hands it back in the type of its input
+        result = result.to(torch.get_autocast_dtype(result.device.type))
+    elif any(each.x.dtype != result.dtype for each in addends):
         for each in addends:  # the sum is rounded once, as peft's
             more = F.linear(F.linear(each.x, each.a) * each.scaling, each.b)
             result[each.rows] = (result[each.rows] + more).to(result.dtype)
@@ -187,11 +192,7 @@ def _add(result: Tensor, addends: Sequence[_Addend]) -> Tensor:
     factors = [[each.x for each in addends], [e.a for e in addends], [e.b for e in addends]]
     tensors = [tensor.to(result.dtype) for kind in factors for tensor in kind]
     added: Tensor = _Add.apply(result, rows, scalings, *tensors)  # type: ignore[no-untyped-call]
-    return added
-
-
-def _in_autocast(x: Tensor) -> bool:
-    return torch.is_autocast_enabled(x.device.type)
+    return added.to(dtype)
 
 
 class _Add(torch.autograd.Function):

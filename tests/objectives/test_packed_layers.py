@@ -31,9 +31,16 @@ class Doubled(nn.Linear):
         return 2 * super().forward(x)
 
 
+class LikeFourBits(nn.Linear):
+    """Its output is made in half precision and has the type of its input."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.to(self.weight.dtype)).to(x.dtype)
+
+
 def base_of(kind: str, dtype: torch.dtype) -> nn.Module:
     torch.manual_seed(0)
-    makes = {"linear": nn.Linear, "doubled": Doubled, "conv": Conv1D}
+    makes = {"linear": nn.Linear, "doubled": Doubled, "conv": Conv1D, "4bit": LikeFourBits}
     model = nn.Sequential(makes[kind](WIDTH, WIDTH))  # a transpose would go unnoticed
     for parameter in model.parameters():
         nn.init.normal_(parameter)
@@ -57,7 +64,7 @@ def pefts(base: nn.Module, which: int) -> lora.Linear:
 
 
 @pytest.mark.parametrize("rows", [[2], [1, 3], [3, 1, 2]], ids=["one", "two", "three"])
-@pytest.mark.parametrize("kind", ["linear", "doubled", "conv"])
+@pytest.mark.parametrize("kind", ["linear", "doubled", "conv", "4bit"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "autocast"])
 @pytest.mark.parametrize("worth_it", [1, 2**20], ids=["oneDNN", "MKL"])
 def test_each_adapters_rows_are_pefts(
@@ -71,7 +78,8 @@ def test_each_adapters_rows_are_pefts(
     pairs = {n: Pair(pefts(base, n), Draws(torch.device("cpu"))) for n in range(len(rows))}
     packed = PackedLinear(base, pairs, layout)
     layout.parts = tuple(Part(n, count, TOKENS) for n, count in enumerate(rows))
-    x = torch.randn(sum(rows), TOKENS, WIDTH).to(dtype).requires_grad_()
+    x = torch.randn(sum(rows), TOKENS, WIDTH).to(torch.float32 if kind == "4bit" else dtype)
+    x.requires_grad_()
     context = torch.autocast("cpu", torch.bfloat16) if precision == "autocast" else nullcontext()
     with context:
         ours = packed(x)

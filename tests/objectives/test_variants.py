@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 import json
 from pathlib import Path
@@ -31,6 +32,8 @@ from objectives.bench import release
 from objectives.config import Experiment
 from objectives.errors import UserError
 from objectives.objective import LoraObjective
+from objectives.packed import train_pack
+from objectives.packed import Trained
 from objectives.runner import Runner
 from objectives.search_space import Hyperparameters
 from objectives.search_space import SearchSettings
@@ -194,20 +197,46 @@ def wide_experiment(
     return tiny_experiment.model_copy(update={"model": model})
 
 
-def test_adapters_train_on_a_base_of_four_bits(
+@pytest.fixture
+def load_four_bits(
     wide_experiment: Experiment, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Once on a CPU, where bitsandbytes can begin, and cannot go on after a validation."""
+) -> Callable[[], Bench]:
+    """On a CPU bitsandbytes can begin, and cannot go on after a validation: a bench is used once.
+
+    With autocast, as on a GPU.
+    """
     pytest.importorskip("bitsandbytes", reason="pip install bitsandbytes to test 4-bit bases")
-    times = 2 if torch.cuda.is_available() else 1
-    if times == 1:
-        monkeypatch.setattr("objectives.bench.check_can_quantize", lambda: None)
-    quantized = load_bench(four_bits(wide_experiment))
+    monkeypatch.setattr("objectives.bench.check_can_quantize", lambda: None)
+    model = wide_experiment.model.model_copy(update={"dtype": "bfloat16"})
+
+    def load() -> Bench:
+        bench = load_bench(four_bits(wide_experiment.model_copy(update={"model": model})))
+        kind = bench.accelerator.device.type
+        monkeypatch.setattr(
+            bench.accelerator, "autocast", lambda: torch.autocast(kind, torch.bfloat16)
+        )
+        return bench
+
+    return load
+
+
+def test_adapters_train_on_a_base_of_four_bits(
+    wide_experiment: Experiment, load_four_bits: Callable[[], Bench]
+) -> None:
+    quantized = load_four_bits()
     weights = {p.dtype for n, p in quantized.base.named_parameters() if "_proj" in n}
     assert weights == {torch.uint8}
-    full, *found = (
-        losses(bench, SETTINGS, CHOSEN)
-        for bench in (load_bench(wide_experiment), *[quantized] * times)
-    )
+    full = losses(load_bench(wide_experiment), SETTINGS, CHOSEN)
+    times = 2 if torch.cuda.is_available() else 1
+    found = [losses(quantized, SETTINGS, CHOSEN) for _ in range(times)]
     for each in found:
         assert each == found[0] != full and each == pytest.approx(full, rel=0.02)
+
+
+def test_a_pack_trains_on_a_base_of_four_bits(load_four_bits: Callable[[], Bench]) -> None:
+    both = [CHOSEN, replace(CHOSEN, rank=1, dropout=0.3, effective_batch=8)]
+    alone = [losses(load_four_bits(), SETTINGS, chosen) for chosen in both]
+    packed = train_pack(load_four_bits(), SETTINGS, both, report=lambda *_: False)
+    for each, expected in zip(packed, alone, strict=True):
+        assert isinstance(each, Trained)
+        assert [*each.losses, each.validation_loss] == pytest.approx(expected, rel=1e-3)

@@ -23,7 +23,7 @@ from objectives.products import is_plain
 from objectives.products import product
 
 
-__all__ = ["LoraLinear", "adapted"]
+__all__ = ["LoraLinear", "adapted", "is_dropping"]
 
 
 class LoraLinear(lora.Linear):  # type: ignore[misc]
@@ -41,9 +41,16 @@ class LoraLinear(lora.Linear):  # type: ignore[misc]
         (name,) = self.active_adapters
         rows = x.flatten(0, -2)
         a, b = self.lora_A[name].weight, self.lora_B[name].weight
-        dropped = self.lora_dropout[name](self._cast_input_dtype(rows, a.dtype))
+        dropped = self._dropped(rows, self.lora_dropout[name], a.dtype)
         result = adapted(self.base_layer, rows, dropped, a, b, self.scaling[name])
         return result.view(*x.shape[:-1], result.shape[-1])
+
+    def _dropped(self, rows: Tensor, dropout: nn.Module, dtype: torch.dtype) -> Tensor:
+        """peft's, without a cast to float32 that autocast turns back at once."""
+        if torch.is_autocast_enabled(rows.device.type) and not is_dropping(dropout):
+            return rows
+        result: Tensor = dropout(self._cast_input_dtype(rows, dtype))
+        return result
 
     def _is_plain(self) -> bool:
         """Whether there is one adapter, in use, and nothing to it but A and B."""
@@ -58,6 +65,11 @@ class LoraLinear(lora.Linear):  # type: ignore[misc]
         )
 
 
+def is_dropping(dropout: nn.Module) -> bool:
+    """Whether a module of peft's for dropout changes what it gets."""
+    return dropout.training and isinstance(dropout, nn.Dropout)
+
+
 def adapted(
     base: nn.Module, x: Tensor, dropped: Tensor, a: Tensor, b: Tensor, scaling: float
 ) -> Tensor:
@@ -66,7 +78,7 @@ def adapted(
     Args:
         base: The linear module, frozen; of whatever kind.
         x: (rows, features).
-        dropped: x after dropout, in A's type; x itself where nothing is dropped.
+        dropped: x after dropout, in A's type or under autocast; x itself where nothing is dropped.
         a: (rank, features).
         b: (features of the output, rank).
         scaling: peft's, from alpha and the rank.

@@ -13,9 +13,7 @@ rank: nothing is padded to the largest.
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Iterator
 from collections.abc import Mapping
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,12 +22,15 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 import torch
 from torch import nn
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from objectives.errors import UserError
 from objectives.lora_linear import adapted
-from objectives.products import product
+from objectives.lora_linear import is_dropping
+from objectives.packed_products import add
+from objectives.packed_products import Addend
+from objectives.packed_products import Factors
+from objectives.packed_products import Stack
 
 
 __all__ = ["Draws", "Layout", "PackedLinear", "Pair", "Part", "place", "take_pairs"]
@@ -88,17 +89,23 @@ class Pair(nn.Module):
         self._draws = draws
 
     def dropped(self, x: Tensor, tokens: int) -> Tensor:
-        """dropout(x) in A's type; x itself where nothing is dropped.
+        """dropout(x) in A's type, or in any under autocast; x itself where nothing is dropped.
 
         Args:
             x: (rows, tokens, features).
             tokens: Of them, those that are not padding; dropout draws for all it gets.
         """
-        x = x.to(self.A.dtype)
-        if not (self.training and isinstance(self.dropout, nn.Dropout)):
-            return x
-        own = x[:, :tokens].contiguous()  # as it lies there when the adapter trains alone
-        return F.pad(self._draws(self.dropout, own), (0, 0, 0, x.shape[1] - tokens))
+        if not is_dropping(self.dropout):
+            return x if torch.is_autocast_enabled(x.device.type) else x.to(self.A.dtype)
+        own = x[:, :tokens].to(self.A.dtype)
+        # contiguous as it is when the adapter trains alone
+        dropped = self._draws(self.dropout, own.contiguous())
+        return F.pad(dropped, (0, 0, 0, x.shape[1] - tokens)) if tokens < x.shape[1] else dropped
+
+    @property
+    def factors(self) -> Factors:
+        """A, B and scaling."""
+        return Factors(self.A, self.B, self.scaling)
 
 
 class PackedLinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]
@@ -109,6 +116,8 @@ class PackedLinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         self.base_layer = base_layer
         self.pairs = nn.ModuleDict({str(adapter): pair for adapter, pair in pairs.items()})
         self._layout = layout
+        self._stack = Stack([pair.factors for pair in pairs.values()])
+        self._places = {adapter: place for place, adapter in enumerate(pairs)}
 
     def drop(self, adapter: int) -> None:
         """Forgets an adapter that has left the pack."""
@@ -118,8 +127,7 @@ class PackedLinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]
     def forward(self, x: Tensor) -> Tensor:
         """The module's output on all rows, (rows, tokens, features), each with its adapter's."""
         parts = self._layout.parts
-        sizes = [part.rows for part in parts]
-        if x.dim() != 3 or x.shape[0] != sum(sizes):
+        if x.dim() != 3 or x.shape[0] != sum(part.rows for part in parts):
             raise UserError(
                 "--pack: an adapted module does not get the batch's rows as they are (an output "
                 "head or an expert does not); name other targets, or leave --pack out"
@@ -128,7 +136,7 @@ class PackedLinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]
             return self._of_one(parts[0], x)
         # not flattened afterwards: to change a view, autograd copies what it is a view of
         result: Tensor = self.base_layer(x.flatten(0, 1))
-        return _add(result, self._addends(x)).view(*x.shape[:2], -1)
+        return self._plus_addends(result, x).view(*x.shape[:2], -1)
 
     def _of_one(self, part: Part, x: Tensor) -> Tensor:
         """Where the batch has no other adapter's rows."""
@@ -139,104 +147,21 @@ class PackedLinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         result = adapted(self.base_layer, rows, dropped, pair.A, pair.B, pair.scaling)
         return result.view(*x.shape[:2], -1)
 
-    def _addends(self, x: Tensor) -> list[_Addend]:
-        """Of the adapters that have a pair here."""
-        addends, start = [], 0
+    def _plus_addends(self, result: Tensor, x: Tensor) -> Tensor:
+        """What the adapters that have a pair here add to the base's result."""
+        addends, start, nothing_dropped = [], 0, True
         sizes = [part.rows for part in self._layout.parts]
         for part, own in zip(self._layout.parts, torch.split(x, sizes), strict=True):
             rows = slice(start, start + part.rows * x.shape[1])
             start = rows.stop
             if str(part.adapter) in self.pairs:
                 pair: Any = self.pairs[str(part.adapter)]
-                dropped = pair.dropped(own, part.tokens).flatten(0, 1)
-                addends.append(_Addend(rows, dropped, pair.A, pair.B, pair.scaling))
-        return addends
-
-
-@dataclass(frozen=True)
-class _Addend:
-    """What an adapter adds to its rows: scaling (x a') b'.
-
-    Attributes:
-        rows: Which.
-        x: After dropout, (rows, features).
-        a: (rank, features).
-        b: (features of the output, rank).
-        scaling: See `objectives.lora_linear.adapted`.
-    """
-
-    rows: slice
-    x: Tensor
-    a: Tensor
-    b: Tensor
-    scaling: float
-
-
-def _add(result: Tensor, addends: Sequence[_Addend]) -> Tensor:
-    """Adds to the rows of each, in place where the types allow it.
-
-    Args:
-        result: (rows, features), just made by a linear module: autograd does not need its values.
-        addends: Of rows that do not overlap.
-    """
-    dtype = result.dtype
-    if torch.is_autocast_enabled(result.device.type):
-        # a 4-bit base makes it in half precision, and hands it back in the type of its input
-        result = result.to(torch.get_autocast_dtype(result.device.type))
-    elif any(each.x.dtype != result.dtype for each in addends):
-        for each in addends:  # the sum is rounded once, as peft's
-            more = F.linear(F.linear(each.x, each.a) * each.scaling, each.b)
-            result[each.rows] = (result[each.rows] + more).to(result.dtype)
-        return result
-    rows, scalings = [each.rows for each in addends], [each.scaling for each in addends]
-    factors = [[each.x for each in addends], [e.a for e in addends], [e.b for e in addends]]
-    tensors = [tensor.to(result.dtype) for kind in factors for tensor in kind]
-    added: Tensor = _Add.apply(result, rows, scalings, *tensors)  # type: ignore[no-untyped-call]
-    return added.to(dtype)
-
-
-class _Add(torch.autograd.Function):
-    """result[rows] += scaling (x a') b' for each; arguments: all rows, scalings, xs, as, bs.
-
-    One function for all adapters: on small batches the many that autograd would make of it take
-    longer than the base.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        result: Tensor,
-        rows: Sequence[slice],
-        scalings: Sequence[float],
-        *factors: Tensor,
-    ) -> Tensor:
-        ctx.rows, ctx.scalings = rows, scalings
-        downs = []
-        for part, scaling, x, a, b in zip(rows, scalings, *_kinds(factors, 3), strict=True):
-            downs.append(product(x, a).mul_(scaling))
-            result[part].addmm_(downs[-1], b.t())
-        ctx.save_for_backward(*factors, *downs)
-        ctx.mark_dirty(result)
-        return result
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Any, ...]:
-        of_xs, of_as, of_bs = [], [], []
-        each = zip(ctx.rows, ctx.scalings, *_kinds(ctx.saved_tensors, 4), strict=True)
-        for i, (rows, scaling, x, a, b, down) in enumerate(each, start=3):
-            part = gradient[rows]
-            of_down = product(part, b.t()).mul_(scaling)
-            of_xs.append(product(of_down, a.t()) if ctx.needs_input_grad[i] else None)
-            # turned round, for `product` copies its first factor, and a rank is small
-            of_as.append(product(of_down.t(), x.t()))
-            of_bs.append(product(down.t(), part.t()).t())
-        return gradient, None, None, *of_xs, *of_as, *of_bs
-
-
-def _kinds(tensors: Sequence[Tensor], n: int) -> Iterator[Sequence[Tensor]]:
-    """`n` equal parts: all tensors of one kind, then all of the next."""
-    return (tensors[i * len(tensors) // n : (i + 1) * len(tensors) // n] for i in range(n))
+                dropped = pair.dropped(own, part.tokens)
+                nothing_dropped = nothing_dropped and dropped is own
+                place = self._places[part.adapter]
+                addends.append(Addend(rows, dropped.flatten(0, 1), pair.factors, place))
+        whole = x.flatten(0, 1) if nothing_dropped else None
+        return add(result, addends, self._stack, whole)
 
 
 def take_pairs(base: nn.Module, draws: Draws) -> dict[str, Pair]:

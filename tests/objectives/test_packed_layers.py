@@ -63,7 +63,7 @@ def pefts(base: nn.Module, which: int) -> lora.Linear:
     return module
 
 
-@pytest.mark.parametrize("rows", [[2], [1, 3], [3, 1, 2]], ids=["one", "two", "three"])
+@pytest.mark.parametrize("rows", [[2], [1, 3], [3, 1, 2], [2, 2, 2]], ids=str)
 @pytest.mark.parametrize("kind", ["linear", "doubled", "conv", "4bit"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "autocast"])
 @pytest.mark.parametrize("worth_it", [1, 2**20], ids=["oneDNN", "MKL"])

@@ -70,9 +70,9 @@ def _mean_of_means(bench: Bench, model: nn.Module, size: int) -> float:
     for start in range(0, len(samples), size):
         rows = samples[start : start + size]
         batch = collate(rows, bench.corpus.pad_id)
-        on_device = {name: rows.to(bench.accelerator.device) for name, rows in batch.items()}
         with torch.no_grad(), bench.accelerator.autocast():
-            means += [float(label_losses(model, on_device).mean())] * len(rows)
+            losses = label_losses(model, batch, bench.accelerator.device)
+        means += [float(losses.mean())] * len(rows)
     return sum(means) / len(means)
 
 

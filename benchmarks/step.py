@@ -79,7 +79,7 @@ def _all(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def _at_labels(model: nn.Module, batch: Batch) -> Tensor:
-    return label_losses(model, batch).mean()
+    return label_losses(model, batch, torch.device("cpu")).mean()
 
 
 def _least(ways: Sequence[Way], batch: Batch, turns: int) -> list[float]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 import os
 from pathlib import Path
@@ -21,6 +22,8 @@ import warnings
 
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
+from accelerate.utils import InitProcessGroupKwargs
+from accelerate.utils import parse_flag_from_env
 from accelerate.utils import set_seed
 from huggingface_hub import constants
 from peft import get_peft_model
@@ -91,7 +94,10 @@ def load_bench(experiment: Experiment, *, cache: Path | None = None) -> Bench:
     Raises:
         UserError: Model or data is not there, or does not fit the settings.
     """
-    accelerator = Accelerator(mixed_precision=_mixed_precision(experiment.model))
+    patience = InitProcessGroupKwargs(timeout=timedelta(hours=1))  # while another loads or scores
+    accelerator = Accelerator(
+        mixed_precision=_mixed_precision(experiment.model), kwargs_handlers=[patience]
+    )
     _check_configuration(accelerator)
     if experiment.model.quantization is not None:
         check_can_quantize()
@@ -159,7 +165,7 @@ def _whole_base(settings: ModelSettings, device: torch.device) -> PreTrainedMode
 
 def _dtype(settings: ModelSettings) -> torch.dtype:
     if settings.dtype == "auto":
-        return torch.bfloat16 if torch.cuda.is_available() else torch.float32
+        return torch.bfloat16 if _has_cuda() else torch.float32
     dtype: torch.dtype = getattr(torch, settings.dtype)
     return dtype
 
@@ -167,7 +173,12 @@ def _dtype(settings: ModelSettings) -> torch.dtype:
 def _mixed_precision(settings: ModelSettings) -> str:
     """Autocast where there is CUDA, in the base's half precision; nowhere else."""
     names = {torch.bfloat16: "bf16", torch.float16: "fp16"}
-    return names.get(_dtype(settings), "no") if torch.cuda.is_available() else "no"
+    return names.get(_dtype(settings), "no") if _has_cuda() else "no"
+
+
+def _has_cuda() -> bool:
+    """Whether Accelerate will take a GPU."""
+    return torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
 
 
 @contextmanager
@@ -249,7 +260,12 @@ def load_adapter(bench: Bench, folder: Path) -> PeftModel:
     assert isinstance(config, LoraConfig)
     with _old_name():
         model = PeftModel.from_pretrained(
-            bench.base, str(folder), config=_with_our_modules(bench, config)
+            bench.base,
+            str(folder),
+            config=_with_our_modules(bench, config),
+            torch_device=str(
+                bench.accelerator.device
+            ),  # else every rank reads it to the first GPU
         )
     assert isinstance(model, PeftModel)
     return model

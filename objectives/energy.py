@@ -91,7 +91,7 @@ class Meter:
         """Looks at the machine, which takes seconds.
 
         Args:
-            gpus: Those that count; none: all there are.
+            gpus: Numbers of those that count; none: all there are. (codecarbon knows no UUID.)
             country: Of the electricity, three letters (ISO 3166); None is the world's average.
         """
         # before its import: it speaks while its own level is not yet set

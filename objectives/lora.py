@@ -272,8 +272,8 @@ def told(chosen: Hyperparameters) -> str:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out: CUDA has an exception for it, CPU and Metal only a text."""
+    """Whether memory ran out: CUDA has an exception for it; CPU, Metal and cuBLAS a text."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    texts = ("DefaultCPUAllocator", "out of memory")
+    texts = ("DefaultCPUAllocator", "out of memory", "STATUS_ALLOC_FAILED", "cublasCreate")
     return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)

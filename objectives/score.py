@@ -52,29 +52,32 @@ Batch = TypeVar("Batch")
 FEW_SHOT_SEED = 1234  # lm-eval's own default: which examples come before a question
 
 
-def label_losses(model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
+def label_losses(model: nn.Module, batch: Mapping[str, Tensor], device: torch.device) -> Tensor:
     """The loss of every label in a batch, in nats; shape (labels,), float32.
 
     `lm_head` runs only on the positions that have a label. The result is the same as from all
     logits, and their memory (513 kB per token for Llama-3.2-1B in float32) is not spent on prompts
-    and padding.
+    and padding. There is no mask: in a causal model no token sees the padding behind it, and a
+    mask keeps attention from its fast ways.
 
     Args:
         model: A causal language model of transformers, with or without an adapter or DDP around
             it.
-        batch: `input_ids`, `attention_mask`, `labels`, each (rows, tokens), on the model's device.
-            A label belongs to the token it stands at and is predicted from the position before, as
-            transformers does it.
+        batch: `input_ids` and `labels`, each (rows, tokens), padded on the right, on the CPU, so
+            that the labels are picked without waiting for a GPU. A label belongs to the token it
+            stands at and is predicted from the position before, as transformers does it.
+        device: The model's.
     """
     labels = batch["labels"][:, 1:]
     labelled = labels != IGNORED
+    targets = labels[labelled].to(device, non_blocking=True)
+    kept = F.pad(labelled, (0, 1))  # bool, (rows, tokens): nothing follows the last
     logits = model(
-        input_ids=batch["input_ids"],
-        attention_mask=batch["attention_mask"],
+        input_ids=batch["input_ids"].to(device, non_blocking=True),
         use_cache=False,
-        logits_to_keep=F.pad(labelled, (0, 1)),  # bool, (rows, tokens): nothing follows the last
+        logits_to_keep=kept.to(device, non_blocking=True),
     ).logits  # (labels, vocabulary)
-    return F.cross_entropy(logits.float(), labels[labelled], reduction="none")
+    return F.cross_entropy(logits.float(), targets, reduction="none")
 
 
 def validation_loss(
@@ -101,8 +104,7 @@ def validation_loss(
     total = torch.zeros(2, dtype=torch.float64)  # nats, labels
     with torch.no_grad(), accelerator.autocast():
         for batch, weight in share:
-            tensors = collate(batch, pad_id)
-            losses = label_losses(model, {k: v.to(accelerator.device) for k, v in tensors.items()})
+            losses = label_losses(model, collate(batch, pad_id), accelerator.device)
             total += weight * torch.tensor([losses.cpu().double().sum(), losses.numel()])
     model.train(was_training)
     nats, labels = _over_ranks(total, accelerator).tolist()

@@ -33,8 +33,6 @@ __all__ = ["Batch", "Update", "learning_rate_schedule"]
 
 Batch = dict[str, Tensor]
 
-_NEW_SCALER = torch.amp.GradScaler("cpu").state_dict()  # the numbers are the same for CUDA
-
 
 @dataclass(frozen=True)
 class Update:
@@ -63,7 +61,7 @@ class Update:
             fused=True,
         )
         if accelerator.scaler is not None:  # the trial before has left its scale there
-            accelerator.scaler.load_state_dict(_NEW_SCALER)
+            accelerator.scaler = torch.amp.GradScaler(accelerator.device.type)
         # not prepared: Accelerate would step it once per process
         scheduler = learning_rate_schedule(optimizer, settings, n_steps)
         if is_sharded(model):  # Accelerate refuses such a model on GPUs
@@ -91,9 +89,8 @@ class Update:
         return float(self.accelerator.reduce(total, "sum")) / labels
 
     def _nats(self, batch: Batch) -> Tensor:
-        on_device = {k: v.to(self.accelerator.device) for k, v in batch.items()}
         with self.accelerator.autocast():
-            return label_losses(self.model, on_device).sum()
+            return label_losses(self.model, batch, self.accelerator.device).sum()
 
     def _sync(self, *, last: bool) -> AbstractContextManager[Any]:
         """Gradients travel between ranks once per step, with the last micro-batch."""

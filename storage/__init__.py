@@ -8,6 +8,7 @@ from storage import workers
 from storage._away import broke_off
 from storage._away import reason
 from storage._devices import accelerators
+from storage._devices import indices
 from storage._open import exists
 from storage._open import open
 from storage._recover import is_here
@@ -23,6 +24,7 @@ __all__ = [
     "StorageError",
     "Turns",
     "accelerators",
+    "indices",
     "broke_off",
     "exists",
     "is_here",

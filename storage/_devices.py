@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 import os
+from pathlib import Path
 import subprocess
 
 
-__all__ = ["accelerators", "groups", "worker_environment"]
+__all__ = ["accelerators", "groups", "indices", "worker_environment"]
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 THREADS = "OMP_NUM_THREADS"
+DEVICES = Path("/dev")
 
 
 def accelerators(environment: Mapping[str, str] = os.environ) -> list[str]:
@@ -19,12 +21,29 @@ def accelerators(environment: Mapping[str, str] = os.environ) -> list[str]:
     if VISIBLE in environment:
         names = [name.strip() for name in environment[VISIBLE].split(",")]
         return [name for name in names if name not in ("", "-1", "NoDevFiles")]
-    query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    told = _told("index")
+    # a container may have the driver without its tools
+    return list(told) or [str(i) for i, _ in enumerate(DEVICES.glob("nvidia[0-9]*"))]
+
+
+def indices(names: Sequence[str]) -> list[str]:
+    """GPUs by number where they are named by UUID; what cannot be looked up stays as it is."""
+    if all(name.isdecimal() for name in names):
+        return list(names)
+    numbers = {uuid: number for number, uuid in (line.split(", ") for line in _told("index,uuid"))}
+    # CUDA takes the beginning of a UUID for the whole
+    found = {name: [n for uuid, n in numbers.items() if uuid.startswith(name)] for name in names}
+    return [found[name][0] if len(found[name]) == 1 else name for name in names]
+
+
+def _told(query: str) -> list[str]:
+    """What nvidia-smi says of each GPU, a line for each; nothing where it is not installed."""
+    command = ["nvidia-smi", f"--query-gpu={query}", "--format=csv,noheader"]
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=30, check=True)
-    except (OSError, subprocess.SubprocessError):  # no driver, so no GPU
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=30, check=True)
+    except (OSError, subprocess.SubprocessError):
         return []
-    return answer.stdout.split()
+    return answer.stdout.splitlines()
 
 
 def groups(devices: Sequence[str], count: int) -> list[list[str]]:

@@ -16,9 +16,11 @@ import time
 from optuna.exceptions import StorageInternalError
 import pytest
 
+from storage import _devices
 from storage import workers
 from storage._devices import accelerators
 from storage._devices import groups
+from storage._devices import indices
 from storage._devices import worker_environment
 
 
@@ -266,6 +268,34 @@ def test_each_worker_has_a_group_of_devices(
     devices: Sequence[str], count: int, expected: list[list[str]]
 ) -> None:
     assert groups(list(devices), count) == expected
+
+
+def test_devices_without_the_drivers_tools(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(_devices, "DEVICES", tmp_path)
+    assert accelerators({}) == []
+    for name in ("nvidia1", "nvidia3", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    assert accelerators({}) == ["0", "1"], "CUDA counts those that are here"
+    assert indices(["GPU-1a", "2"]) == ["GPU-1a", "2"]
+
+
+def test_devices_by_the_drivers_tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(
+        "#!/bin/sh\ncase $1 in\n"
+        "--query-gpu=index) printf '0\\n1\\n';;\n"
+        "--query-gpu=index,uuid) printf '0, GPU-1a2b\\n1, GPU-1c3d\\n';;\n"
+        "esac\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert accelerators({}) == ["0", "1"]
+    assert indices(["GPU-1c", "GPU-1a2b", "MIG-7"]) == ["1", "0", "MIG-7"]
+    assert indices(["GPU-1"]) == ["GPU-1"], "of two the name says nothing"
+    assert indices(["5"]) == ["5"]
 
 
 def test_devices_that_are_set_are_kept_to(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     storage.workers.follow()
     _quieten()
     _wait_gently()
+    _leave_no_holes()
     try:
         _check_started_once()
         return _run(read_plan(arguments, SAMPLERS, PRUNERS))
@@ -97,6 +98,16 @@ def _wait_gently() -> None:
     ranks and workers.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+
+def _leave_no_holes() -> None:
+    """Has CUDA's memory grow in place, unless someone has said how.
+
+    Micro-batches differ in length, and of freed blocks of many sizes none may fit the next: memory
+    would seem to run out, and the micro-batch be halved, with much of it free.
+    """
+    if "PYTORCH_ALLOC_CONF" not in os.environ and sys.platform == "linux":
+        os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
 
 def _stopped() -> int:

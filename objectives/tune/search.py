@@ -125,4 +125,4 @@ def _meter(plan: Plan) -> AbstractContextManager[Meter | None]:
     """Of this host's energy, where it is wanted and no other process has it."""
     if not plan.settings.energy or Share.given() is not None:
         return nullcontext()
-    return host_meter(storage.accelerators(), plan.settings.country)
+    return host_meter(storage.indices(storage.accelerators()), plan.settings.country)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+import torch
 
 from objectives.bench import Bench
 from objectives.bench import load_adapter
@@ -98,3 +99,13 @@ def test_an_empty_folder_is_no_model(tiny_experiment: Experiment, tmp_path: Path
     model = tiny_experiment.model.model_copy(update={"name": str(tmp_path)})
     with pytest.raises(UserError, match=r"`\[model\] name` = .*cannot be loaded"):
         load_bench(tiny_experiment.model_copy(update={"model": model}))
+
+
+def test_on_a_cpu_nothing_is_in_half_precision_whatever_the_machine_has(
+    tiny_experiment: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    bench = load_bench(tiny_experiment)
+    assert bench.base.dtype == torch.float32
+    assert bench.accelerator.mixed_precision == "no"

@@ -231,6 +231,21 @@ def test_a_trial_does_not_see_the_scale_that_another_left(
     assert run(bench) != first
 
 
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't"), True),
+        (RuntimeError("CUDA error: device-side assert triggered"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_which_errors_are_a_lack_of_memory(error: Exception, expected: bool) -> None:
+    assert lora.is_out_of_memory(error) == expected
+
+
 def test_memory_that_runs_out_in_a_forward(bench: Bench, clean: Run) -> None:
     calls = iter(range(100))
 

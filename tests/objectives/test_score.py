@@ -77,7 +77,7 @@ def test_label_losses_are_those_of_all_logits(model: PreTrainedModel, corpus: Co
     """Their mean is transformers' own loss, and so is its gradient."""
     batch = collate(corpus.train[:8], corpus.pad_id)
     embedding = model.get_input_embeddings().weight
-    mean = label_losses(model, batch).mean()
+    mean = label_losses(model, batch, model.device).mean()
     (gradient,) = torch.autograd.grad(mean, embedding)
     reference = model(**batch).loss
     (expected,) = torch.autograd.grad(reference, embedding)

@@ -15,13 +15,15 @@ from optuna.trial import TrialState
 
 __all__ = ["best_trials", "keep_best_adapters"]
 
+WEIGHTS = "adapter_model.safetensors"  # peft's
+
 
 def best_trials(study: optuna.Study, count: int) -> list[FrozenTrial]:
     """The best finished trials whose adapter is still there, best first."""
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
     ranked = sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.number))
-    there = (t for t in ranked if Path(t.user_attrs.get("adapter", "-")).is_dir())
+    there = (t for t in ranked if (Path(t.user_attrs.get("adapter", "-")) / WEIGHTS).is_file())
     return list(islice(there, count))
 
 

@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 import os
 from pathlib import Path
 import warnings
@@ -23,34 +22,28 @@ import warnings
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
 from accelerate.utils import InitProcessGroupKwargs
-from accelerate.utils import parse_flag_from_env
 from accelerate.utils import set_seed
-from huggingface_hub import constants
 from peft import get_peft_model
 from peft import LoraConfig
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
-import torch
+from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoModelForCausalLM
-from transformers import AutoTokenizer
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase
-from transformers.utils.logging import disable_progress_bar
 
+from objectives.base import check_base
+from objectives.base import load_base
+from objectives.base import load_tokenizer
+from objectives.base import mixed_precision
 from objectives.config import Experiment
 from objectives.corpus import Corpus
 from objectives.corpus import load_corpus
 from objectives.errors import UserError
 from objectives.lora_linear import LoraLinear
-from objectives.products import speed_up
 from objectives.quantized import check_can_quantize
-from objectives.quantized import loading_arguments
-from objectives.quantized import prepared
 from objectives.search_space import Hyperparameters
-from objectives.sections import ModelSettings
 from objectives.sections import TrainingSettings
-from objectives.sharded import load_shares
 from objectives.targets import resolve
 
 
@@ -96,15 +89,14 @@ def load_bench(experiment: Experiment, *, cache: Path | None = None) -> Bench:
     """
     patience = InitProcessGroupKwargs(timeout=timedelta(hours=1))  # while another loads or scores
     accelerator = Accelerator(
-        mixed_precision=_mixed_precision(experiment.model), kwargs_handlers=[patience]
+        mixed_precision=mixed_precision(experiment.model), kwargs_handlers=[patience]
     )
     _check_configuration(accelerator)
     if experiment.model.quantization is not None:
         check_can_quantize()
     tokenizer, corpus = load_data(experiment, cache=cache)
-    base = _load_base(experiment.model, accelerator)
-    _check_targets(base, experiment)
-    _check_length(base, experiment.data.max_length)
+    base = load_base(experiment.model, accelerator)
+    check_base(base, experiment, corpus)
     return Bench(accelerator, base, tokenizer, corpus, experiment.model.revision)
 
 
@@ -133,90 +125,8 @@ def load_data(
     Raises:
         UserError: Model or data is not there, or the data does not fit the settings.
     """
-    with _named(experiment.model):
-        tokenizer = AutoTokenizer.from_pretrained(
-            experiment.model.name, revision=experiment.model.revision or "main"
-        )
+    tokenizer = load_tokenizer(experiment.model)
     return tokenizer, load_corpus(experiment.data, tokenizer, cache)
-
-
-def _load_base(settings: ModelSettings, accelerator: Accelerator) -> PreTrainedModel:
-    """Frozen, on the device; in shares if that is wanted."""
-    disable_progress_bar()  # "Loading weights"
-    if not settings.sharded:
-        return _whole_base(settings, accelerator.device)
-    return load_shares(partial(_whole_base, settings, torch.device("cpu")), accelerator)
-
-
-def _whole_base(settings: ModelSettings, device: torch.device) -> PreTrainedModel:
-    dtype = _dtype(settings)
-    quantized = settings.quantization is not None
-    more = loading_arguments(dtype, device) if quantized else {}
-    with _named(settings):
-        base: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            settings.name, revision=settings.revision or "main", dtype=dtype, **more
-        )
-    if quantized:
-        return prepared(base)
-    if device.type == "cpu":
-        speed_up(base)
-    return base.to(device).requires_grad_(False)
-
-
-def _dtype(settings: ModelSettings) -> torch.dtype:
-    if settings.dtype == "auto":
-        return torch.bfloat16 if _has_cuda() else torch.float32
-    dtype: torch.dtype = getattr(torch, settings.dtype)
-    return dtype
-
-
-def _mixed_precision(settings: ModelSettings) -> str:
-    """Autocast where there is CUDA, in the base's half precision; nowhere else."""
-    names = {torch.bfloat16: "bf16", torch.float16: "fp16"}
-    return names.get(_dtype(settings), "no") if _has_cuda() else "no"
-
-
-def _has_cuda() -> bool:
-    """Whether Accelerate will take a GPU."""
-    return torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
-
-
-@contextmanager
-def _named(settings: ModelSettings) -> Iterator[None]:
-    """transformers' many ways to say that a model cannot be had, as one short message."""
-    try:
-        yield
-    except (OSError, ValueError, ImportError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"`[model] name` = {settings.name!r}: cannot be loaded ({reason}); {_way_out()}"
-        ) from None
-
-
-def _way_out() -> str:
-    if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE is set: unset it, or give a folder with the model in it"
-    return (
-        "check the spelling and the network, run `hf auth login` for a gated model, "
-        "or give a folder with the model in it"
-    )
-
-
-def _check_targets(base: nn.Module, experiment: Experiment) -> None:
-    """Those of every trial there may be."""
-    resolve(base, experiment.training.targets, "`[training] targets`")
-    searched = experiment.search.targets
-    for choice in () if searched is None else searched.choices:
-        resolve(base, str(choice), "`[search] targets`")
-
-
-def _check_length(base: PreTrainedModel, max_length: int) -> None:
-    limit = getattr(base.config, "max_position_embeddings", None)
-    if limit is not None and max_length > limit:
-        raise UserError(
-            f"`[data] max_length` = {max_length}: the model takes {limit} tokens at most; "
-            f"write max_length = {limit} or less"
-        )
 
 
 def new_adapter(bench: Bench, settings: TrainingSettings, chosen: Hyperparameters) -> PeftModel:
@@ -224,7 +134,7 @@ def new_adapter(bench: Bench, settings: TrainingSettings, chosen: Hyperparameter
     config = _lora_config(bench, settings, chosen)
     # here and not earlier: the adapter's start is random, and so is dropout
     set_seed(settings.seed)
-    with _old_name():
+    with _quiet():
         model = get_peft_model(bench.base, config)
     assert isinstance(model, PeftModel)
     if bench.accelerator.num_processes > 1:  # the same adapter on every rank, but other dropout
@@ -258,7 +168,7 @@ def load_adapter(bench: Bench, folder: Path) -> PeftModel:
     """Puts a saved adapter on the base, frozen; `release` takes it off."""
     config = LoraConfig.from_pretrained(str(folder))
     assert isinstance(config, LoraConfig)
-    with _old_name():
+    with _quiet():
         model = PeftModel.from_pretrained(
             bench.base,
             str(folder),
@@ -272,9 +182,19 @@ def load_adapter(bench: Bench, folder: Path) -> PeftModel:
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:
-    """Writes the adapter alone: weights, configuration and model card, as peft reads them."""
-    # Without the `False` peft asks the hub, on every save, whether the vocabulary was resized.
-    model.save_pretrained(str(folder), save_embedding_layers=False)
+    """Writes the adapter alone: weights, configuration and model card, as peft reads them.
+
+    Raises:
+        UserError: The folder cannot be written.
+    """
+    try:
+        # Without the `False` peft asks the hub, on every save, whether the vocabulary was resized.
+        model.save_pretrained(str(folder), save_embedding_layers=False)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"the adapter folder {folder} cannot be written ({error}); make room, and the same "
+            "command continues the study"
+        ) from None
 
 
 def release(bench: Bench, model: nn.Module) -> None:
@@ -298,8 +218,10 @@ def release(bench: Bench, model: nn.Module) -> None:
 
 
 @contextmanager
-def _old_name() -> Iterator[None]:
+def _quiet() -> Iterator[None]:
     """peft 0.21 asks transformers 5 for an attribute by its old name, and every user is told."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")
+        # GPT-2's modules are transposed: peft sees it and says so for each adapter
+        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
         yield

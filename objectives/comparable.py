@@ -15,10 +15,29 @@ __all__ = ["check_comparable", "keep_experiment"]
 
 EXPERIMENT = "experiment"
 """Study user attribute: the settings that values depend on."""
+SAMPLES = "samples"
+"""Study user attribute: the fingerprint of the token samples."""
 
 
-def keep_experiment(study: optuna.Study, experiment: Experiment) -> None:
-    """Writes down what the study's values depend on."""
+def keep_experiment(study: optuna.Study, experiment: Experiment, samples: str) -> None:
+    """Writes down what the study's values depend on.
+
+    Args:
+        study: One that compares with the experiment.
+        experiment: Its settings.
+        samples: The corpus's fingerprint.
+
+    Raises:
+        UserError: The study's trials learned from other samples.
+    """
+    before = study.user_attrs.get(SAMPLES, samples)
+    if before != samples:
+        raise UserError(
+            f"--study {study.study_name}: its trials learned from other samples: the data, or the "
+            f"model's tokenizer, has changed under the same name (fingerprint was {before}, is "
+            f"{samples}), and values would not compare; choose another --study, or restore it"
+        )
+    study.set_user_attr(SAMPLES, samples)
     study.set_user_attr(EXPERIMENT, _values_depend_on(experiment))
 
 

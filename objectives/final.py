@@ -228,7 +228,9 @@ def save_best(
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(trial.user_attrs["adapter"], target)
     chosen = asdict(experiment.hyperparameters(trial.params))
-    settings = {"hyperparameters": chosen, "experiment": experiment.model_dump(mode="json")}
+    # the folder is made to be published, and a storage's URL holds a password
+    told = experiment.model_dump(mode="json", exclude={"study": {"storage"}})
+    settings = {"hyperparameters": chosen, "experiment": told}
     (target / "experiment.json").write_text(json.dumps(settings, indent=2) + "\n")
     earlier = len(study.user_attrs.get(FINAL, {}).get("earlier", ()))
     card = model_card(experiment, study.study_name, trial, rows, looks=1 + earlier)

@@ -96,6 +96,7 @@ class Gang:
         self._count, self._devices = ranks, devices
         self._time_limit, self._warm, self._test = time_limit, warm, test
         self._ranks: list[Rank] = []
+        self._samples = ""  # of the ranks that are there
         self._raised: list[str] = []  # since a job last went well
 
     def __enter__(self) -> Gang:
@@ -104,21 +105,25 @@ class Gang:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def start(self) -> None:
+    def start(self) -> str:
         """Waits until all ranks are ready; nothing to do if they are.
+
+        Returns:
+            The fingerprint of the samples that they have loaded.
 
         Raises:
             UserError: A rank says what the user can mend.
             GangFailed: A rank could not load, for another reason.
         """
         if self._ranks and all(rank.process.poll() is None for rank in self._ranks):
-            return
+            return self._samples
         self.close()  # one has died since the last job
         try:
-            self._start()
+            self._samples = self._start()
         except BaseException:
             self.close()
             raise
+        return self._samples
 
     def close(self) -> None:
         """Ends the ranks at once, and what they may have started."""
@@ -161,7 +166,7 @@ class Gang:
             self.close()
         return outcome
 
-    def _start(self) -> None:
+    def _start(self) -> str:
         if self._launcher:
             self._launch()
         else:
@@ -169,9 +174,16 @@ class Gang:
         for rank in self._ranks:
             rank.send(Setup(self._experiment, self._cache, rank.number, self._test))
         silent = {rank.pipe: rank for rank in self._ranks}
+        samples = set()
         while silent:
             for pipe in wait(list(silent)):
-                _check_ready(silent.pop(pipe))  # type: ignore[call-overload]
+                samples.add(_ready(silent.pop(pipe)).samples)  # type: ignore[call-overload]
+        if len(samples) > 1:
+            raise UserError(
+                f"the ranks have loaded different samples (fingerprints {', '.join(samples)}): "
+                "data or tokenizer is not the same on all machines; copy it from one to the others"
+            )
+        return samples.pop()
 
     def _launch(self) -> None:
         try:
@@ -239,7 +251,7 @@ class Gang:
         return Failed(message)
 
 
-def _check_ready(rank: Rank) -> None:
+def _ready(rank: Rank) -> Ready:
     message = rank.receive()
     if isinstance(message, Mistake):
         raise UserError(message.message)
@@ -247,6 +259,7 @@ def _check_ready(rank: Rank) -> None:
         raise GangFailed(f"rank {rank.number} could not load: {message.message}")
     if not isinstance(message, Ready):
         raise GangFailed(f"{rank.how_it_ended()} while loading")
+    return message
 
 
 def _joined(outcomes: dict[int, Outcome | Examined]) -> Outcome | Examined:

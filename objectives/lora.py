@@ -19,7 +19,6 @@ import time
 
 from accelerate.utils import gather_object
 from peft import PeftModel
-import torch
 from torch import nn
 
 from objectives.bench import Bench
@@ -30,6 +29,7 @@ from objectives.checkpoint import restore_generators
 from objectives.checkpoint import State
 from objectives.corpus import count_steps
 from objectives.corpus import steps
+from objectives.memory import is_out_of_memory
 from objectives.score import validation_loss
 from objectives.search_space import Hyperparameters
 from objectives.sections import TrainingSettings
@@ -43,7 +43,6 @@ __all__ = [
     "Trained",
     "TrainingFailed",
     "check_finite",
-    "is_out_of_memory",
     "step_batches",
     "told",
     "train",
@@ -269,11 +268,3 @@ def check_finite(
 def told(chosen: Hyperparameters) -> str:
     """The hyperparameters for a message."""
     return ", ".join(f"{name} {value}" for name, value in chosen.told().items())
-
-
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out: CUDA has an exception for it; CPU, Metal and cuBLAS a text."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    texts = ("DefaultCPUAllocator", "out of memory", "STATUS_ALLOC_FAILED", "cublasCreate")
-    return isinstance(error, RuntimeError) and any(text in str(error) for text in texts)

@@ -28,14 +28,14 @@ Trial {number} of the Optuna study `{study}`, chosen by {objective} = {value:.4f
 |---|---|
 {hyperparameters}
 
-Trained for {epochs:g} epoch(s) on `{data}`; all settings are in `experiment.json`.
+Trained for {epochs:g} epoch(s) on {data}; all settings are in `experiment.json`.
 
 {final}
 ```python
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-base = AutoModelForCausalLM.from_pretrained({base!r})
+base = AutoModelForCausalLM.from_pretrained({arguments})
 model = PeftModel.from_pretrained(base, "best_adapter")
 ```
 """
@@ -71,21 +71,41 @@ def model_card(
     chosen = experiment.hyperparameters(trial.params).told()
     return _CARD.format(
         base=experiment.model.name,
+        arguments=_arguments(experiment),
         study=study,
         number=trial.number,
         objective=metric if scoring.objective == "loss" else f"{scoring.objective} {metric}",
         value=trial.value,
         hyperparameters="\n".join(f"| {name} | {text} |" for name, text in chosen.items()),
         epochs=experiment.training.epochs,
-        data=experiment.data.train,
+        data=_data(experiment),
         final=_FINAL.format(honesty=_honesty(experiment, looks), table=_table(rows))
         if rows
         else "",
     )
 
 
+def _arguments(experiment: Experiment) -> str:
+    """What loads the base as it was loaded for training."""
+    model = experiment.model
+    revision = "" if model.revision is None else f", revision={model.revision!r}"
+    dtype = "" if model.dtype == "auto" else f", dtype={model.dtype!r}"
+    return f"{model.name!r}{revision}{dtype}"
+
+
+def _data(experiment: Experiment) -> str:
+    data = experiment.data
+    return f"`{data.train}`" + ("" if data.limit is None else f" ({data.limit} of its rows)")
+
+
 def _honesty(experiment: Experiment, looks: int) -> str:
     """How far the scores may be believed."""
+    scoring = experiment.scoring
+    part = "" if scoring.limit is None else f" Of each task, {scoring.limit} documents."
+    return _chosen_by(experiment, looks) + part
+
+
+def _chosen_by(experiment: Experiment, looks: int) -> str:
     scoring = experiment.scoring
     if scoring.objective in scoring.test:
         return f"The adapters were chosen by {scoring.objective}: their scores on it flatter."

@@ -27,12 +27,12 @@ from objectives.job import Pruned
 from objectives.job import Report
 from objectives.job import Training
 from objectives.job import Validation
+from objectives.memory import peak_memory
 from objectives.pack_score import PackScorer
 from objectives.packed import as_peft
 from objectives.packed import Left
 from objectives.packed import Result
 from objectives.packed import train_pack
-from objectives.runner import peak_memory
 from objectives.score import Scorer
 from objectives.search_space import Hyperparameters
 from objectives.sections import TrainingSettings

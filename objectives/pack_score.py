@@ -26,7 +26,8 @@ from objectives.job import Finished
 from objectives.job import Job
 from objectives.job import PackOutcome
 from objectives.job import Training
-from objectives.lora import is_out_of_memory
+from objectives.memory import is_out_of_memory
+from objectives.memory import peak_memory
 from objectives.packed_layers import Draws
 from objectives.packed_layers import Layout
 from objectives.packed_layers import Pair
@@ -37,7 +38,6 @@ from objectives.prefix_forward import Likelihood
 from objectives.prefix_forward import log_likelihoods
 from objectives.prefix_forward import takes_trees
 from objectives.prefix_tree import Plan
-from objectives.runner import peak_memory
 from objectives.score import Score
 from objectives.score import Scorer
 

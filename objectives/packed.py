@@ -37,6 +37,7 @@ from objectives.bench import new_adapter
 from objectives.bench import release
 from objectives.corpus import collate
 from objectives.errors import UserError
+from objectives.memory import is_out_of_memory
 from objectives.packed_adapter import PackedAdapter
 from objectives.packed_adapter import Weights
 from objectives.packed_batches import Batch
@@ -128,7 +129,7 @@ def train_pack(
     try:
         pack.train(report)
     except Exception as error:
-        if not lora.is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         pack.out_of_memory()
     finally:

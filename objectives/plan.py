@@ -24,11 +24,10 @@ class Plan:
     """What one call of the command is to do.
 
     Attributes:
-        experiment: As the file says it.
+        experiment: As the file says it, and the command line over it.
         name: The study's.
         url: The study's storage.
         folder: For adapters and report.
-        settings: The file's, and the command line's over them.
         workers: Processes that search, or None for this one.
         search_only: Whether final test and report are another run's.
         worker: The command of a process that searches.
@@ -38,10 +37,14 @@ class Plan:
     name: str
     url: str
     folder: Path
-    settings: StudySettings
     workers: int | None
     search_only: bool
     worker: tuple[str, ...]
+
+    @property
+    def settings(self) -> StudySettings:
+        """Of the study."""
+        return self.experiment.study
 
     @property
     def ranks(self) -> int | None:
@@ -89,14 +92,14 @@ def read_plan(
     _check_pack(settings, experiment)
     _check_sharded(settings, experiment)
     _check_launcher(settings, parsed.workers)
+    _check_pruner(settings, experiment)
     name = settings.name or parsed.file.stem
     folder = Path(settings.output) / name
     return Plan(
-        experiment=experiment,
+        experiment=experiment.model_copy(update={"study": settings}),
         name=name,
         url=settings.storage or f"sqlite:///{folder / 'study.db'}",
         folder=folder,
-        settings=settings,
         workers=parsed.workers,
         search_only=parsed.search_only,
         worker=(sys.executable, "-m", "objectives.tune", *_worker_arguments(parsed)),
@@ -146,6 +149,8 @@ def _parser(samplers: Collection[str], pruners: Collection[str]) -> argparse.Arg
 
 
 def _pack(text: str) -> int | str:
+    if text != "auto" and not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text}: must be a number of trials, or auto")
     return text if text == "auto" else int(text)
 
 
@@ -228,6 +233,16 @@ def _check_launcher(settings: StudySettings, workers: int | None) -> None:
         raise UserError(
             f"--launcher '{settings.launcher}': --workers {workers} would launch {workers} times "
             "on the same machines; run the command once for each group of machines"
+        )
+
+
+def _check_pruner(settings: StudySettings, experiment: Experiment) -> None:
+    objective = experiment.scoring.objective
+    if settings.pruner != "none" and objective != "loss":
+        raise UserError(
+            f"--pruner {settings.pruner}: goes by the validation loss, and the objective is "
+            f'{objective}, known at the end only; set `[scoring] objective` = "loss", or leave '
+            "--pruner out"
         )
 
 

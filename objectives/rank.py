@@ -21,6 +21,7 @@ import socket
 import sys
 import threading
 from typing import Any
+from typing import Protocol
 
 from objectives.config import Experiment
 from objectives.errors import UserError
@@ -38,7 +39,18 @@ from objectives.wire import Setup
 
 __all__ = ["main"]
 
-Load = Callable[[Experiment, Path | None, bool], Examiner]
+
+class Loaded(Examiner, Protocol):
+    """What runs the jobs.
+
+    Attributes:
+        samples: Fingerprint of the corpus.
+    """
+
+    samples: str
+
+
+Load = Callable[[Experiment, Path | None, bool], Loaded]
 
 
 def main(load: Load | None = None) -> None:
@@ -63,7 +75,7 @@ def _serve(link: _Link, load: Load) -> None:
     setup: Setup = link.receive()
     run = load(setup.experiment, setup.cache, setup.test)
     gc.freeze()  # every trial ends with a collection, which need not look at what stays
-    link.send(Ready())
+    link.send(Ready(run.samples))
 
     def report(validation: Validation) -> bool:
         if setup.rank == 0:
@@ -75,7 +87,7 @@ def _serve(link: _Link, load: Load) -> None:
         link.send(run.examine(work) if isinstance(work, Exam) else run(work, report))
 
 
-def _load_runner(experiment: Experiment, cache: Path | None, test: bool) -> Examiner:
+def _load_runner(experiment: Experiment, cache: Path | None, test: bool) -> Loaded:
     from objectives.runner import load_runner
 
     return load_runner(experiment, cache, test=test)

@@ -37,7 +37,7 @@ def load_rows(source: str, *, split: str, required: Sequence[str]) -> list[dict[
     path = Path(source)
     if path.is_file():
         numbered = _read_file(path)
-    elif path.suffix in (".json", ".jsonl"):
+    elif path.suffix in (".json", ".jsonl", ".csv", ".parquet", ".txt"):
         raise UserError(f"{source}: there is no such file; correct the path in [data]")
     else:
         numbered = enumerate(_download(source, split), start=1)
@@ -79,7 +79,12 @@ def _parse(text: str, where: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"{where}: is not valid JSON: {error}; correct it") from None
+        lines = (
+            ", or name a file of one object per line .jsonl" if error.msg == "Extra data" else ""
+        )
+        raise UserError(f"{where}: is not valid JSON: {error}; correct it{lines}") from None
+    except RecursionError:
+        raise UserError(f"{where}: is nested too deeply; a row is an object of texts") from None
 
 
 def _download(name: str, split: str) -> list[dict[str, Any]]:
@@ -106,7 +111,7 @@ def _text(row: Mapping[str, Any], field: str, where: str, required: Sequence[str
     if text is None:
         if field not in required:
             return ""
-        found = _names(list(row)) or "no field"
+        found = _names([name for name, value in row.items() if value is not None]) or "no field"
         raise UserError(
             f"{where}: has no `{field}` (it has {found}); rows need {_names(required)}, "
             "so rename the fields of the data or complete the row"

@@ -8,8 +8,6 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-import resource
-import sys
 import time
 from typing import Literal
 
@@ -44,13 +42,15 @@ from objectives.job import Pruned
 from objectives.job import Report
 from objectives.job import Training
 from objectives.job import Validation
+from objectives.memory import is_out_of_memory
+from objectives.memory import peak_memory
 from objectives.score import Score
 from objectives.score import Scorer
 from objectives.sections import TrainingSettings
 from objectives.tracking import tracked
 
 
-__all__ = ["Runner", "check_direction", "load_runner", "load_scorer", "peak_memory"]
+__all__ = ["Runner", "check_direction", "load_runner", "load_scorer"]
 
 
 class _Stop(Exception):
@@ -74,6 +74,7 @@ class Runner:
         """
         check_direction(experiment, scorer)
         self._experiment, self._bench, self._scorer = experiment, bench, scorer
+        self.samples = bench.corpus.fingerprint
 
     def __call__(self, job: Job, report: Report) -> Outcome:
         if torch.cuda.is_available() and job.trained is None:
@@ -93,7 +94,7 @@ class Runner:
             during = "scoring"
             return Examined(loss, self._test_scores(model, exam.scoring_batch))
         except (RuntimeError, MemoryError) as error:
-            if not lora.is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             return OutOfMemory(during, "out of memory in the final test", peak_memory())
         finally:
@@ -127,7 +128,7 @@ class Runner:
         except lora.TrainingFailed as error:
             return Failed(str(error))
         except (RuntimeError, MemoryError) as error:
-            if not lora.is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             where = f"in scoring with batch {job.scoring_batch}, after the training"
             return OutOfMemory("scoring", f"out of memory {where}", peak_memory(), trained)
@@ -248,11 +249,3 @@ def check_direction(experiment: Experiment, scorer: Scorer | None) -> None:
             f"{scorer.direction(scoring.objective)}d, the study would {experiment.direction} it; "
             "choose a metric of lm-eval's own, or correct `higher_is_better` in the task"
         )
-
-
-def peak_memory() -> int:
-    """Bytes: most that tensors held on the GPU in this job; without one, most of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated()
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

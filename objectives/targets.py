@@ -31,7 +31,7 @@ def resolve(base: nn.Module, targets: str | Sequence[str], where: str) -> str | 
         where: The setting, for the message.
 
     Raises:
-        UserError: The base has no such module.
+        UserError: The base has no such module, or it is of a kind that gets no adapter.
     """
     if targets == ALL_LINEAR:
         return ALL_LINEAR
@@ -76,9 +76,13 @@ def _short(path: str) -> str:
 
 
 def _check_name(base: nn.Module, name: str, where: str) -> None:
-    paths = (path for path, _ in base.named_modules())
-    if not any(path == name or path.endswith(f".{name}") for path in paths):
+    modules = dict(base.named_modules())
+    named = [m for path, m in modules.items() if path == name or path.endswith(f".{name}")]
+    if not named:
         raise UserError(f"{where}: the model has no module {name!r}; {_way_out(base)}")
+    if not all(isinstance(module, nn.Linear | Conv1D | nn.Embedding) for module in named):
+        kind = type(named[0]).__name__
+        raise UserError(f"{where}: {name!r} is a {kind}, not linear; {_way_out(base)}")
 
 
 def _way_out(base: nn.Module) -> str:

@@ -135,9 +135,13 @@ class Update:
 def learning_rate_schedule(
     optimizer: torch.optim.Optimizer, settings: TrainingSettings, n_steps: int
 ) -> LRScheduler:
-    """transformers' schedules, in optimizer steps; the warm-up rounded up as its Trainer does."""
+    """transformers' schedules, in optimizer steps; the warm-up rounded up as its Trainer does.
+
+    Its first step has a learning rate of 0, so that a training of one step would learn nothing:
+    the last step is never of the warm-up.
+    """
     name = "constant_with_warmup" if settings.schedule == "constant" else settings.schedule
-    warmup = math.ceil(settings.warmup * n_steps)
+    warmup = min(math.ceil(settings.warmup * n_steps), n_steps - 1)
     scheduler: LRScheduler = get_scheduler(
         name, optimizer, num_warmup_steps=warmup, num_training_steps=n_steps
     )

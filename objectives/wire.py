@@ -60,7 +60,13 @@ class Setup:
 
 @dataclass(frozen=True)
 class Ready:
-    """Everything is loaded."""
+    """Everything is loaded.
+
+    Attributes:
+        samples: Fingerprint of the corpus.
+    """
+
+    samples: str
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,9 @@ def broke_off(error: BaseException) -> bool:
     """Whether what failed is the connection to a storage, which may be back later."""
     if isinstance(error, StorageInternalError):  # a database
         return True
+    if isinstance(error, AssertionError) and error.__context__ is not None:
+        # Optuna's, where it could not tell the storage that a trial has failed
+        return broke_off(error.__context__)
     grpc = sys.modules.get("grpc")  # a proxy: loaded where there is one
     return grpc is not None and isinstance(error, grpc.RpcError)
 

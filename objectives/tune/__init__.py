@@ -151,7 +151,7 @@ def _run_alone(plan: Plan) -> int:
     scorer = load_scorer(plan.experiment, bench.tokenizer, test=not plan.search_only)
     run = Runner(plan.experiment, bench, scorer)
     gc.freeze()  # every trial ends with a collection, which need not look at what stays
-    study = open_study(plan)
+    study = open_study(plan, bench.corpus.fingerprint)
     objective = LoraObjective(plan.experiment, run, plan.folder)
     packs = _packs(plan, bench, scorer, objective)
     together = packs is not None and search_packs(plan, study, packs)
@@ -175,8 +175,8 @@ def _packs(plan: Plan, bench: Any, scorer: Any, objective: LoraObjective) -> Pac
 def _run_with_gang(plan: Plan, ranks: int) -> int:
     """The training in other processes; this one imports no torch as long as they run."""
     with _gang(plan, ranks) as gang:
-        gang.start()  # a mistake shows before there is a study
-        study = open_study(plan)
+        samples = gang.start()  # a mistake shows before there is a study
+        study = open_study(plan, samples)
         if search(plan, study, LoraObjective(plan.experiment, gang, plan.folder)):
             return _stopped()
         return 0 if plan.search_only else finish(plan, study, gang)
@@ -220,9 +220,9 @@ def _run_workers(plan: Plan) -> int:
     assert plan.workers is not None
     if plan.ranks is not None:
         _devices(plan, plan.workers)
-    tokenizer, _ = load_data(plan.experiment, cache=plan.cache)
+    tokenizer, corpus = load_data(plan.experiment, cache=plan.cache)
     check_direction(plan.experiment, load_scorer(plan.experiment, tokenizer, test=True))
-    study = open_study(plan)
+    study = open_study(plan, corpus.fingerprint)
     if search_with_workers(plan, study):
         return _stopped()
     if plan.ranks is None:

@@ -25,8 +25,16 @@ def existing_study(plan: Plan) -> optuna.Study | None:
         return None
 
 
-def open_study(plan: Plan) -> optuna.Study:
-    """The study, made or continued."""
+def open_study(plan: Plan, samples: str) -> optuna.Study:
+    """The study, made or continued.
+
+    Args:
+        plan: Its experiment, storage, sampler and pruner.
+        samples: Fingerprint of the token samples its trials learn from.
+
+    Raises:
+        UserError: Earlier trials learned from others.
+    """
     plan.folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         study_name=plan.name,
@@ -36,7 +44,7 @@ def open_study(plan: Plan) -> optuna.Study:
         direction=plan.experiment.direction,
         load_if_exists=True,
     )
-    keep_experiment(study, plan.experiment)
+    keep_experiment(study, plan.experiment, samples)
     for number in storage.recover(study):
         print(f"trial {number} was left by a process that is gone; it is run again")
     return study

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import json
 from pathlib import Path
+import shutil
 
 import pytest
 from safetensors.torch import load_file
 import torch
+from transformers import BertConfig
+from transformers import BertLMHeadModel
+from transformers import LlamaForCausalLM
 
 from objectives.bench import Bench
 from objectives.bench import load_adapter
@@ -74,6 +79,10 @@ def test_a_saved_adapter_gives_the_same_loss(
             r"`\[training\] targets`: the model has no module 'v_prj'; .* q_proj, up_proj, v_proj",
         ),
         (
+            {"training": {"targets": ["mlp"]}},
+            r"`\[training\] targets`: 'mlp' is a LlamaMLP, not linear; its linear ones are",
+        ),
+        (
             {"data": {"max_length": 513}},
             r"`\[data\] max_length` = 513: the model takes 512 tokens at most; write",
         ),
@@ -99,6 +108,70 @@ def test_an_empty_folder_is_no_model(tiny_experiment: Experiment, tmp_path: Path
     model = tiny_experiment.model.model_copy(update={"name": str(tmp_path)})
     with pytest.raises(UserError, match=r"`\[model\] name` = .*cannot be loaded"):
         load_bench(tiny_experiment.model_copy(update={"model": model}))
+
+
+def encoder(folder: Path) -> None:
+    """Sees what it is to predict."""
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    BertLMHeadModel(BertConfig(vocab_size=384, **shape)).save_pretrained(folder)
+
+
+def without_a_head(folder: Path) -> None:
+    LlamaForCausalLM.from_pretrained(folder).model.save_pretrained(folder)
+
+
+def broken_off(folder: Path) -> None:
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+
+
+def with_another_configuration(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "intermediate_size": 80}))
+
+
+def with_few_tokens(folder: Path) -> None:
+    model = LlamaForCausalLM.from_pretrained(folder)
+    model.resize_token_embeddings(100)
+    model.save_pretrained(folder)
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`")
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (encoder, "BertLMHeadModel does not predict from left to right: .*; name a decoder"),
+        (without_a_head, "lacks the weights lm_head.weight; give a model saved from"),
+        (broken_off, r"cannot be loaded \(.*\); the folder must hold a decoder's configuration"),
+        (with_another_configuration, r"cannot be loaded \(.*\); the folder must hold"),
+        (with_few_tokens, r"gives token \d+, and the model knows 100: .*resize_token_embeddings"),
+    ],
+)
+def test_a_folder_whose_model_cannot_be_trained(
+    tiny_experiment: Experiment,
+    tiny_model_folder: Path,
+    tmp_path: Path,
+    spoil: Callable[[Path], None],
+    message: str,
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "tie_word_embeddings": False}))
+    LlamaForCausalLM.from_pretrained(folder).save_pretrained(folder)  # with a head of its own
+    spoil(folder)
+    model = tiny_experiment.model.model_copy(update={"name": str(folder)})
+    with pytest.raises(UserError, match=message):
+        load_bench(tiny_experiment.model_copy(update={"model": model}))
+
+
+def test_an_adapter_that_cannot_be_written(bench: Bench, tmp_path: Path) -> None:
+    trained = train(bench, SETTINGS, CHOSEN, report=lambda *_: None)
+    (folder := tmp_path / "adapter").mkdir()
+    (folder / "adapter_model.safetensors").mkdir()
+    with pytest.raises(UserError, match=f"adapter folder {folder} cannot be written .*make room"):
+        save_adapter(trained.model, folder)
+    release(bench, trained.model)
 
 
 def test_on_a_cpu_nothing_is_in_half_precision_whatever_the_machine_has(

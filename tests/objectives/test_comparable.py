@@ -32,7 +32,7 @@ def test_a_setting_that_values_depend_on_is_named(
     experiment: Path, old: str, new: str, key: str
 ) -> None:
     study = optuna.create_study()
-    keep_experiment(study, load_experiment(experiment))
+    keep_experiment(study, load_experiment(experiment), "samples")
     check_comparable(study, load_experiment(experiment), "here")
     experiment.write_text(experiment.read_text().replace(old, new))
     with pytest.raises(UserError, match=re.escape(f"{key}: was")):
@@ -41,6 +41,14 @@ def test_a_setting_that_values_depend_on_is_named(
 
 def test_what_changes_speed_alone_is_no_other_experiment(experiment: Path) -> None:
     study = optuna.create_study()
-    keep_experiment(study, load_experiment(experiment))
+    keep_experiment(study, load_experiment(experiment), "samples")
     experiment.write_text(experiment.read_text().replace("micro_batch = 8", "micro_batch = 4"))
     check_comparable(study, load_experiment(experiment), "here")
+
+
+def test_other_samples_under_the_same_names_are_refused(experiment: Path) -> None:
+    study = optuna.create_study(study_name="mine")
+    keep_experiment(study, load_experiment(experiment), "0a1b")
+    keep_experiment(study, load_experiment(experiment), "0a1b")
+    with pytest.raises(UserError, match="--study mine: .* was 0a1b, is 2c3d.* restore it"):
+        keep_experiment(study, load_experiment(experiment), "2c3d")

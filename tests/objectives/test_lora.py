@@ -23,6 +23,7 @@ from objectives.bench import release
 from objectives.config import Experiment
 from objectives.corpus import collate
 from objectives.corpus import steps
+from objectives.memory import is_out_of_memory
 from objectives.search_space import Hyperparameters
 from objectives.sections import TrainingSettings
 
@@ -213,6 +214,15 @@ def test_a_report_that_raises_ends_the_training(bench: Bench, clean: Run) -> Non
     assert run(bench) == clean
 
 
+def test_a_training_of_one_step_learns(bench: Bench) -> None:
+    """The warm-up's first step has a learning rate of 0, and would be the only one."""
+    settings = TrainingSettings(epochs=1.0, micro_batch=5, warmup=0.3, validations=1)
+    one = replace(CHOSEN, effective_batch=1000)
+    both = [run(bench, settings, replace(one, learning_rate=rate)) for rate in (1e-3, 1e-2)]
+    assert both[0][0] == both[1][0], "one step, from the same start"
+    assert both[0][1] != both[1][1]
+
+
 def test_divergence_names_the_step_and_the_hyperparameters(bench: Bench, clean: Run) -> None:
     with pytest.raises(lora.Diverged, match=r"training loss was nan at step 3 of 8 with learning"):
         run(bench, chosen=replace(CHOSEN, learning_rate=1e30))
@@ -243,7 +253,7 @@ def test_a_trial_does_not_see_the_scale_that_another_left(
     ],
 )
 def test_which_errors_are_a_lack_of_memory(error: Exception, expected: bool) -> None:
-    assert lora.is_out_of_memory(error) == expected
+    assert is_out_of_memory(error) == expected
 
 
 def test_memory_that_runs_out_in_a_forward(bench: Bench, clean: Run) -> None:

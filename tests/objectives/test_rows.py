@@ -31,7 +31,7 @@ BAD_ROWS = {
     ),
     "null": (
         [{**ROW, "output": None}],
-        "{file}, row 1: has no `output` (it has instruction, input, output); "
+        "{file}, row 1: has no `output` (it has instruction, input); "
         "rows need instruction, output, so rename the fields of the data or complete the row",
     ),
     "a number": (

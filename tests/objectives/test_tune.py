@@ -334,3 +334,24 @@ def test_another_experiment_is_refused_by_what_changed(done: Done) -> None:
     assert "[search] rank: was" in message and "choose another --study" in message
     other.write_text(experiment.read_text().replace("alpha = 8", "alpha = 16"))
     assert "[search] alpha: was 8.0, is 16.0" in bad(other)
+
+
+def test_data_that_has_changed_under_its_name_is_refused(
+    experiment: Path, alpaca_file: Path
+) -> None:
+    rows = experiment.parent / alpaca_file.name
+    shutil.copy(alpaca_file, rows)
+    experiment.write_text(experiment.read_text().replace(str(alpaca_file), str(rows)))
+    assert run(experiment, "--trials", "1").returncode == 0
+    text = rows.read_text()
+    rows.write_text(text.replace("river", "brook"))
+    assert "its trials learned from other samples" in bad(experiment, "--trials", "2")
+    rows.write_text(text)
+    assert run(experiment, "--trials", "2").returncode == 0
+
+
+def test_a_pruner_has_nothing_to_go_by_where_a_task_decides(experiment: Path) -> None:
+    text = experiment.read_text().replace('test = ["colours"]', 'objective = "colours"')
+    experiment.write_text(text)
+    message = bad(experiment, "--pruner", "median")
+    assert "--pruner median: goes by the validation loss, and the objective is colours" in message

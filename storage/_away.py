@@ -14,9 +14,9 @@ def broke_off(error: BaseException) -> bool:
     """Whether what failed is the connection to a storage, which may be back later."""
     if isinstance(error, StorageInternalError):  # a database
         return True
-    if isinstance(error, AssertionError) and error.__context__ is not None:
-        # Optuna's, where it could not tell the storage that a trial has failed
-        return broke_off(error.__context__)
+    if isinstance(error, AssertionError):
+        # Optuna's, of a trial whose end it could not tell the storage
+        return error.__context__ is not None and broke_off(error.__context__)
     grpc = sys.modules.get("grpc")  # a proxy: loaded where there is one
     return grpc is not None and isinstance(error, grpc.RpcError)
 
@@ -29,6 +29,8 @@ def reason(error: BaseException) -> str:
     details = getattr(error, "details", None)
     if callable(details):
         return str(details())
+    if isinstance(error, AssertionError) and error.__context__ is not None:
+        return reason(error.__context__)
     cause = error.__cause__ or error
     said = str(getattr(cause, "orig", None) or cause).strip()
     return said.splitlines()[0] if said else type(cause).__name__

@@ -16,7 +16,9 @@ from backends import opened
 from backends import python
 from backends import ROOT
 import optuna
+from optuna.exceptions import StorageInternalError
 from optuna.storages import GrpcStorageProxy
+from optuna.storages import InMemoryStorage
 from optuna.storages import JournalStorage
 from optuna.storages import RDBStorage
 import pytest
@@ -151,6 +153,23 @@ def test_a_proxy_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) 
 def test_without_grpcio_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "grpc", None)  # as an import of what is not installed
     assert 'pip install "optuna-partition[grpc]"' in refused("grpc://127.0.0.1:13000")
+
+
+class Full(InMemoryStorage):
+    """Takes no end of a trial, as a database on a full disk."""
+
+    def set_trial_state_values(self, *_: object, **__: object) -> bool:
+        raise StorageInternalError("the commit") from OSError("disk is full")
+
+
+def test_what_optuna_makes_of_a_full_disk_is_a_storage_that_broke_off() -> None:
+    """It asserts that a trial whose end it could not tell has ended."""
+    study = optuna.create_study(storage=Full())
+    with pytest.raises(AssertionError) as caught:
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=1)
+    assert storage.broke_off(caught.value)
+    assert storage.reason(caught.value) == "disk is full"
+    assert not storage.broke_off(AssertionError("of something else"))
 
 
 def test_a_password_is_not_shown() -> None:

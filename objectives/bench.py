@@ -27,6 +27,7 @@ from peft import get_peft_model
 from peft import LoraConfig
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
+import torch
 from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel
@@ -173,12 +174,15 @@ def load_adapter(bench: Bench, folder: Path) -> PeftModel:
             bench.base,
             str(folder),
             config=_with_our_modules(bench, config),
-            torch_device=str(
-                bench.accelerator.device
-            ),  # else every rank reads it to the first GPU
+            torch_device=_for_safetensors(bench.accelerator.device),
         )
     assert isinstance(model, PeftModel)
     return model
+
+
+def _for_safetensors(device: torch.device) -> str:
+    """The rank's own GPU: unless told, peft reads to the first. "cpu:0" is no word of its."""
+    return "cpu" if device.type == "cpu" else str(device)
 
 
 def save_adapter(model: PeftModel, folder: Path) -> None:

@@ -38,20 +38,31 @@ def load(experiment, cache, test):
     {load}
     def run(job, report):
         {run}
+    run.samples = {samples}
     return run
 main(load)
 """
 
 
-def rank(run: str = "return Failed('-')", load: str = "pass") -> list[str]:
+def rank(
+    run: str = "return Failed('-')", load: str = "pass", samples: str = "'0a1b'"
+) -> list[str]:
     """The command of a rank that does so; `number` is its own."""
-    return [sys.executable, "-c", RANK.format(run=run, load=load)]
+    return [sys.executable, "-c", RANK.format(run=run, load=load, samples=samples)]
 
 
 def ask(gang: Gang, report: Callable[[Validation], bool] = lambda validation: False) -> str:
     outcome: Outcome = gang(JOB, report)
     assert isinstance(outcome, Failed)
     return outcome.message
+
+
+def test_ranks_tell_what_they_learn_from(tiny_experiment: Experiment) -> None:
+    with Gang(tiny_experiment, ranks=2, command=rank()) as gang:
+        assert gang.start() == gang.start() == "0a1b"
+    with Gang(tiny_experiment, ranks=2, command=rank(samples="str(number)")) as gang:
+        with pytest.raises(UserError, match="different samples .*not the same on all machines"):
+            gang.start()
 
 
 def test_a_rank_gets_every_bit_of_a_parameter(tiny_experiment: Experiment) -> None:

@@ -27,8 +27,8 @@ from peft import get_peft_model
 from peft import LoraConfig
 from peft import PeftModel
 from peft.tuners.tuners_utils import BaseTunerLayer
-import torch
 from safetensors import SafetensorError
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase

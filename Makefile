@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 
-.PHONY: demo test check unit format clean
+.PHONY: demo test check unit gpu format clean
 
 demo: $(READY)  ## tune a real LoRA fine-tuning of the stand-in model: 14 trials, about 5 minutes
 	$(BIN)/python -m objectives.tune examples/standin.toml --sampler soo --trials 14
@@ -18,6 +18,12 @@ check: $(READY)
 
 unit: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+gpu: $(READY)  ## where there is a GPU: its tests, then trials per hour beside a plain script, 1 B
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[quantization]"
+	OPTUNA_PARTITION_GPU=1 $(BIN)/python -m pytest tests/objectives/gpu
+	OPTUNA_PARTITION_GPU=1 $(BIN)/python -m pytest tests/objectives/test_variants.py -k four_bits
+	$(BIN)/python benchmarks/throughput.py --model random:1b --modes warm,pack4,pack8 --out gpu.jsonl
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

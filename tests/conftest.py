@@ -18,6 +18,9 @@ import sqlalchemy as sa
 from optuna_partition import SOOSampler
 
 
+if not os.environ.get("OPTUNA_PARTITION_GPU"):  # see tests/objectives/gpu
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # what the tests expect is a CPU's
+
 SERVERS = {"postgres": "OPTUNA_PARTITION_POSTGRES", "mysql": "OPTUNA_PARTITION_MYSQL"}
 
 pytest.register_assert_rewrite("optuna.testing.pytest_samplers")

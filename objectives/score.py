@@ -13,6 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from contextlib import nullcontext
 import copy
 from dataclasses import dataclass
 from dataclasses import field
@@ -247,7 +249,7 @@ class Scorer:
     def _evaluate(self, lm: Any, loaded: Any, limit: int | None) -> dict[str, Any] | None:
         from lm_eval import evaluate
 
-        with quiet():
+        with quiet(), _precision(lm.model):
             results: dict[str, Any] | None = evaluate(
                 lm=lm,
                 task_dict=loaded,
@@ -259,6 +261,14 @@ class Scorer:
                 confirm_run_unsafe_code=self.settings.unsafe_code,
             )
         return results
+
+
+def _precision(model: Any) -> AbstractContextManager[Any]:
+    """A 4-bit base's: its norms are in float32, and would have everything behind them so."""
+    quantization = getattr(model.config, "quantization_config", None)
+    if quantization is None:
+        return nullcontext()
+    return torch.autocast(model.device.type, quantization.bnb_4bit_compute_dtype)
 
 
 def _from_rank_0(score: Score | None, ranks: int) -> Score:

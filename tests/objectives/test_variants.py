@@ -35,8 +35,10 @@ from objectives.objective import LoraObjective
 from objectives.packed import train_pack
 from objectives.packed import Trained
 from objectives.runner import Runner
+from objectives.score import Scorer
 from objectives.search_space import Hyperparameters
 from objectives.search_space import SearchSettings
+from objectives.sections import ScoringSettings
 from objectives.sections import TrainingSettings
 from objectives.targets import resolve
 from optuna_partition import SOOSampler
@@ -207,6 +209,7 @@ def load_four_bits(
     """
     pytest.importorskip("bitsandbytes", reason="pip install bitsandbytes to test 4-bit bases")
     monkeypatch.setattr("objectives.bench.check_can_quantize", lambda: None)
+    monkeypatch.setattr("objectives.base._check_causal", lambda *_: None)  # as a validation
     model = wide_experiment.model.model_copy(update={"dtype": "bfloat16"})
 
     def load() -> Bench:
@@ -240,3 +243,15 @@ def test_a_pack_trains_on_a_base_of_four_bits(load_four_bits: Callable[[], Bench
     for each, expected in zip(packed, alone, strict=True):
         assert isinstance(each, Trained)
         assert [*each.losses, each.validation_loss] == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_base_of_four_bits_is_scored_in_half_precision(
+    load_four_bits: Callable[[], Bench], task_folder: Path
+) -> None:
+    """As it is trained: with its float32 norms everything behind them would be float32."""
+    bench = load_four_bits()
+    scorer = Scorer.load(ScoringSettings(tasks=str(task_folder)), bench.tokenizer, ["colours"])
+    types = set()
+    bench.base.lm_head.register_forward_hook(lambda _, __, logits: types.add(logits.dtype))
+    assert 0 < scorer.score(bench.base, "colours").value < 1
+    assert types == {torch.bfloat16}

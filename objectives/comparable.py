@@ -72,15 +72,15 @@ def check_comparable(study: optuna.Study, experiment: Experiment, where: str) ->
 
 
 def _values_depend_on(experiment: Experiment) -> dict[str, str]:
-    """The settings that make values comparable, as text; paths by their last part."""
+    """The settings that make values comparable, as text."""
     space = {n: distribution_to_json(d) for n, d in experiment.search_space().items()}
     scoring = experiment.scoring.model_dump(include={"objective", "metric", "limit", "few_shot"})
     training = experiment.training.model_dump(exclude={"micro_batch", "validations"})
     model = experiment.model.model_dump(exclude={"sharded"})
     data = experiment.data.model_dump()
-    model["name"] = Path(model["name"]).name
+    model["name"] = _portable(model["name"])
     for key in ("train", "validation"):
-        data[key] = data[key] and Path(data[key]).name
+        data[key] = data[key] and _portable(data[key])
     sections = {
         "model": model,
         "search": {**space, **experiment.search.fixed()},
@@ -89,3 +89,8 @@ def _values_depend_on(experiment: Experiment) -> dict[str, str]:
         "scoring": scoring,
     }
     return {f"[{s}] {k}": str(v) for s, keys in sections.items() for k, v in keys.items()}
+
+
+def _portable(source: str) -> str:
+    """Files and folders by their last part, which other machines share; names on the hub whole."""
+    return Path(source).name if Path(source).is_absolute() else source

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass
 import fcntl
 from importlib.util import find_spec
@@ -27,6 +28,7 @@ from typing import Any
 from typing import Protocol
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 
 from objectives.errors import UserError
 
@@ -186,8 +188,9 @@ def _spent(meter: Spans | None, keep: Callable[[Energy], None]) -> Iterator[None
 
 
 def _set(trial: optuna.Trial, attributes: dict[str, float]) -> None:
-    for name, value in attributes.items():
-        trial.set_user_attr(name, value)
+    with suppress(UpdateFinishedTrialError):  # another worker has failed the trial meanwhile
+        for name, value in attributes.items():
+            trial.set_user_attr(name, value)
 
 
 def add_to_study(study: optuna.Study, used: Energy) -> None:

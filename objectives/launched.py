@@ -19,6 +19,7 @@ import os
 import secrets
 import shlex
 import socket
+import struct
 import subprocess
 
 from objectives.errors import UserError
@@ -31,6 +32,7 @@ from objectives.wire import KEY
 
 __all__ = ["LaunchFailed", "launch"]
 
+_SPEAKING_SECONDS = 10  # for each thing that a rank says when it has connected
 _LOOK_SECONDS = 0.5  # between two looks whether the launcher is still there
 
 
@@ -98,33 +100,47 @@ def _connected(
             )
         with contextlib.suppress(TimeoutError):
             connection, _ = server.accept()
-            pipe = _proven(connection, key)
-            if pipe is not None:
-                hello = _heard(pipe, count)
+            greeted = _greeted(connection, key)
+            if greeted is not None:
+                pipe, hello = greeted
+                _check_ranks(hello, count)
                 ranks[hello.rank] = Rank(hello.rank, process, pipe, hello.machine)
     return ranks
 
 
-def _proven(connection: socket.socket, key: bytes) -> Connection | None:
-    """Both sides have the key; None for a stranger."""
+def _greeted(connection: socket.socket, key: bytes) -> tuple[Connection, Hello] | None:
+    """Both sides have the key, and the other says who it is; None for a stranger.
+
+    Nobody who connects and says nothing is waited for: the port is open to all.
+    """
     connection.setblocking(True)
     # a machine that loses its power closes no connection
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    pipe = Connection(connection.detach())
+    _wait_at_most(connection, _SPEAKING_SECONDS)
+    pipe = Connection(os.dup(connection.fileno()))
     try:
         deliver_challenge(pipe, key)
         answer_challenge(pipe, key)
+        hello: Hello = pipe.recv()
     except (AuthenticationError, EOFError, OSError):
         pipe.close()
         return None
-    return pipe
+    else:
+        _wait_at_most(connection, 0)
+        return pipe, hello
+    finally:
+        connection.close()
 
 
-def _heard(pipe: Connection, count: int) -> Hello:
-    hello: Hello = pipe.recv()
+def _wait_at_most(connection: socket.socket, seconds: int) -> None:
+    """For what the other side sends, also where it is read by a copy; 0: for ever."""
+    limit = struct.pack("ll", seconds, 0)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+
+
+def _check_ranks(hello: Hello, count: int) -> None:
     if hello.ranks != count:
         raise UserError(
             f"--gpus-per-trial {count}: the launcher starts {hello.ranks} "
             f"rank{'s' if hello.ranks > 1 else ''}; make them equal"
         )
-    return hello

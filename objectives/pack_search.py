@@ -105,6 +105,7 @@ def search_in_packs(
     packs: Packs,
     *,
     room: Callable[[], int],
+    exhausted: Callable[[], bool],
     mark: Callable[[optuna.Trial], None],
     callbacks: Sequence[Callback],
     welcome: Welcome,
@@ -115,15 +116,16 @@ def search_in_packs(
         study: To ask and to tell.
         packs: Gives the values.
         room: How many trials may be asked for now; may wait.
+        exhausted: Whether the next ask would repeat a trial: the search ends.
         mark: Called with each trial just asked for.
         callbacks: Called with each trial just told.
         welcome: In this context an interruption may come; between ask and mark, and in a tell, it
             would leave trials that nobody runs.
     """
-    while (free := room()) > 0:
+    while (free := room()) > 0 and not exhausted():
         with _Running(study) as running:
-            begun = []
-            for _ in range(min(free, packs.size)):
+            begun: list[Begun] = []
+            while len(begun) < min(free, packs.size) and not (begun and exhausted()):
                 trial = running.ask()
                 mark(trial)
                 begun.append(packs.begin(trial))  # before the next ask: the sampler sees it
@@ -158,8 +160,9 @@ class _Running:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for trial, heart in self._hearts.values():
+        for _, heart in self._hearts.values():
             heart.join()
+        for trial, _ in self._hearts.values():
             with suppress(UpdateFinishedTrialError):  # another worker has failed it
                 self._study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 

@@ -123,7 +123,7 @@ def rank_environments(count: int, devices: Sequence[str]) -> list[dict[str, str]
         common[VISIBLE] = ",".join(devices[:count])
     if count == 1:
         return [common]
-    threads = int(os.environ.get(THREADS, "").partition(",")[0] or os.cpu_count() or 1)
+    threads = int(os.environ.get(THREADS, "").partition(",")[0] or _processors())
     common |= {
         "WORLD_SIZE": str(count),
         "MASTER_ADDR": "127.0.0.1",
@@ -132,6 +132,13 @@ def rank_environments(count: int, devices: Sequence[str]) -> list[dict[str, str]
         **({} if devices else {"ACCELERATE_USE_CPU": "true"}),
     }
     return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+
+
+def _processors() -> int:
+    """Those this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _free_port() -> int:

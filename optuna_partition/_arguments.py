@@ -30,7 +30,8 @@ def checked_space(space: dict[str, BaseDistribution] | None) -> dict[str, BaseDi
 
 def checked_seed(seed: int | None) -> int | None:
     """A seed as NumPy's and NOMAD's generators take it."""
-    if seed is not None and not (isinstance(seed, int | np.integer) and 0 <= seed < 2**32):
+    is_integer = isinstance(seed, int | np.integer) and not isinstance(seed, bool)
+    if seed is not None and not (is_integer and 0 <= seed < 2**32):
         raise ValueError(
             "`seed` must be an integer and `0 <= seed < 2**32` must hold, but got "
             f"({seed=}); None is allowed too."

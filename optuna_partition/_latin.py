@@ -7,6 +7,7 @@ from fractions import Fraction
 from functools import lru_cache
 import hashlib
 from importlib.util import find_spec
+from numbers import Integral
 from typing import Any
 from typing import final
 from typing import Literal
@@ -84,13 +85,16 @@ class LatinHypercubeSampler(BaseSampler):
                 "`LatinHypercubeSampler` needs SciPy; install it with "
                 '`pip install "optuna-partition[scipy]"`.'
             )
-        if not isinstance(n_trials, int) or n_trials < 1:
+        if not _is_integer(n_trials) or n_trials < 1:
             raise ValueError(
                 "`n_trials` must be an integer and `n_trials >= 1` must hold, but got "
                 f"({n_trials=}); it is the number of trials that cover the space evenly."
             )
-        if seed is not None and seed < 0:
-            raise ValueError(f"`seed >= 0` must hold, but got ({seed=}); None is allowed too.")
+        if seed is not None and (not _is_integer(seed) or seed < 0):
+            raise ValueError(
+                "`seed` must be an integer and `seed >= 0` must hold, but got "
+                f"({seed=}); None is allowed too."
+            )
         if optimization not in (None, "random-cd"):
             raise ValueError(
                 f"`optimization` must be 'random-cd' or None, but got ({optimization=})."
@@ -158,6 +162,10 @@ def _design(
     rng = np.random.default_rng(seed)
     design = qmc.LatinHypercube(columns, optimization=optimization, rng=rng).random(n_trials)
     return np.asarray(design)
+
+
+def _is_integer(number: object) -> bool:
+    return isinstance(number, Integral) and not isinstance(number, bool)
 
 
 def _seed_of(study: Study) -> int:

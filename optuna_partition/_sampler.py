@@ -89,6 +89,23 @@ class PartitionSampler(BaseSampler):
         with self._lock:
             return searched(self._inferred.calculate(study))
 
+    def is_exhausted(self, study: Study) -> bool:
+        """Whether the next ask has to repeat a point, as GridSampler's: for loops of ask and tell.
+
+        Args:
+            study: Of this sampler. `study.optimize` ends by itself, when the last point has its
+                value; here points that are being evaluated count, too.
+        """
+        with self._lock:
+            space = self._given
+            if space is None:
+                space = searched(self._inferred.calculate(study))
+            if not space or not Space(space).is_finite:
+                return False
+            if any(_exceeds(trial, space) for trial in trials_of(study)):
+                return False
+            return self._read(study, space).tree.is_taken()
+
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:

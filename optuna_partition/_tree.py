@@ -196,17 +196,23 @@ class Tree:
         found.pop(best.cell, None)
         return list(found.values())
 
+    def is_taken(self) -> bool:
+        """Whether every point of a finite space is evaluated or in flight."""
+        return len(self._holder) >= self._size()
+
+    def _size(self) -> float:
+        return math.prod(axis.size() for axis in self.axes)
+
     def is_exhausted(self, but: int) -> bool:
         """Whether every point of a finite space has a reading, that of one trial still to come."""
-        size = math.prod(axis.size() for axis in self.axes)
-        if len(self._holder) < size:
+        if not self.is_taken():
             return False
         done = {
             leaf.observations[number].point
             for number, leaf in self._holder.items()
             if number == but or leaf.observations[number].reading is not Reading.FLYING
         }
-        return len(done) == size
+        return len(done) == self._size()
 
     def leaves(self) -> Iterator[Node]:
         """The cells of the partition, from left to right."""

@@ -189,6 +189,8 @@ def test_the_first_ten_trials_of_botorchsampler_are_a_latin_hypercube() -> None:
         ({"n_trials": 2.5}, r"integer .* got \(n_trials=2.5\)"),
         ({"n_trials": 5, "search_space": {"x": (0, 1)}}, r"Optuna distributions, .*x=\(0, 1\)"),
         ({"n_trials": 5, "seed": -1}, "seed >= 0"),
+        ({"n_trials": 5, "seed": "a"}, r"seed. must be an integer .*seed=.a."),
+        ({"n_trials": True}, "n_trials=True"),
         ({"n_trials": 5, "optimization": "lloyd", "search_space": UNIT}, "'random-cd' or None"),
         ({"n_trials": 5, "optimization": "random-cd"}, "give `search_space`"),
     ],

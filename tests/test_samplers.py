@@ -92,12 +92,29 @@ def _size(distribution: BaseDistribution) -> int:
 def test_an_exhausted_space_still_answers(caplog: pytest.LogCaptureFixture) -> None:
     optuna.logging.enable_propagation()
     study = optuna.create_study(sampler=SOOSampler(search_space={"n": IntDistribution(0, 2)}))
-    for _ in range(3):
+    sampler = study.sampler
+    assert isinstance(sampler, SOOSampler)
+    for _ in range(2):
+        assert not sampler.is_exhausted(study)
         study.tell(study.ask({"n": IntDistribution(0, 2)}), 1.0)
+    assert not sampler.is_exhausted(study)
+    last = study.ask({"n": IntDistribution(0, 2)})
+    assert sampler.is_exhausted(study), "the last point is being evaluated"
+    study.tell(last, 1.0)
+    assert sampler.is_exhausted(study)
     again = study.ask({"n": IntDistribution(0, 2)})
     assert again.params["n"] in (0, 1, 2)
     assert "evaluates a point again in trial 3" in caplog.text
     optuna.logging.disable_propagation()
+
+
+def test_what_cannot_be_exhausted() -> None:
+    fixed = optuna.create_study(sampler=SOOSampler())
+    assert not SOOSampler().is_exhausted(fixed), "nothing is known of the space"
+    endless = SOOSampler(search_space={"x": FloatDistribution(0, 1)})
+    study = optuna.create_study(sampler=endless)
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=3)
+    assert not endless.is_exhausted(study)
 
 
 def test_parameters_outside_the_tree_are_sampled_independently_with_a_warning(

@@ -80,6 +80,7 @@ def search_packs(plan: Plan, study: optuna.Study, packs: Packs) -> bool:
                 study,
                 packs,
                 room=room,
+                exhausted=lambda: _is_exhausted(study),
                 mark=storage.mark_worker,
                 callbacks=[
                     Progress(wanted, plan.unit),
@@ -90,6 +91,12 @@ def search_packs(plan: Plan, study: optuna.Study, packs: Packs) -> bool:
         except KeyboardInterrupt:
             return True
     return False
+
+
+def _is_exhausted(study: optuna.Study) -> bool:
+    """As the samplers say that know: the partition's, and Optuna's GridSampler."""
+    asked = getattr(study.sampler, "is_exhausted", None)
+    return asked is not None and bool(asked(study))
 
 
 def search_with_workers(plan: Plan, study: optuna.Study) -> bool:

@@ -18,6 +18,7 @@ from test_tune_workers import one_thread
 from test_tune_workers import until
 import torch
 
+from objectives import launched as launched_ranks
 from objectives.bench import _check_configuration
 from objectives.config import Experiment
 from objectives.errors import UserError
@@ -53,6 +54,12 @@ try:
     Client((host, int(port)), authkey=b"another")
 except AuthenticationError:
     pass
+"""
+SILENT = """
+import socket, sys
+host, _, port = sys.argv[-1].rpartition(":")
+silent = socket.create_connection((host, int(port)))
+silent.set_inheritable(True)  # it stays as long as the rank
 """
 CHOSEN = Hyperparameters(5e-3, 0.1, 4, 8, 0.2, 12)
 
@@ -147,8 +154,10 @@ def test_a_launcher_that_does_something_else_is_said(experiment: Experiment) -> 
             gang.start()
 
 
-def test_a_stranger_is_not_a_rank() -> None:
-    (rank,) = launch([sys.executable, "-c", STRANGER + ONE], 1)
+@pytest.mark.parametrize("stranger", [STRANGER, SILENT], ids=["another key", "silent"])
+def test_a_stranger_is_not_a_rank(stranger: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launched_ranks, "_SPEAKING_SECONDS", 1)
+    (rank,) = launch([sys.executable, "-c", stranger + ONE], 1)
     assert (rank.number, rank.machine) == (0, socket.gethostname())
     rank.hang_up()
     rank.end()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 from experiment_files import wide_search
 import optuna
+from optuna.distributions import IntDistribution
 from optuna.pruners import BasePruner
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
@@ -29,6 +33,7 @@ from objectives.job import Job
 from objectives.job import PackOutcome
 from objectives.job import Report
 from objectives.job import RunPack
+from objectives.objective import Begun
 from objectives.objective import LoraObjective
 from objectives.pack_runner import pack_size
 from objectives.pack_runner import PackRunner
@@ -78,6 +83,7 @@ def search(
     search_in_packs(
         study,
         packs,
+        exhausted=lambda: False,
         room=lambda: len(params) - len(study.trials) + waiting(study),
         mark=lambda trial: trial.set_user_attr("marked", True),
         callbacks=[callback],
@@ -185,6 +191,7 @@ def test_points_of_an_interrupted_pack_are_asked_for_again(
         search_in_packs(
             study,
             Packs(alone, run, 2),
+            exhausted=lambda: False,
             room=lambda: 4 - len(study.get_trials(states=(TrialState.COMPLETE,))),
             mark=lambda trial: None,
             callbacks=[],
@@ -238,3 +245,37 @@ def test_the_command_searches_in_packs(
     assert len(points) == 5 and all(t.state is TrialState.COMPLETE for t in trials)
     kept = [t for t in trials if Path(t.user_attrs["adapter"]).is_dir()]
     assert len(kept) == 2  # of `best = 2`
+
+
+class Ranks:
+    """Packs whose trials are worth their rank."""
+
+    size = 3
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def begin(self, trial: optuna.Trial) -> Begun:
+        trial.suggest_int("rank", 2, 5)
+        return cast(Begun, SimpleNamespace(trial=trial))
+
+    def __call__(self, begun: Sequence[Begun]) -> Iterator[tuple[Begun, float]]:
+        self.sizes.append(len(begun))
+        yield from ((each, float(each.trial.params["rank"])) for each in begun)
+
+
+def test_packs_evaluate_a_finite_space_once_and_end() -> None:
+    """Four points: three, then the one that is left."""
+    sampler, packs = SOOSampler(search_space={"rank": IntDistribution(2, 5)}), Ranks()
+    study = optuna.create_study(sampler=sampler)
+    search_in_packs(
+        study,
+        cast(Packs, packs),
+        room=lambda: 100,
+        exhausted=lambda: sampler.is_exhausted(study),
+        mark=lambda trial: None,
+        callbacks=[],
+        welcome=nullcontext,
+    )
+    assert packs.sizes == [3, 1]
+    assert sorted(trial.params["rank"] for trial in study.trials) == [2, 3, 4, 5]

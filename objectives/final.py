@@ -38,7 +38,7 @@ from objectives.report.figures import FinalRow
 from objectives.search_space import PEFT_DEFAULTS
 
 
-__all__ = ["FINAL", "final_test", "save_best"]
+__all__ = ["FINAL", "final_test", "looks", "save_best"]
 
 FINAL = "final"
 """Study user attribute: rows of the final test, their trials, its date, the looks before it."""
@@ -216,6 +216,11 @@ def _row(json: dict[str, Any]) -> FinalRow:
     return FinalRow(json["name"], json["value"], json["validation_loss"], scores)
 
 
+def looks(study: optuna.Study) -> int:
+    """How often adapters of the study have been scored on the test tasks, this time included."""
+    return 1 + len(study.user_attrs.get(FINAL, {}).get("earlier", ()))
+
+
 def save_best(
     experiment: Experiment, study: optuna.Study, rows: Sequence[FinalRow], folder: Path
 ) -> Path | None:
@@ -232,7 +237,6 @@ def save_best(
     told = experiment.model_dump(mode="json", exclude={"study": {"storage"}})
     settings = {"hyperparameters": chosen, "experiment": told}
     (target / "experiment.json").write_text(json.dumps(settings, indent=2) + "\n")
-    earlier = len(study.user_attrs.get(FINAL, {}).get("earlier", ()))
-    card = model_card(experiment, study.study_name, trial, rows, looks=1 + earlier)
+    card = model_card(experiment, study.study_name, trial, rows, looks=looks(study))
     (target / "README.md").write_text(card)
     return target

@@ -10,7 +10,7 @@ from objectives.config import Experiment
 from objectives.report.figures import FinalRow
 
 
-__all__ = ["model_card"]
+__all__ = ["honesty", "model_card"]
 
 _CARD = """\
 ---
@@ -79,7 +79,7 @@ def model_card(
         hyperparameters="\n".join(f"| {name} | {text} |" for name, text in chosen.items()),
         epochs=experiment.training.epochs,
         data=_data(experiment),
-        final=_FINAL.format(honesty=_honesty(experiment, looks), table=_table(rows))
+        final=_FINAL.format(honesty=honesty(experiment, looks), table=_table(rows))
         if rows
         else "",
     )
@@ -98,8 +98,13 @@ def _data(experiment: Experiment) -> str:
     return f"`{data.train}`" + ("" if data.limit is None else f" ({data.limit} of its rows)")
 
 
-def _honesty(experiment: Experiment, looks: int) -> str:
-    """How far the scores may be believed."""
+def honesty(experiment: Experiment, looks: int) -> str:
+    """How far the scores of the final test may be believed.
+
+    Args:
+        experiment: Its test tasks, and what the adapters were chosen by.
+        looks: How often adapters of the study have been scored on those tasks.
+    """
     scoring = experiment.scoring
     part = "" if scoring.limit is None else f" Of each task, {scoring.limit} documents."
     return _chosen_by(experiment, looks) + part

@@ -16,6 +16,7 @@ import optuna_partition
 
 ROOT = Path(__file__).parent.parent
 CORE = {"_axes", "_cells", "_node", "_tree", "_rule", "_soo", "_direct", "_bamsoo", "_hybrid"}
+NOMAD = {"_nomad_process", "_nomad_run", "_nomad_variables"}
 MAY_IMPORT = {  # inside the library
     "_axes": set(),
     "_cells": {"_axes"},
@@ -37,7 +38,21 @@ MAY_IMPORT = {  # inside the library
     "_study": set(),
     "_branches": {"_belief", "_cells", "_record", "_rule", "_space", "_study"},
     "_record": {"_axes", "_cells", "_claims", "_node", "_tree", "_rule", "_space"},
+    "_arguments": set(),
+    "_sampler": {"_arguments", "_cells", "_claims", "_record", "_rule", "_space", "_study"},
+    "_latin": {"_arguments", "_axes", "_space"},
+    "_nomad_process": set(),
+    "_nomad_variables": {"_axes", "_space"},
+    "_nomad_run": {"_nomad_process", "_nomad_variables"},
+    "_nomad_known": {"_claims", *NOMAD, "_record", "_space"},
+    "_nomad": {"_arguments", "_claims", "_nomad_known", *NOMAD, "_study"},
+    "inspection": {"_bamsoo", "_cells", "_direct", "_node", "_record", "_rule", "_soo", "_space"},
+    "_plot_axes": set(),
+    "_plot_cells": {"_plot_axes", "_plot_marks", "inspection"},
+    "_plot_marks": {"_plot_axes", "inspection"},
+    "visualization": {"_plot_axes", "_plot_cells", "_plot_marks"},
 }
+TOP = {"__init__", "samplers"}  # they bring all together
 
 
 def imported(file: Path) -> set[str]:
@@ -61,6 +76,10 @@ def test_a_room_imports_only_the_rooms_below_it(module: str) -> None:
     names = imported(ROOT / "optuna_partition" / f"{module}.py")
     inside = {name.split(".")[1] for name in names if name.startswith("optuna_partition.")}
     assert inside & rooms <= MAY_IMPORT[module]
+
+
+def test_every_room_has_its_rule() -> None:
+    assert {file.stem for file in files("optuna_partition")} == MAY_IMPORT.keys() | TOP
 
 
 @pytest.mark.parametrize("module", sorted(CORE))

@@ -245,7 +245,7 @@ def test_workers_do_not_outlive_a_killed_supervisor(tmp_path: Path) -> None:
             env={**os.environ, "PYTHONPATH": str(ROOT)},
         ) as process:
             until(lambda: len(list(tmp_path.glob("*.ready"))) == 2)
-            assert all(alive(pid) for pid in pids(tmp_path))
+            assert len(pids(tmp_path)) == 2 and all(alive(pid) for pid in pids(tmp_path))
             process.kill()
         until(lambda: not any(alive(pid) for pid in pids(tmp_path)), 5)
         for file in tmp_path.glob("*.*"):

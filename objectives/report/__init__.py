@@ -52,6 +52,7 @@ def write_report(
     cells: Sequence[CellBox] = (),
     to_unit: ToUnit | None = None,
     final: Sequence[FinalRow] = (),
+    final_note: str = "",
     settings: Mapping[str, str] | None = None,
 ) -> Path:
     """Writes `report.html`, readable alone, and `<figure>.png` beside it; old ones are replaced.
@@ -68,6 +69,7 @@ def write_report(
         to_unit: Parameters -> shares 0..1 of their axes as the cells have them; by default each
             parameter's own linear or log scale.
         final: Rows of the final test.
+        final_note: How far their scores may be believed.
         settings: What a reader should know about the run (model, data, sampler), as name -> text.
 
     Returns:
@@ -81,7 +83,7 @@ def write_report(
     sections = _sections(history, shares, cells, to_unit, final)
     drawn = {section.slug: _drawn(section) for section in sections}
     html = [text for text, _ in drawn.values()]
-    text = page.render(title, history, shares, html, final, settings or {})
+    text = page.render(title, history, shares, html, final, final_note, settings or {})
     pictures = {slug: picture for slug, (_, picture) in drawn.items()}
     try:
         return _write(folder, text, pictures)

@@ -68,6 +68,7 @@ def render(
     shares: Mapping[str, float],
     sections: Sequence[str],
     final: Sequence[FinalRow],
+    final_note: str,
     settings: Mapping[str, str],
 ) -> str:
     """The whole page.
@@ -78,6 +79,7 @@ def render(
         shares: Parameter -> importance, most important first.
         sections: The figures, as `figure` returns them.
         final: Rows of the final test.
+        final_note: How far their scores may be believed.
         settings: What a reader should know about the run, as name -> text.
     """
     body = [
@@ -85,7 +87,7 @@ def render(
         _subtitle(history),
         _tiles(history),
         _facts(history, shares, settings),
-        _final_table(final),
+        _final_table(final, final_note),
         *sections,
         _trials_table(history),
     ]
@@ -165,7 +167,7 @@ def _pairs(heading: str, pairs: Iterable[tuple[str, str]]) -> str:
 # -- tables --------------------------------------------------------------------------------------
 
 
-def _final_table(final: Sequence[FinalRow]) -> str:
+def _final_table(final: Sequence[FinalRow], final_note: str) -> str:
     if not final:
         return ""
     tasks = list(dict.fromkeys(task for row in final for task in row.scores))
@@ -173,8 +175,8 @@ def _final_table(final: Sequence[FinalRow]) -> str:
     rows = [_final_cells(row, tasks, base) for row in final]
     head = ["", "value", "validation loss", *tasks]
     note = (
-        '<p class="muted">Score on tasks that the search has not seen, ± standard error; '
-        "below it the difference from the base.</p>"
+        f'<p class="muted">{_text(final_note)} Scores ± standard error; '
+        "below them the difference from the base.</p>"
     )
     table = _table(head, [(cells, "") for cells in rows], numeric=range(1, len(head)))
     return f"<h2>Final test</h2>{note if tasks else ''}{table}"

@@ -13,8 +13,10 @@ from optuna.trial import TrialState
 from objectives.adapters import best_trials
 from objectives.checkpoint_files import delete_all
 from objectives.final import final_test
+from objectives.final import looks
 from objectives.final import save_best
 from objectives.job import Examiner
+from objectives.model_card import honesty
 from objectives.plan import Plan
 from optuna_partition import inspection
 import storage
@@ -76,6 +78,7 @@ def _report(plan: Plan, study: optuna.Study, rows: Sequence[Any]) -> Path:
         cells=cells,
         to_unit=(lambda params: inspection.unit(space, params) or {}) if cells else None,
         final=rows,
+        final_note=honesty(plan.experiment, looks(study)),
         settings={
             "model": plan.experiment.model.name,
             "data": plan.experiment.data.train,

@@ -214,7 +214,9 @@ def test_killed_it_leaves_no_process_and_continues(file: Path, alone: dict[Any, 
     assert ended.returncode == 0, ended.stderr
     study = load(file, "killed")
     assert len(values(study)) == len(complete(study)) == done + 2
-    assert all(alone.get(p, value) == value for p, value in values(study).items())
+    found = values(study)
+    assert len(common := found.keys() & alone.keys()) >= 2, "they begin alike"
+    assert all(found[p] == alone[p] for p in common)
 
 
 def test_bad_input_is_one_message_before_any_worker_starts(experiment: Path) -> None:

@@ -88,6 +88,7 @@ def read_plan(
     _check_choice("--sampler", settings.sampler, samplers)
     _check_choice("--pruner", settings.pruner, pruners)
     _check_storage(settings.storage)
+    _check_output(settings.output)
     _check_counts(settings, parsed.workers, parsed.search_only)
     _check_pack(settings, experiment)
     _check_sharded(settings, experiment)
@@ -164,6 +165,14 @@ def _check_storage(url: str | None) -> None:
         raise UserError(
             "--storage '': is empty, as a variable that is not set; give a URL, or leave "
             "--storage out for SQLite in --output"
+        )
+
+
+def _check_output(folder: str) -> None:
+    if folder == "":
+        raise UserError(
+            "--output '': is empty, as a variable that is not set; give a folder, or leave "
+            "--output out for runs/"
         )
 
 

@@ -1,4 +1,7 @@
-"""The belief: a BoTorch Gaussian process over the unit cube; this and `_kernel` import torch."""
+"""The belief: a BoTorch Gaussian process over the unit cube.
+
+This room imports torch, as do `_kernel`, `_exact`, `_acquisition` and `_models`; no other does.
+"""
 
 from __future__ import annotations
 

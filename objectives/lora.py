@@ -73,7 +73,6 @@ class Trained:
     Attributes:
         model: The base with the adapter on it, unwrapped, in training mode.
         validation_loss: At the end, nats per label token.
-        best_loss: The smallest validation loss seen.
         losses: Training loss of every step, nats per label token.
         steps: Optimizer steps.
         tokens: Tokens read in training, padding left out.
@@ -84,7 +83,6 @@ class Trained:
 
     model: PeftModel
     validation_loss: float
-    best_loss: float
     losses: tuple[float, ...]
     steps: int
     tokens: int
@@ -174,7 +172,6 @@ class _Training:
         return Trained(
             model=model,
             validation_loss=self.validations[-1][1],
-            best_loss=min(loss for _, loss in self.validations),
             losses=tuple(self.losses),
             steps=len(self.losses),
             tokens=self.tokens,

@@ -71,7 +71,6 @@ class Trained:
     Attributes:
         weights: A and B on the CPU; see `as_peft`.
         validation_loss: At the end, nats per label token.
-        best_loss: The smallest validation loss seen.
         losses: Training loss of every step, nats per label token.
         steps: Optimizer steps.
         tokens: Tokens read in training, padding left out.
@@ -82,7 +81,6 @@ class Trained:
 
     weights: Weights
     validation_loss: float
-    best_loss: float
     losses: tuple[float, ...]
     steps: int
     tokens: int
@@ -304,7 +302,6 @@ class _Pack:
         return Trained(
             weights=adapter.weights(),
             validation_loss=adapter.validated[-1],
-            best_loss=min(adapter.validated),
             losses=tuple(adapter.losses),
             steps=adapter.steps,
             tokens=adapter.tokens,

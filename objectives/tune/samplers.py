@@ -78,7 +78,7 @@ def _random(seed: int) -> BaseSampler:
     return optuna.samplers.RandomSampler(seed=seed)
 
 
-def _bayesian(seed: int, start: int = 10) -> BaseSampler:
+def _bayesian(seed: int) -> BaseSampler:
     """Gaussian process and expected improvement after a Latin hypercube, as in the research.
 
     It does not see running trials, as it is there: workers who know the same ask for the same.
@@ -90,6 +90,7 @@ def _bayesian(seed: int, start: int = 10) -> BaseSampler:
             "`BoTorchSampler` is missing; install it with `pip install optuna-integration botorch`"
         ) from None
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # one per trial
+    start = 10
     latin = LatinHypercubeSampler(n_trials=start, seed=seed)
     sampler: BaseSampler = BoTorchSampler(
         n_startup_trials=start, independent_sampler=latin, seed=seed

@@ -92,7 +92,7 @@ def train(bench: Bench, checkpoint: Checkpoint | None = None, stop: int = 0) -> 
         hook.remove()
     weights = fingerprint(trained.model)
     release(bench, trained.model)
-    told = {"losses": trained.losses, "tokens": trained.tokens, "best": trained.best_loss}
+    told = {"losses": trained.losses, "tokens": trained.tokens}
     return {
         **told,
         "reported": reported,

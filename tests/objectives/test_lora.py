@@ -56,7 +56,6 @@ def run(
     trained = lora.train(bench, settings, chosen, report=lambda *r: reported.append(r))
     adapter = fingerprint(trained.model)
     assert trained.validation_loss == reported[-1][1]
-    assert trained.best_loss == min(loss for _, loss in reported)
     assert trained.steps == len(trained.losses) == reported[-1][0]
     release(bench, trained.model)
     return trained.losses, reported, adapter

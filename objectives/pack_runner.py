@@ -36,6 +36,7 @@ from objectives.packed import train_pack
 from objectives.score import Scorer
 from objectives.search_space import Hyperparameters
 from objectives.sections import TrainingSettings
+from objectives.variants import ALL_LINEAR
 
 
 __all__ = ["PackRunner", "pack_size"]
@@ -134,8 +135,10 @@ def _largest(experiment: Experiment) -> Hyperparameters:
 
 
 def _high(distribution: BaseDistribution) -> object:
-    """The largest number; of names any, since all adapters are small beside the activations."""
+    """The largest number; of names the one of most modules, each of which keeps its input."""
     if not isinstance(distribution, CategoricalDistribution):
         return distribution.high  # type: ignore[attr-defined]
     numbers = [c for c in distribution.choices if isinstance(c, int | float)]
-    return max(numbers) if numbers else distribution.choices[0]
+    if numbers:
+        return max(numbers)
+    return ALL_LINEAR if ALL_LINEAR in distribution.choices else distribution.choices[0]

@@ -128,7 +128,7 @@ def _is_for_batches(addends: Sequence[Addend], rows: int) -> bool:
 
 def _saved(device: torch.device) -> int:
     """Multiplications in the time that the operations of one adapter take to begin."""
-    return 2**20 if device.type == "cpu" else 2**30  # that of GPUs is not measured
+    return 2**17 if device.type == "cpu" else 2**30  # that of GPUs is not measured
 
 
 def _rounded_once(result: Tensor, addends: Sequence[Addend]) -> Tensor:

@@ -209,9 +209,8 @@ def _promising(posterior: Posterior, history: History[Any], decided: Params) -> 
         return None
     for x in found:
         at = tuple(axis.pin(float(u)) for axis, u in zip(space.axes, x, strict=True))
-        point = _cells.centre(space.axes, at)
-        if not history.tree.has(point):
-            return space.params(point)
+        if not history.tree.is_asked(at):
+            return space.params(_cells.centre(space.axes, at))
     return None
 
 

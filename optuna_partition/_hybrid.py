@@ -140,7 +140,7 @@ def _promising(asking: _Asking, posterior: Posterior, node: Node) -> Cell | None
     axes = asking.tree.axes
     for x in posterior.promising(box(axes, node.cell)):
         at = tuple(axis.pin(float(u)) for axis, u in zip(axes, x, strict=True))
-        if not asking.tree.has(_cells.centre(axes, at)):
+        if not asking.tree.is_asked(at):
             return at
     return None
 

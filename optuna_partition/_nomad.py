@@ -146,7 +146,9 @@ class NOMADSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         self._raise_error_if_multi_objective(study)
-        if self._given is None and not any(t.params for t in trials_of(study)[: trial.number]):
+        earlier = trials_of(study)[: trial.number]
+        begins = not any(t.params or t.state is TrialState.RUNNING for t in earlier)
+        if self._given is None and begins:
             found = variable(param_distribution)
             return found.value(found.centre)
         self._warn(trial, param_name)

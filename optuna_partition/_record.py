@@ -15,6 +15,7 @@ import math
 from typing import Any
 from typing import Generic
 
+from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
@@ -246,7 +247,7 @@ class History(Generic[CursorT]):
             raise ResumeError(
                 "`search_space` must be the one the study was started with, parameters in the "
                 f"same order, but trial {trial.number} was asked over another one "
-                f"(theirs={dict(trial.distributions)}, ours={dict(self.space.distributions)}); "
+                f"(theirs={_asked_over(trial, ask)}, ours={dict(self.space.distributions)}); "
                 "pass that search space, or start a new study."
             )
         return None
@@ -318,3 +319,8 @@ def _value(trial: FrozenTrial) -> float | None:
         last = trial.intermediate_values[max(trial.intermediate_values)]
         return None if math.isnan(last) else last
     return None
+
+
+def _asked_over(trial: FrozenTrial, ask: Ask) -> dict[str, BaseDistribution]:
+    """As far as the trial's distributions tell."""
+    return {n: trial.distributions[n] for n in ask.axes if n in trial.distributions}

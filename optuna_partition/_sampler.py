@@ -96,6 +96,7 @@ class PartitionSampler(BaseSampler):
             study: Of this sampler. `study.optimize` ends by itself, when the last point has its
                 value; here points that are being evaluated count, too.
         """
+        self._raise_error_if_multi_objective(study)
         with self._lock:
             space = self._given
             if space is None:
@@ -284,7 +285,9 @@ class PartitionSampler(BaseSampler):
 
         One that failed does not count, unless the centre has failed too often.
         """
-        earlier = [t for t in trials_of(study)[: trial.number] if t.params]
+        earlier = trials_of(study)[: trial.number]
+        # one that runs and has no parameter yet will take the centre
+        earlier = [t for t in earlier if t.params or t.state is TrialState.RUNNING]
         return len(earlier) < ATTEMPTS and all(t.state is TrialState.FAIL for t in earlier)
 
     def _stop_if_exhausted(self, study: Study, trial: FrozenTrial) -> None:

@@ -53,6 +53,7 @@ class Tree:
         self._worst: float | None = None  # largest finite value observed
         self.incumbent: float | None = None  # least value observed
         self._failed: dict[Cell, Node] = {}
+        self._around: dict[Cell, float] = {}  # failed cell -> the least value around it
         self._n_bounds = 0
         # Heaps hold every leaf that ever had the state; a stale entry is dropped when it surfaces.
         self._empty: list[tuple[int, Order, Node]] = []
@@ -84,8 +85,11 @@ class Tree:
         if leaf is None:
             return
         del leaf.observations[number]
-        self._known.pop(number, None)
+        known = self._known.pop(number, None)
         self._classify(leaf)
+        if known is not None:
+            for failed in self._failed.values():
+                self._repair(failed)
 
     def node(self, cell: Cell) -> Node | None:
         """The node of a cell, if the tree has it."""
@@ -93,7 +97,7 @@ class Tree:
 
     def start_opening(self, node: Node, stamp: Order) -> None:
         """Takes a leaf out of the contest until the rule knows how to cut it."""
-        self._failed.pop(node.cell, None)
+        self._unfail(node)
         node.state, node.value = State.OPENING, math.nan
         self.opening[node.cell] = Opening(node, stamp)
         self.touched.add(node.cell)
@@ -107,7 +111,7 @@ class Tree:
             for cell, order in zip(parts, orders, strict=True)
         )
         node.state = State.OPEN
-        self._failed.pop(node.cell, None)
+        self._unfail(node)
         self.opening.pop(node.cell, None)
         for number, observation in node.observations.items():
             child = self.child(node, observation.point)
@@ -136,6 +140,11 @@ class Tree:
         """Whether exactly this point is observed or in flight, one trial's aside."""
         observations = self.leaf(point).observations
         return any(o.point == point for number, o in observations.items() if number != but)
+
+    def is_asked(self, cell: Cell) -> bool:
+        """Whether a cell's centre is observed or in flight, as near as parameters are floats."""
+        observations = self.leaf(_cells.centre(self.axes, cell)).observations.values()
+        return any(_cells.at_centre(self.axes, cell, o.point) for o in observations)
 
     def known(self) -> list[tuple[Point, float]]:
         """The points with a value, by trial number, and their values."""
@@ -256,7 +265,7 @@ class Tree:
             return
         readings = [o.reading for o in leaf.observations.values()]
         values = [r for r in readings if not isinstance(r, Reading)]
-        self._failed.pop(leaf.cell, None)
+        self._unfail(leaf)
         if values:
             leaf.state, leaf.value = State.KNOWN, min(values)
             self._rank(leaf)
@@ -289,26 +298,42 @@ class Tree:
         if worst_moves:
             self._worst = value
         for leaf in self._failed.values():
-            if worst_moves or _cells.near(self.axes, leaf.cell, observation.point):
-                self._repair(leaf)
+            least = self._around.get(leaf.cell)
+            lower = least is None or value < least
+            if lower and _cells.near(self.axes, leaf.cell, observation.point):
+                self._around[leaf.cell] = value
+                self._value_failed(leaf)
+            elif worst_moves and least is None:
+                self._value_failed(leaf)
 
     def _repair(self, leaf: Node) -> None:
-        """Gives a failed cell a value (Gablonsky 2001, section 3.5: hidden constraints).
-
-        With F the least value observed inside the cell enlarged twice around its centre, it is
-        F + 1e-6 |F|; where nothing is observed there, one more than the worst value observed.
-        """
+        """Looks for the least value around a failed cell among all that are known."""
         around = [
             float(o.reading)  # type: ignore[arg-type]  # `_known` holds values only
             for o in self._known.values()
             if _cells.near(self.axes, leaf.cell, o.point)
         ]
+        self._around.pop(leaf.cell, None)
         if around:
-            least = min(around)
-            leaf.value = least + 1e-6 * abs(least) if math.isfinite(least) else least
-        else:
+            self._around[leaf.cell] = min(around)
+        self._value_failed(leaf)
+
+    def _value_failed(self, leaf: Node) -> None:
+        """Gives a failed cell a value (Gablonsky 2001, section 3.5: hidden constraints).
+
+        With F the least value observed inside the cell enlarged twice around its centre, it is
+        F + 1e-6 |F|; where nothing is observed there, one more than the worst value observed.
+        """
+        least = self._around.get(leaf.cell)
+        if least is None:
             leaf.value = (self._worst or 0.0) + 1.0
+        else:
+            leaf.value = least + 1e-6 * abs(least) if math.isfinite(least) else least
         self._rank(leaf)
+
+    def _unfail(self, leaf: Node) -> None:
+        self._failed.pop(leaf.cell, None)
+        self._around.pop(leaf.cell, None)
 
 
 def _top(heap: list[tuple[int, Order, Node]], state: State) -> Node | None:

@@ -172,7 +172,7 @@ class DIRECTSampler(PartitionSampler):
         if not 0 <= epsilon < 1:
             raise ValueError(f"`0 <= epsilon < 1` must hold, but got ({epsilon=}); 1e-4 is usual.")
         super().__init__(
-            direct(locally_biased, epsilon),
+            direct(bool(locally_biased), float(epsilon)),
             search_space,
             seed,
             independent_sampler,

@@ -31,9 +31,11 @@ from optuna_partition._space import Space
 from optuna_partition._tree import Tree
 
 
-__all__ = ["ATTEMPTS", "Ask", "History", "KEY", "ResumeError", "is_asking"]
+__all__ = ["ATTEMPTS", "Ask", "FAILED", "History", "KEY", "ResumeError", "is_asking"]
 
 KEY = "partition"
+FAILED = "partition:failed"
+"""Trial system attribute where there is no ask to say it: the point is bad, not its worker."""
 ATTEMPTS = 3
 """How often a point is evaluated when its worker dies before it counts as failed."""
 
@@ -280,7 +282,7 @@ class History(Generic[CursorT]):
             self.tree.observe(trial.number, point, Reading.FLYING)
         elif (value := _value(trial)) is not None:
             self.tree.observe(trial.number, point, self._sign * value)
-        elif trial.state is TrialState.PRUNED or (ask is not None and ask.failed):
+        elif trial.state is TrialState.PRUNED or _is_bad(trial, ask):
             self.tree.observe(trial.number, point, Reading.FAILED)
         else:
             self._bury(trial.number, point)
@@ -292,6 +294,10 @@ class History(Generic[CursorT]):
             self.tree.forget(number)
         else:
             self.tree.observe(number, point, Reading.FAILED)
+
+
+def _is_bad(trial: FrozenTrial, ask: Ask | None) -> bool:
+    return FAILED in trial.system_attrs or (ask is not None and ask.failed)
 
 
 def is_asking(trial: FrozenTrial) -> bool:

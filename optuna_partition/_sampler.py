@@ -28,6 +28,7 @@ from optuna_partition._claims import claims_on
 from optuna_partition._claims import mutex
 from optuna_partition._record import Ask
 from optuna_partition._record import ATTEMPTS
+from optuna_partition._record import FAILED
 from optuna_partition._record import History
 from optuna_partition._record import is_asking
 from optuna_partition._record import KEY
@@ -65,6 +66,7 @@ class PartitionSampler(BaseSampler):
         given = checked_space(search_space)
         self._given = None if given is None else searched(given)
         self._inferred = IntersectionSearchSpace(include_pruned=True)
+        self._inferred_of: tuple[int, int] | None = None  # the storage and the id of its study
         self._independent_sampler = independent_sampler or RandomSampler(seed=checked_seed(seed))
         self._warn_independent_sampling = warn_independent_sampling
         self._stop_when_exhausted = stop_when_exhausted
@@ -73,7 +75,7 @@ class PartitionSampler(BaseSampler):
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_lock": None, "_history": None}
+        return {**self.__dict__, "_lock": None, "_history": None, "_inferred_of": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.RLock())
@@ -87,7 +89,14 @@ class PartitionSampler(BaseSampler):
         if self._given is not None:
             return dict(self._given)
         with self._lock:
-            return searched(self._inferred.calculate(study))
+            return self._infer(study)
+
+    def _infer(self, study: Study) -> dict[str, BaseDistribution]:
+        """What all trials suggest. Optuna's class is for one study, and a sampler is not."""
+        of = id(study._storage), study._study_id
+        if self._inferred_of != of:
+            self._inferred, self._inferred_of = IntersectionSearchSpace(include_pruned=True), of
+        return searched(self._inferred.calculate(study))
 
     def is_exhausted(self, study: Study) -> bool:
         """Whether the next ask has to repeat a point, as GridSampler's: for loops of ask and tell.
@@ -100,7 +109,7 @@ class PartitionSampler(BaseSampler):
         with self._lock:
             space = self._given
             if space is None:
-                space = searched(self._inferred.calculate(study))
+                space = self._infer(study)
             if not space or not Space(space).is_finite:
                 return False
             if any(_exceeds(trial, space) for trial in trials_of(study)):
@@ -147,10 +156,10 @@ class PartitionSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        attribute = trial.system_attrs.get(KEY)
-        if attribute is not None and state is TrialState.FAIL and not ends_the_study():
-            failed = {**attribute, "failed": True}
-            study._storage.set_trial_system_attr(trial._trial_id, KEY, failed)
+        if state is TrialState.FAIL and trial.params and not ends_the_study():
+            ask = trial.system_attrs.get(KEY)
+            key, mark = (FAILED, True) if ask is None else (KEY, {**ask, "failed": True})
+            study._storage.set_trial_system_attr(trial._trial_id, key, mark)
         if self._stop_when_exhausted and study._thread_local.in_optimize_loop:
             with self._lock:
                 self._stop_if_exhausted(study, trial)
@@ -283,12 +292,13 @@ class PartitionSampler(BaseSampler):
     def _begins(self, study: Study, trial: FrozenTrial) -> bool:
         """Whether no earlier trial has a parameter, so that this one may take the centre.
 
-        One that failed does not count, unless the centre has failed too often.
+        One that was interrupted does not count, unless the centre has been so too often.
         """
         earlier = trials_of(study)[: trial.number]
         # one that runs and has no parameter yet will take the centre
         earlier = [t for t in earlier if t.params or t.state is TrialState.RUNNING]
-        return len(earlier) < ATTEMPTS and all(t.state is TrialState.FAIL for t in earlier)
+        again = all(t.state is TrialState.FAIL and FAILED not in t.system_attrs for t in earlier)
+        return again and len(earlier) < ATTEMPTS
 
     def _stop_if_exhausted(self, study: Study, trial: FrozenTrial) -> None:
         if self._history is None or not self._history[1].space.is_finite:

@@ -168,3 +168,17 @@ def test_by_default_both_rules_have_a_model_of_branches(make: Callable[[], BaseS
     study = optuna.create_study(sampler=make())
     study.optimize(bent, n_trials=12)
     assert any(FITS in trial.system_attrs for trial in study.trials)
+
+
+def test_an_optimum_at_a_branch_s_bound_is_asked_for_once() -> None:
+    """Its parameters come back as floats, which are not to the bit where they were asked for."""
+    study = optuna.create_study(sampler=BaMSOOSampler(seed=1))
+
+    def objective(trial: optuna.Trial) -> float:
+        if trial.suggest_categorical("kind", ["a", "b"]) == "a":
+            return trial.suggest_float("xa", 0, 1) ** 2
+        return trial.suggest_float("xb", 0, 1) ** 2 + 0.01
+
+    study.optimize(objective, n_trials=30)
+    points = [tuple(trial.params.items()) for trial in study.trials]
+    assert len(set(points)) == len(points)

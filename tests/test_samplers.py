@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 import json
+import math
 from pathlib import Path
+import pickle
 
 from bowl import bowl
 from bowl import every_sampler
@@ -25,7 +27,9 @@ import pytest
 from strategies import finite_distributions
 from strategies import spaces
 
+from optuna_partition import BaMSOOSampler
 from optuna_partition import DIRECTSampler
+from optuna_partition import NOMADSampler
 from optuna_partition import SOOSampler
 
 
@@ -137,7 +141,56 @@ def test_parameters_outside_the_tree_are_sampled_independently_with_a_warning(
     optuna.logging.disable_propagation()
 
 
+@pytest.mark.parametrize("n_first", [1, 5])
+def test_a_sampler_serves_one_study_after_the_other(n_first: int) -> None:
+    """Also where both have the same number, as all studies in memory have."""
+    used, fresh = SOOSampler(), SOOSampler()
+    first = optuna.create_study(sampler=used)
+    first.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=n_first)
+    found = []
+    for sampler in (used, fresh):
+        study = optuna.create_study(sampler=sampler)
+        study.optimize(lambda trial: trial.suggest_float("x", 0, 100), n_trials=5)
+        found.append(points(study))
+    assert found[0] == found[1]
+
+
+def test_a_pickled_sampler_continues_a_copy_in_the_same_database(tmp_path: Path) -> None:
+    url, sampler = f"sqlite:///{tmp_path}/study.db", SOOSampler()
+    study = optuna.create_study(storage=url, study_name="first", sampler=sampler)
+    study.optimize(bowl, n_trials=5)
+    names = {"from_study_name": "first", "to_study_name": "copy"}
+    optuna.copy_study(from_storage=url, to_storage=url, **names)
+    pickled = pickle.loads(pickle.dumps(sampler))
+    copy = optuna.load_study(storage=url, study_name="copy", sampler=pickled)
+    for each in (study, copy):
+        each.optimize(bowl, n_trials=5)
+    assert points(copy) == points(study)
+
+
+@pytest.mark.parametrize("sampler", [SOOSampler, DIRECTSampler, BaMSOOSampler, NOMADSampler])
+def test_trials_that_begin_together_get_different_points(
+    sampler: Callable[[], BaseSampler],
+) -> None:
+    """The space is still to be inferred: the first has the centre, the others none of it."""
+    study = optuna.create_study(sampler=sampler())
+    begun = [study.ask() for _ in range(4)]
+    assert len({trial.suggest_float("x", 0, 1) for trial in reversed(begun)}) == 4
+
+
 # ---- failures ----
+
+
+@pytest.mark.parametrize("sampler", [SOOSampler, DIRECTSampler, BaMSOOSampler])
+def test_a_first_trial_that_fails_is_not_tried_again(sampler: Callable[[], BaseSampler]) -> None:
+    study = optuna.create_study(sampler=sampler())
+
+    def objective(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", 0, 1)
+        return math.nan if x == 0.5 else x
+
+    study.optimize(objective, n_trials=6)
+    assert [trial.params["x"] for trial in study.trials].count(0.5) == 1
 
 
 def test_an_interrupted_first_trial_leaves_the_centre_to_the_next() -> None:

@@ -266,10 +266,8 @@ class LogGrid:
 
 
 def _cube_root(n: int) -> int:
-    """The largest integer whose cube is at most n."""
-    root = int(n ** (1 / 3))
-    while root**3 > n:
-        root -= 1
-    while (root + 1) ** 3 <= n:
-        root += 1
+    """The largest integer whose cube is at most n, by Newton's method from above."""
+    root = 1 << -(-n.bit_length() // 3)
+    while root and (nearer := (2 * root + n // root**2) // 3) < root:
+        root = nearer
     return root

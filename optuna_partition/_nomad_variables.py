@@ -15,6 +15,8 @@ from optuna.distributions import IntDistribution
 
 __all__ = ["name_of", "Variable", "variable"]
 
+_LARGEST = 2**53  # beyond it a float is not every integer
+
 
 @dataclass(frozen=True)
 class Variable:
@@ -77,6 +79,12 @@ def variable(distribution: BaseDistribution) -> Variable:
     if isinstance(distribution, CategoricalDistribution):
         return Variable(distribution, "I", 0.0, len(distribution.choices) - 1.0)
     assert isinstance(distribution, FloatDistribution | IntDistribution)
+    ends = abs(distribution.low), abs(distribution.high)
+    if isinstance(distribution, IntDistribution) and max(ends) > _LARGEST:
+        raise ValueError(
+            f"`-2**53 <= low` and `high <= 2**53` must hold, but got ({distribution}): NOMAD "
+            "takes integers as floats; use a smaller range, or SOOSampler."
+        )
     low, high, step = distribution.low, distribution.high, distribution.step
     if distribution.log:
         return Variable(distribution, "R", math.log10(low), math.log10(high))

@@ -71,6 +71,7 @@ class PartitionSampler(BaseSampler):
         self._warn_independent_sampling = warn_independent_sampling
         self._stop_when_exhausted = stop_when_exhausted
         self._show_cells = show_cells
+        self._warned_unsuggested = False
         self._history: tuple[int, History[Any]] | None = None  # study id, its fold
         self._lock = threading.RLock()
 
@@ -160,6 +161,8 @@ class PartitionSampler(BaseSampler):
             ask = trial.system_attrs.get(KEY)
             key, mark = (FAILED, True) if ask is None else (KEY, {**ask, "failed": True})
             study._storage.set_trial_system_attr(trial._trial_id, key, mark)
+        if state is TrialState.COMPLETE:
+            self._warn_unsuggested(trial)
         if self._stop_when_exhausted and study._thread_local.in_optimize_loop:
             with self._lock:
                 self._stop_if_exhausted(study, trial)
@@ -308,6 +311,19 @@ class PartitionSampler(BaseSampler):
             return
         if self._read(study, space).tree.is_exhausted(but=trial.number):
             study.stop()
+
+    def _warn_unsuggested(self, trial: FrozenTrial) -> None:
+        """Once: the tree cuts an axis that no trial moves along, and points come again."""
+        unsuggested = sorted((self._given or {}).keys() - trial.params.keys())
+        if not unsuggested or not self._warn_independent_sampling:
+            return
+        if not self._warned_unsuggested:
+            self._warned_unsuggested = True
+            _logger.warning(
+                f"`search_space` has {', '.join(f'`{name}`' for name in unsuggested)}, which "
+                f"trial {trial.number} did not suggest, so that points may be evaluated again: "
+                "correct the name, and leave out parameters that not every trial suggests."
+            )
 
     def _warn(self, trial: FrozenTrial, param_name: str) -> None:
         if not self._warn_independent_sampling or "fixed_params" in trial.system_attrs:

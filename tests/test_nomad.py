@@ -345,3 +345,9 @@ def test_without_pynomad_the_message_says_what_to_install(
     monkeypatch.setattr("optuna_partition._nomad.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r'pip install "optuna-partition\[nomad\]"'):
         NOMADSampler()
+
+
+def test_integers_beyond_floats_are_refused() -> None:
+    study = optuna.create_study(sampler=NOMADSampler())
+    with pytest.raises(ValueError, match=r"`high <= 2\*\*53` must hold, but got .*SOOSampler"):
+        study.optimize(lambda trial: trial.suggest_int("n", 0, 2**63 - 1), n_trials=2)

@@ -178,6 +178,16 @@ def test_trials_that_begin_together_get_different_points(
     assert len({trial.suggest_float("x", 0, 1) for trial in reversed(begun)}) == 4
 
 
+def test_what_no_trial_suggests_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    optuna.logging.enable_propagation()
+    space: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1), "z": IntDistribution(0, 9)}
+    study = optuna.create_study(sampler=SOOSampler(search_space=space))
+    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), n_trials=4)
+    told = {m.split(" did not")[0] for m in caplog.messages if "did not suggest" in m}
+    assert told == {"`search_space` has `z`, which trial 0"}
+    optuna.logging.disable_propagation()
+
+
 # ---- failures ----
 
 

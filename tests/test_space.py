@@ -17,6 +17,7 @@ from strategies import finite_distributions
 from strategies import spaces
 
 from optuna_partition import _cells
+from optuna_partition._axes import _cube_root
 from optuna_partition._axes import Continuous
 from optuna_partition._cells import Cell
 from optuna_partition._space import Space
@@ -133,3 +134,9 @@ def test_the_unit_coordinates_of_a_centre_lie_in_its_cell(found: tuple[Space, Ce
     for axis, interval, unit in zip(space.axes, cell, units.values(), strict=True):
         low, high = axis.ends(interval)
         assert 0 <= low <= unit <= high <= 1 + 1e-12
+
+
+def test_a_cube_root_is_exact_however_large() -> None:
+    numbers = [*range(1000), *(root**3 + d for root in (7, 10**8, 10**25 + 1) for d in (-1, 0, 1))]
+    for n in numbers:
+        assert _cube_root(n) ** 3 <= n < (_cube_root(n) + 1) ** 3

@@ -33,6 +33,8 @@ from optuna_partition._tree import Tree
 
 __all__ = ["ATTEMPTS", "Ask", "FAILED", "History", "KEY", "ResumeError", "is_asking"]
 
+_ELSEWHERE = -(2**40)  # and below: numbers that no trial has
+
 KEY = "partition"
 FAILED = "partition:failed"
 """Trial system attribute where there is no ask to say it: the point is bad, not its worker."""
@@ -172,7 +174,18 @@ class History(Generic[CursorT]):
             return not trial.state.is_finished()
         if ask.space != self.space.fingerprint or self._centre(ask.spot) != point:
             return False
+        if trial.state.is_finished() and self._is_elsewhere(trial, ask):
+            return False
         return trial.state is not TrialState.FAIL or ask.failed
+
+    def _is_elsewhere(self, trial: FrozenTrial, ask: Ask) -> bool:
+        """Whether the objective could not take the point: it suggests another range, for one."""
+        in_space = {
+            name: x for name, x in trial.params.items() if name in self.space.distributions
+        }
+        return len(in_space) == len(self.space.distributions) and not self.space.at(
+            self._centre(ask.spot), in_space, partly=False
+        )
 
     def hold(self, number: int, point: Point, asking: int) -> None:
         """Leaves a point to the trial that has claimed it and perhaps not yet written it down."""
@@ -227,6 +240,9 @@ class History(Generic[CursorT]):
             self._read_off(trial, ask, point)
         if not trial.state.is_finished():
             return False
+        if ask is not None and not ask.announced and self._is_elsewhere(trial, ask):
+            # under a number of its own, as the trial counts where it lies
+            self.tree.observe(_ELSEWHERE - trial.number, self._centre(ask.spot), Reading.FAILED)
         if point is None:
             self.tree.forget(trial.number)  # it may have held a point that it never wrote down
         self._logged.discard(trial.number)

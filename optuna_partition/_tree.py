@@ -207,14 +207,17 @@ class Tree:
 
     def is_taken(self) -> bool:
         """Whether every point of a finite space is evaluated or in flight."""
-        return len(self._holder) >= self._size()
+        if len(self._holder) < self._size():
+            return False
+        points = {leaf.observations[number].point for number, leaf in self._holder.items()}
+        return len(points) == self._size()
 
     def _size(self) -> float:
         return math.prod(axis.size() for axis in self.axes)
 
     def is_exhausted(self, but: int) -> bool:
         """Whether every point of a finite space has a reading, that of one trial still to come."""
-        if not self.is_taken():
+        if len(self._holder) < self._size():
             return False
         done = {
             leaf.observations[number].point

@@ -177,7 +177,7 @@ class _Walk:
         found = {i: list(self.asks.get(node.cell, ())) for i, (node, _) in enumerate(nodes)}
         asked = {number for numbers in found.values() for number in numbers}
         for i, (node, _) in enumerate(nodes):
-            for number in node.observations.keys() - asked:
+            for number in set(_trials(node)) - asked:
                 largest = self._largest(nodes, i, node.observations[number].point)
                 if largest is not None:
                     found[largest].append(number)
@@ -208,7 +208,7 @@ class _Walk:
 def _inside(nodes: Sequence[tuple[Node, int | None]]) -> list[tuple[float, list[int]]]:
     """The best value and the trials inside each; children come after their parents."""
     values = [_best(node) for node, _ in nodes]
-    trials = [list(node.observations) for node, _ in nodes]
+    trials = [_trials(node) for node, _ in nodes]
     for i in range(len(nodes) - 1, 0, -1):
         parent = nodes[i][1]
         assert parent is not None
@@ -216,6 +216,11 @@ def _inside(nodes: Sequence[tuple[Node, int | None]]) -> list[tuple[float, list[
         if math.isnan(values[parent]) or values[i] < values[parent]:
             values[parent] = values[i]
     return list(zip(values, trials, strict=True))
+
+
+def _trials(node: Node) -> list[int]:
+    """Those that lie in a leaf; below 0 is what only says that a centre cannot be evaluated."""
+    return [number for number in node.observations if number >= 0]
 
 
 def _best(node: Node) -> float:

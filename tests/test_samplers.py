@@ -31,6 +31,7 @@ from optuna_partition import BaMSOOSampler
 from optuna_partition import DIRECTSampler
 from optuna_partition import NOMADSampler
 from optuna_partition import SOOSampler
+from optuna_partition.inspection import cells
 
 
 # ---- the space ----
@@ -186,6 +187,30 @@ def test_what_no_trial_suggests_is_told_of_once(caplog: pytest.LogCaptureFixture
     told = {m.split(" did not")[0] for m in caplog.messages if "did not suggest" in m}
     assert told == {"`search_space` has `z`, which trial 0"}
     optuna.logging.disable_propagation()
+
+
+@pytest.mark.parametrize("sampler", [SOOSampler, DIRECTSampler])
+def test_points_that_the_objective_cannot_take_have_failed(
+    sampler: Callable[..., BaseSampler], tmp_path: Path
+) -> None:
+    """Its range depends on another parameter: what it took instead counts where it lies."""
+    space: dict[str, BaseDistribution] = dict.fromkeys("xy", FloatDistribution(0, 1))
+
+    def objective(trial: optuna.Trial) -> float:
+        y = trial.suggest_float("y", 0, 1)
+        return (trial.suggest_float("x", 0, 0.2 + 0.8 * y) - 0.1) ** 2 + (y - 0.6) ** 2
+
+    found = []
+    for storage in (None, f"sqlite:///{tmp_path}/study.db"):
+        study = optuna.create_study(
+            sampler=sampler(search_space=space, seed=0), storage=storage, study_name="same"
+        )
+        study.optimize(objective, n_trials=40)
+        asked = [str(trial.system_attrs["partition"]["cell"]) for trial in study.trials]
+        assert len(set(asked)) == 40, "no cell is asked for twice"
+        assert all(number in range(40) for cell in cells(study) for number in cell.trials)
+        found.append(points(study))
+    assert found[0] == found[1]
 
 
 # ---- failures ----

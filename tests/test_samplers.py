@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-import json
-import math
 from pathlib import Path
 import pickle
 
@@ -22,7 +20,6 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler
-from optuna.trial import TrialState
 import pytest
 from strategies import finite_distributions
 from strategies import spaces
@@ -31,7 +28,6 @@ from optuna_partition import BaMSOOSampler
 from optuna_partition import DIRECTSampler
 from optuna_partition import NOMADSampler
 from optuna_partition import SOOSampler
-from optuna_partition.inspection import cells
 
 
 # ---- the space ----
@@ -187,180 +183,6 @@ def test_what_no_trial_suggests_is_told_of_once(caplog: pytest.LogCaptureFixture
     told = {m.split(" did not")[0] for m in caplog.messages if "did not suggest" in m}
     assert told == {"`search_space` has `z`, which trial 0"}
     optuna.logging.disable_propagation()
-
-
-@pytest.mark.parametrize("sampler", [SOOSampler, DIRECTSampler])
-def test_points_that_the_objective_cannot_take_have_failed(
-    sampler: Callable[..., BaseSampler], tmp_path: Path
-) -> None:
-    """Its range depends on another parameter: what it took instead counts where it lies."""
-    space: dict[str, BaseDistribution] = dict.fromkeys("xy", FloatDistribution(0, 1))
-
-    def objective(trial: optuna.Trial) -> float:
-        y = trial.suggest_float("y", 0, 1)
-        return (trial.suggest_float("x", 0, 0.2 + 0.8 * y) - 0.1) ** 2 + (y - 0.6) ** 2
-
-    found = []
-    for storage in (None, f"sqlite:///{tmp_path}/study.db"):
-        study = optuna.create_study(
-            sampler=sampler(search_space=space, seed=0), storage=storage, study_name="same"
-        )
-        study.optimize(objective, n_trials=40)
-        asked = [str(trial.system_attrs["partition"]["cell"]) for trial in study.trials]
-        assert len(set(asked)) == 40, "no cell is asked for twice"
-        assert all(number in range(40) for cell in cells(study) for number in cell.trials)
-        found.append(points(study))
-    assert found[0] == found[1]
-
-
-# ---- failures ----
-
-
-@pytest.mark.parametrize("sampler", [SOOSampler, DIRECTSampler, BaMSOOSampler])
-def test_a_first_trial_that_fails_is_not_tried_again(sampler: Callable[[], BaseSampler]) -> None:
-    study = optuna.create_study(sampler=sampler())
-
-    def objective(trial: optuna.Trial) -> float:
-        x = trial.suggest_float("x", 0, 1)
-        return math.nan if x == 0.5 else x
-
-    study.optimize(objective, n_trials=6)
-    assert [trial.params["x"] for trial in study.trials].count(0.5) == 1
-
-
-def test_an_interrupted_first_trial_leaves_the_centre_to_the_next() -> None:
-    study = optuna.create_study(sampler=SOOSampler())
-
-    def interrupted(trial: optuna.Trial) -> float:
-        bowl(trial)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        study.optimize(interrupted, n_trials=1)
-    study.optimize(bowl, n_trials=1)
-    assert study.trials[1].params == study.trials[0].params
-
-
-@every_sampler
-def test_the_point_of_a_dead_worker_is_claimed_anew(
-    make: Callable[..., BaseSampler], tmp_path: Path
-) -> None:
-    """On a database its row still names the dead trial."""
-    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/study.db")
-    study = optuna.create_study(storage=storage, sampler=make(search_space=dict(SPACE)))
-    study.optimize(bowl, n_trials=4)
-    dead = study.ask(dict(SPACE))
-    storage.set_trial_state_values(dead._trial_id, TrialState.FAIL)
-    study.sampler = make(search_space=dict(SPACE))
-    assert study.ask(dict(SPACE)).params == dead.params
-    assert study.ask(dict(SPACE)).params != dead.params
-    storage.engine.dispose()
-
-
-@every_sampler
-def test_a_failed_point_is_not_tried_again_and_its_cell_stays_openable(
-    make: Callable[..., BaseSampler],
-) -> None:
-    study = optuna.create_study(sampler=make(search_space=dict(SPACE)))
-
-    def objective(trial: optuna.Trial) -> float:
-        value = bowl(trial)
-        return float("nan") if trial.params["x"] < 0 else value
-
-    study.optimize(objective, n_trials=200)
-    assert len({tuple(p.values()) for p in points(study)}) == 200
-    opened = {c for t in study.trials for c in t.system_attrs["partition"]["opened"]}
-    failed = [t for t in study.trials if t.state is TrialState.FAIL]
-    assert failed and all(t.system_attrs["partition"]["failed"] for t in failed)
-    cells = [" ".join(t.system_attrs["partition"]["cell"].values()) for t in failed]
-    assert any(cell in opened for cell in cells)
-
-
-@every_sampler
-@pytest.mark.parametrize("end", [ValueError, optuna.TrialPruned, None])
-def test_a_trial_that_ends_before_its_last_parameter_has_been_at_its_point(
-    make: Callable[..., BaseSampler], end: type[Exception] | None
-) -> None:
-    def objective(trial: optuna.Trial) -> float:
-        x = trial.suggest_float("x", -1, 2)
-        if x > 0 and end is not None:
-            raise end
-        return x + (0 if x > 0 else trial.suggest_float("y", 0, 1))
-
-    space = {"x": SPACE["x"], "y": FloatDistribution(0, 1)}
-    study = optuna.create_study(sampler=make(search_space=space))
-    study.optimize(objective, n_trials=20, catch=ValueError)
-    attributes = [trial.system_attrs["partition"] for trial in study.trials]
-    points = [json.dumps([a["cell"], a.get("at")]) for a in attributes]
-    assert len(set(points)) == 20
-    assert sum("y" not in trial.params for trial in study.trials) > 2
-
-
-@every_sampler
-def test_an_objective_that_always_fails_still_moves_on(make: Callable[..., BaseSampler]) -> None:
-    study = optuna.create_study(sampler=make(search_space=dict(SPACE)))
-    study.optimize(lambda trial: bowl(trial) * float("nan"), n_trials=50)
-    assert len({tuple(p.values()) for p in points(study)}) == 50
-
-
-@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
-def test_an_interrupted_point_is_evaluated_again(error: type[BaseException]) -> None:
-    whole = new_study()
-    whole.optimize(bowl, n_trials=20)
-    study = new_study()
-    calls = 0
-
-    def interrupted(trial: optuna.Trial) -> float:
-        nonlocal calls
-        calls += 1
-        value = bowl(trial)
-        if calls in (4, 9):
-            raise error
-        return value
-
-    for _ in range(3):
-        try:
-            study.optimize(interrupted, n_trials=22 - len(study.trials))
-        except error:
-            pass
-    done = [t.params for t in study.trials if t.state is TrialState.COMPLETE]
-    assert done == points(whole)
-
-
-def test_a_caught_error_is_the_objective_s_failure() -> None:
-    study = new_study()
-
-    def objective(trial: optuna.Trial) -> float:
-        bowl(trial)
-        raise RuntimeError("diverged")
-
-    study.optimize(objective, n_trials=3, catch=(RuntimeError,))
-    assert len({tuple(p.values()) for p in points(study)}) == 3
-
-
-def test_pruned_trials_count_with_their_last_value() -> None:
-    study = new_study()
-
-    def objective(trial: optuna.Trial) -> float:
-        value = bowl(trial)
-        if value > 1:
-            trial.report(value, step=1)
-            raise optuna.TrialPruned
-        return value
-
-    study.optimize(objective, n_trials=60)
-    plain = new_study()
-    plain.optimize(bowl, n_trials=60)
-    assert any(t.state is TrialState.PRUNED for t in study.trials)
-    assert points(study) == points(plain)
-
-
-@every_sampler
-@pytest.mark.parametrize("infinite", [float("inf"), float("-inf")])
-def test_infinite_values_are_ranked(make: Callable[..., BaseSampler], infinite: float) -> None:
-    study = optuna.create_study(sampler=make(search_space=dict(SPACE)))
-    study.optimize(lambda t: infinite if bowl(t) > 0.9 else t.params["x"], n_trials=80)
-    assert len({tuple(p.values()) for p in points(study)}) == 80
 
 
 # ---- what people see ----

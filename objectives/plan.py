@@ -89,6 +89,7 @@ def read_plan(
     _check_choice("--pruner", settings.pruner, pruners)
     _check_storage(settings.storage)
     _check_output(settings.output)
+    _check_name(settings.name)
     _check_counts(settings, parsed.workers, parsed.search_only)
     _check_pack(settings, experiment)
     _check_sharded(settings, experiment)
@@ -165,6 +166,14 @@ def _check_storage(url: str | None) -> None:
         raise UserError(
             "--storage '': is empty, as a variable that is not set; give a URL, or leave "
             "--storage out for SQLite in --output"
+        )
+
+
+def _check_name(name: str | None) -> None:
+    if name is not None and (name in ("", ".", "..") or Path(name).name != name):
+        raise UserError(
+            f"--study '{name}': must be a name and no path, as it is a folder in --output; "
+            "give another, or leave --study out for the file's name"
         )
 
 

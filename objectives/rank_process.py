@@ -81,7 +81,7 @@ class Rank:
         except subprocess.TimeoutExpired:
             return f"rank {self.number} closed its pipe"
         if status < 0:
-            return f"rank {self.number} was killed by {signal.Signals(-status).name}"
+            return f"rank {self.number} was killed by {_signal_name(-status)}"
         return f"rank {self.number} exited with status {status}"
 
     def hang_up(self) -> None:
@@ -132,6 +132,14 @@ def rank_environments(count: int, devices: Sequence[str]) -> list[dict[str, str]
         **({} if devices else {"ACCELERATE_USE_CPU": "true"}),
     }
     return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+
+
+def _signal_name(number: int) -> str:
+    """Real-time signals have none but the first and the last."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _processors() -> int:

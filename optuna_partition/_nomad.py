@@ -12,7 +12,6 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.samplers import RandomSampler
-from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
@@ -23,6 +22,7 @@ from optuna_partition._claims import ANNOUNCED
 from optuna_partition._claims import Claimant
 from optuna_partition._claims import claims_on
 from optuna_partition._claims import mutex
+from optuna_partition._inferred import InferredSpace
 from optuna_partition._nomad_known import KEY
 from optuna_partition._nomad_known import Known
 from optuna_partition._nomad_run import Coordinates
@@ -99,7 +99,7 @@ class NOMADSampler(BaseSampler):
             )
         given = checked_space(search_space)
         self._given = None if given is None else searched(given)
-        self._inferred = IntersectionSearchSpace(include_pruned=True)
+        self._inferred = InferredSpace()
         self._seed = checked_seed(seed)
         self._independent_sampler = independent_sampler or RandomSampler(seed=seed)
         self._warn_independent_sampling = warn_independent_sampling
@@ -121,7 +121,7 @@ class NOMADSampler(BaseSampler):
         if self._given is not None:
             return dict(self._given)
         with self._lock:
-            return searched(self._inferred.calculate(study))
+            return self._inferred(study)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

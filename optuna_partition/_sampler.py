@@ -12,7 +12,6 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.samplers import RandomSampler
-from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
@@ -26,6 +25,8 @@ from optuna_partition._cells import Point
 from optuna_partition._claims import Claimant
 from optuna_partition._claims import claims_on
 from optuna_partition._claims import mutex
+from optuna_partition._inferred import identity
+from optuna_partition._inferred import InferredSpace
 from optuna_partition._record import Ask
 from optuna_partition._record import ATTEMPTS
 from optuna_partition._record import FAILED
@@ -65,18 +66,17 @@ class PartitionSampler(BaseSampler):
         self._rule = rule
         given = checked_space(search_space)
         self._given = None if given is None else searched(given)
-        self._inferred = IntersectionSearchSpace(include_pruned=True)
-        self._inferred_of: tuple[int, int] | None = None  # the storage and the id of its study
+        self._inferred = InferredSpace()
         self._independent_sampler = independent_sampler or RandomSampler(seed=checked_seed(seed))
         self._warn_independent_sampling = warn_independent_sampling
         self._stop_when_exhausted = stop_when_exhausted
         self._show_cells = show_cells
         self._warned_unsuggested = False
-        self._history: tuple[int, History[Any]] | None = None  # study id, its fold
+        self._history: tuple[object, History[Any]] | None = None  # whose fold it is, and the fold
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_lock": None, "_history": None, "_inferred_of": None}
+        return {**self.__dict__, "_lock": None, "_history": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.RLock())
@@ -90,14 +90,7 @@ class PartitionSampler(BaseSampler):
         if self._given is not None:
             return dict(self._given)
         with self._lock:
-            return self._infer(study)
-
-    def _infer(self, study: Study) -> dict[str, BaseDistribution]:
-        """What all trials suggest. Optuna's class is for one study, and a sampler is not."""
-        of = id(study._storage), study._study_id
-        if self._inferred_of != of:
-            self._inferred, self._inferred_of = IntersectionSearchSpace(include_pruned=True), of
-        return searched(self._inferred.calculate(study))
+            return self._inferred(study)
 
     def is_exhausted(self, study: Study) -> bool:
         """Whether the next ask has to repeat a point, as GridSampler's: for loops of ask and tell.
@@ -110,7 +103,7 @@ class PartitionSampler(BaseSampler):
         with self._lock:
             space = self._given
             if space is None:
-                space = self._infer(study)
+                space = self._inferred(study)
             if not space or not Space(space).is_finite:
                 return False
             if any(_exceeds(trial, space) for trial in trials_of(study)):
@@ -262,7 +255,7 @@ class PartitionSampler(BaseSampler):
                 strict=search_space == self._given,
                 partial=self._is_partial(search_space),
             )
-            self._history = (study._study_id, history)
+            self._history = (identity(study), history)
         history.update(trials)
         return history
 
@@ -274,8 +267,8 @@ class PartitionSampler(BaseSampler):
     ) -> History[Any] | None:
         if self._history is None:
             return None
-        study_id, history = self._history
-        same = study_id == study._study_id and history.space.distributions == search_space
+        of, history = self._history
+        same = of == identity(study) and history.space.distributions == search_space
         return history if same and history.continues(trials) else None
 
     def _ask_again(

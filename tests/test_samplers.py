@@ -152,6 +152,21 @@ def test_a_sampler_serves_one_study_after_the_other(n_first: int) -> None:
     assert found[0] == found[1]
 
 
+@pytest.mark.parametrize("sampler", [SOOSampler, DIRECTSampler, BaMSOOSampler, NOMADSampler])
+def test_a_study_whose_trials_have_not_ended_is_not_the_next_ones(
+    sampler: Callable[..., BaseSampler],
+) -> None:
+    space: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1)}
+    used, found = sampler(search_space=space), []
+    first = optuna.create_study(sampler=used)
+    for _ in range(3):
+        first.ask(space)
+    for each in (used, sampler(search_space=space)):
+        study = optuna.create_study(sampler=each)
+        found.append([study.ask(space).params["x"] for _ in range(2)])
+    assert found[0] == found[1]
+
+
 def test_a_pickled_sampler_continues_a_copy_in_the_same_database(tmp_path: Path) -> None:
     url, sampler = f"sqlite:///{tmp_path}/study.db", SOOSampler()
     study = optuna.create_study(storage=url, study_name="first", sampler=sampler)

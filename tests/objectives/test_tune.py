@@ -322,6 +322,8 @@ def test_bad_options_are_one_message(experiment: Path) -> None:
     assert "--seed -1: must be >= 0 and < 2**32" in bad(experiment, "--seed", "-1")
     assert f"--seed {2**32}: must be" in bad(experiment, "--seed", str(2**32))
     assert "--storage '': is empty" in bad(experiment, "--storage", "")
+    for name in ("", "../mine", "/mine", ".."):
+        assert "must be a name and no path" in bad(experiment, "--study", name)
     assert "--output '': is empty" in bad(experiment, "--output", "")
     unreachable = "postgresql://nobody@127.0.0.1:1/none"
     assert "postgres" in bad(experiment, "--storage", unreachable)

@@ -1,0 +1,38 @@
+"""The search space that a study's trials have in common; reads trials, writes nothing."""
+
+from __future__ import annotations
+
+from optuna.distributions import BaseDistribution
+from optuna.search_space import IntersectionSearchSpace
+from optuna.study import Study
+
+from optuna_partition._study import searched
+
+
+__all__ = ["InferredSpace", "identity"]
+
+
+def identity(study: Study) -> tuple[int, int]:
+    """What tells a study from others in this process: ids begin anew in every storage."""
+    return id(study._storage), study._study_id
+
+
+class InferredSpace:
+    """Optuna's intersection of spaces, which is for one study, begun anew for each."""
+
+    def __init__(self) -> None:
+        self._of: tuple[int, int] | None = None
+        self._space = IntersectionSearchSpace(include_pruned=True)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__init__()  # type: ignore[misc]
+
+    def __call__(self, study: Study) -> dict[str, BaseDistribution]:
+        """The parameters that every trial suggests with the same distribution."""
+        if self._of != identity(study):
+            self._of = identity(study)
+            self._space = IntersectionSearchSpace(include_pruned=True)
+        return searched(self._space.calculate(study))

@@ -179,7 +179,7 @@ def test_four_bits_without_bitsandbytes_or_a_device(
         load_bench(four_bits(tiny_experiment))
     (tmp_path / "bitsandbytes").mkdir()
     (tmp_path / "bitsandbytes" / "__init__.py").touch()
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr("sys.path", [str(tmp_path), *without])
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=r'quantization` = "4bit": needs a CUDA device'):
         load_bench(four_bits(tiny_experiment))

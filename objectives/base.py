@@ -11,6 +11,7 @@ from pathlib import Path
 from accelerate import Accelerator
 from accelerate.utils import parse_flag_from_env
 from huggingface_hub import constants
+from safetensors import SafetensorError
 import torch
 from transformers import AutoConfig
 from transformers import AutoModelForCausalLM
@@ -116,7 +117,7 @@ def _named(settings: ModelSettings) -> Iterator[None]:
     """transformers' many ways to say that a model cannot be had, as one short message."""
     try:
         yield
-    except Exception as error:
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         if is_out_of_memory(error):
             raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -173,7 +173,8 @@ def _final_table(final: Sequence[FinalRow], final_note: str) -> str:
     tasks = list(dict.fromkeys(task for row in final for task in row.scores))
     base = next((row for row in final if row.name == "base"), None)
     rows = [_final_cells(row, tasks, base) for row in final]
-    head = ["", "value", "validation loss", *tasks]
+    titles = (next(row.heading(task) for row in final if task in row.scores) for task in tasks)
+    head = ["", "value", "validation loss", *titles]
     note = (
         f'<p class="muted">{_text(final_note)} Scores ± standard error; '
         "below them the difference from the base.</p>"
@@ -190,11 +191,10 @@ def _final_cells(row: FinalRow, tasks: Sequence[str], base: FinalRow | None) -> 
 def _score(row: FinalRow, task: str, base: FinalRow | None) -> str:
     if task not in row.scores:
         return NONE
-    score, error = row.scores[task]
-    text = f"{score:.4f} ± {error:.4f}"
+    text = row.told(task)
     if base is None or base is row or task not in base.scores:
         return text
-    return f"{text}<br><small>{score - base.scores[task][0]:+.4f}</small>"
+    return f"{text}<br><small>{row.scores[task][0] - base.scores[task][0]:+.4f}</small>"
 
 
 def _trials_table(history: History) -> str:

@@ -42,11 +42,11 @@ def of_rows(read: Mapping[str, Rows], template: str) -> Iterator[str]:
                 f"data: {inputs} of {len(each.rows)} {part} rows have an input, which is left "
                 "out: [data] template has no {input}; write it where the input is to stand"
             )
-        if each.others:
-            yield (
-                f"data: {', '.join(each.others)} of the {part} rows is not used; put what matters "
-                "into instruction or input"
-            )
+    if others := dict.fromkeys(name for each in read.values() for name in each.others):
+        yield (
+            f"data: beside instruction, input and output the rows have {', '.join(others)}, which "
+            "is not read; put what matters into instruction or input"
+        )
 
 
 def _inputs(read: Rows) -> int:

@@ -79,9 +79,10 @@ def test_an_input_that_the_template_drops(load: Load) -> None:
 
 
 def test_fields_that_no_template_has(load: Load) -> None:
-    assert load([row(1, system="Be brief."), row(2, history=[["a", "b"]])]).notes == (
-        "data: system, history of the train rows is not used; put what matters into instruction "
-        "or input",
+    rows = [row(1, system="Be brief."), row(2, history=[["a", "b"]])]
+    assert load(rows, apart=[row(3, system="-")]).notes == (
+        "data: beside instruction, input and output the rows have system, history, which is not "
+        "read; put what matters into instruction or input",
     )
 
 

@@ -124,7 +124,7 @@ def _wanted(tree: Tree) -> Cell | None:
     wanting = [opening for opening in tree.opening.values() if opening.missing]
     if not wanting:
         return None
-    return min(wanting, key=lambda opening: opening.stamp).missing[0]
+    return min(wanting, key=lambda opening: (opening.stamp, opening.node.cell)).missing[0]
 
 
 def _ahead(tree: Tree) -> Cell | None:
@@ -135,9 +135,9 @@ def _ahead(tree: Tree) -> Cell | None:
     have no point left; then inside the best of the others.
     """
 
-    def rank(leaf: Node) -> tuple[bool, float, int, Order]:
+    def rank(leaf: Node) -> tuple[bool, float, int, Order, Cell]:
         waits = leaf.state in (State.OPENING, State.FLYING)
-        return not waits, _at_centre(tree, leaf), leaf.depth, leaf.order
+        return not waits, _at_centre(tree, leaf), leaf.depth, leaf.order, leaf.cell
 
     for leaf in sorted(tree.leaves(), key=rank):
         queue = [leaf.cell]

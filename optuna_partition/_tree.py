@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import heapq
 import math
+from typing import TypeAlias
 
 from optuna_partition import _cells
 from optuna_partition._axes import Axis
@@ -30,6 +31,8 @@ __all__ = ["Tree"]
 
 
 _RANKED = (State.KNOWN, State.FAILED, State.BOUNDED)
+_Entry: TypeAlias = tuple[float, Order, Cell, Node]
+"""Depth or value, then the order; leaves share one where two workers opened cells at once."""
 
 
 class Tree:
@@ -56,9 +59,9 @@ class Tree:
         self._around: dict[Cell, float] = {}  # failed cell -> the least value around it
         self._n_bounds = 0
         # Heaps hold every leaf that ever had the state; a stale entry is dropped when it surfaces.
-        self._empty: list[tuple[int, Order, Node]] = []
-        self._flying: list[tuple[int, Order, Node]] = []
-        self._ranked: dict[Hashable, list[tuple[float, Order, Node]]] = {}
+        self._empty: list[_Entry] = []
+        self._flying: list[_Entry] = []
+        self._ranked: dict[Hashable, list[_Entry]] = {}
         self.root = self._add(_cells.root(self.axes), depth=0, order=(0,))
         self._classify(self.root)
 
@@ -179,7 +182,7 @@ class Tree:
         """The leaf of the least value in a group that can be opened, the first of equals."""
         ranked = self._ranked.get(group, [])
         while ranked:
-            value, _, leaf = ranked[0]
+            value, *_, leaf = ranked[0]
             if leaf.state in _RANKED and leaf.value == value:
                 return leaf
             heapq.heappop(ranked)
@@ -196,7 +199,7 @@ class Tree:
         entries = []
         while ranked and ranked[0][0] - best.value <= tolerance:
             entry = heapq.heappop(ranked)
-            value, _, leaf = entry
+            value, *_, leaf = entry
             if leaf.state in _RANKED and leaf.value == value:
                 found.setdefault(leaf.cell, leaf)
                 entries.append(entry)
@@ -274,7 +277,7 @@ class Tree:
             self._rank(leaf)
         elif Reading.FLYING in readings:
             leaf.state, leaf.value = State.FLYING, math.nan
-            heapq.heappush(self._flying, (leaf.depth, leaf.order, leaf))
+            heapq.heappush(self._flying, (leaf.depth, leaf.order, leaf.cell, leaf))
         elif readings:
             leaf.state = State.FAILED
             self._failed[leaf.cell] = leaf
@@ -284,12 +287,12 @@ class Tree:
             self._rank(leaf)
         else:
             leaf.state, leaf.value = State.EMPTY, math.nan
-            heapq.heappush(self._empty, (leaf.depth, leaf.order, leaf))
+            heapq.heappush(self._empty, (leaf.depth, leaf.order, leaf.cell, leaf))
 
     def _rank(self, leaf: Node) -> None:
         if leaf.axis is not None:
             ranked = self._ranked.setdefault(self._group(leaf), [])
-            heapq.heappush(ranked, (leaf.value, leaf.order, leaf))
+            heapq.heappush(ranked, (leaf.value, leaf.order, leaf.cell, leaf))
 
     def _learn(self, number: int, observation: Observation) -> None:
         """Lets a new value reach the failed cells around it."""
@@ -339,9 +342,9 @@ class Tree:
         self._around.pop(leaf.cell, None)
 
 
-def _top(heap: list[tuple[int, Order, Node]], state: State) -> Node | None:
+def _top(heap: list[_Entry], state: State) -> Node | None:
     while heap:
-        leaf = heap[0][2]
+        leaf = heap[0][-1]
         if leaf.state is state:
             return leaf
         heapq.heappop(heap)

@@ -23,6 +23,7 @@ from optuna_partition import _cells
 from optuna_partition._cells import Cell
 from optuna_partition._cells import Point
 from optuna_partition._claims import ANNOUNCED
+from optuna_partition._early import expected
 from optuna_partition._node import Reading
 from optuna_partition._rule import Choice
 from optuna_partition._rule import CursorT
@@ -291,6 +292,8 @@ class History(Generic[CursorT]):
                 return centre
         if trial.state is TrialState.WAITING:
             return self.space.point(trial.system_attrs.get("fixed_params", {}))
+        if trial.state is TrialState.RUNNING and ask is None and not self._strict:
+            return self.space.point(expected(trial, self.space.distributions))
         return self.space.point(trial.params)
 
     def _read_off(self, trial: FrozenTrial, ask: Ask | None, point: Point) -> None:

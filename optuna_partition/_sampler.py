@@ -25,8 +25,10 @@ from optuna_partition._cells import Point
 from optuna_partition._claims import Claimant
 from optuna_partition._claims import claims_on
 from optuna_partition._claims import mutex
+from optuna_partition._early import first_value
 from optuna_partition._inferred import identity
 from optuna_partition._inferred import InferredSpace
+from optuna_partition._inferred import is_begun
 from optuna_partition._record import Ask
 from optuna_partition._record import ATTEMPTS
 from optuna_partition._record import FAILED
@@ -135,7 +137,12 @@ class PartitionSampler(BaseSampler):
             space = Space({param_name: param_distribution})
             root = _cells.root(space.axes)
             return space.params(_cells.centre(space.axes, root))[param_name]
-        self._warn(trial, param_name)
+        if self._given is None and self._is_early(study, trial, param_name):
+            value = first_value(trial.number, trial.distributions, param_distribution)
+            if value is not None:
+                return value
+        else:
+            self._warn(trial, param_name)
         return self._independent_sampler.sample_independent(
             study, trial, param_name, param_distribution
         )
@@ -295,6 +302,13 @@ class PartitionSampler(BaseSampler):
         earlier = [t for t in earlier if t.params or t.state is TrialState.RUNNING]
         again = all(t.state is TrialState.FAIL and FAILED not in t.system_attrs for t in earlier)
         return again and len(earlier) < ATTEMPTS
+
+    def _is_early(self, study: Study, trial: FrozenTrial, param_name: str) -> bool:
+        """Whether a trial began before the space was known that this parameter belongs to."""
+        if KEY in trial.system_attrs or "fixed_params" in trial.system_attrs:
+            return False
+        with self._lock:
+            return param_name in self._inferred(study) or not is_begun(trials_of(study))
 
     def _stop_if_exhausted(self, study: Study, trial: FrozenTrial) -> None:
         if self._history is None or not self._history[1].space.is_finite:

@@ -112,16 +112,20 @@ def _axis(name: str, distribution: BaseDistribution) -> Axis:
 def _levels(distribution: FloatDistribution) -> int:
     """How often an axis can be cut before two centres come too close to tell apart."""
     low, high = _scale(distribution)
-    magnitude = max(abs(low), abs(high))
-    resolution = max(1.0, magnitude) * sys.float_info.epsilon if distribution.log else 0.0
-    resolution = max(resolution, math.ulp(magnitude)) * _FEWEST_ULPS
-    width = high - low
+    width, resolution = high - low, _resolution(distribution)
     if not math.isfinite(width):
         raise ValueError(
             f"`high - low` must be a finite float, but got ({distribution}); narrow the range or "
             "use log=True."
         )
     return max(0, math.floor(math.log(width / resolution, 3))) if width > resolution else 0
+
+
+def _resolution(distribution: FloatDistribution) -> float:
+    """The least distance of two centres, on the scale that is cut evenly."""
+    magnitude = max(map(abs, _scale(distribution)))
+    finest = max(1.0, magnitude) * sys.float_info.epsilon if distribution.log else 0.0
+    return max(finest, math.ulp(magnitude)) * _FEWEST_ULPS
 
 
 def _scale(distribution: FloatDistribution) -> tuple[float, float]:
@@ -165,10 +169,23 @@ def _coordinate(distribution: BaseDistribution, value: Any) -> Coordinate | None
 
 
 def _unit(distribution: FloatDistribution, value: float) -> Fraction:
+    """Where a value lies: at the centre of a cell if it is that centre, rounded to a float.
+
+    So a point is the same point whoever asked for it. The first trial of a study takes the centre
+    before there is a tree, and people enqueue what they have read off another trial.
+    """
     low, high = _scale(distribution)
+    if not high > low:
+        return Fraction(1, 2)
     scaled = math.log(value) if distribution.log else value
-    share = (scaled - low) / (high - low) if high > low else 0.5
-    return Fraction(min(max(share, 0.0), 1.0))
+    share = min(max((scaled - low) / (high - low), 0.0), 1.0)
+    rounding = _resolution(distribution) / (high - low) / 2  # no two centres are as close to it
+    for level in range(_levels(distribution) + 1):
+        parts: int = 3**level
+        index = min(int(share * parts), parts - 1)
+        if abs(share * parts - index - 0.5) < rounding * parts:
+            return Fraction(2 * index + 1, 2 * parts)
+    return Fraction(share)
 
 
 def _same(distribution: BaseDistribution, ours: Any, theirs: Any) -> bool:

@@ -73,7 +73,7 @@ class Found:
 
 
 def rows(spaces: int) -> Iterator[tuple[str, Found]]:
-    """Random spaces under every sampler and width, given and inferred: what it was, and the sum."""
+    """Random spaces under every sampler and width, given and inferred, and what is wrong."""
     for name, sampler in SAMPLERS.items():
         for given in (True, False):
             for width in WIDTHS:

@@ -39,7 +39,7 @@ from benchmarks._stress_spaces import rows
 from benchmarks._stress_worker import SAMPLERS
 
 
-OURS = ("soo", "direct", "bamsoo")
+OURS = ("soo", "direct", "soo-inferred", "direct-inferred", "bamsoo")
 HEAD = """\
 | storage | sampler | trials/s | ask p50 | p95 | p99 | claims lost | killed | died \
 | duplicates | lost | outside |

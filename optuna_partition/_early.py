@@ -50,7 +50,7 @@ def expected(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> Mappi
     """
     suggested = {name: d for name, d in trial.distributions.items() if name in space}
     lacking = [name for name in space if name not in suggested]
-    if len(lacking) != 1:
+    if not suggested or len(lacking) != 1:
         return trial.params
     last = first_value(trial.number, suggested, space[lacking[0]])
     return trial.params if last is None else {**trial.params, lacking[0]: last}

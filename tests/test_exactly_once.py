@@ -30,7 +30,7 @@ from optuna_partition._sampler import PartitionSampler
 
 
 RULE = hybrid(Nearests())
-SAMPLERS = {  # a real model would take minutes and show nothing more: `benchmarks/stress.py` has it
+SAMPLERS = {  # a real model would take minutes; `benchmarks/stress.py --spaces` has it
     **RANDOM_SPACES,
     "bamsoo": lambda space: PartitionSampler(RULE, space, 0, None, True, True, True),
 }
@@ -75,3 +75,9 @@ def test_asks_on_an_inferred_finite_space_differ_before_any_value_is_known(name:
     trials = [study.ask() for _ in range(25)]
     points = {tuple(t._suggest(n, d) for n, d in space.items()) for t in trials}
     assert len(points) == 25
+
+
+def test_a_space_of_two_points_that_is_inferred_is_covered() -> None:
+    study = optuna.create_study(sampler=SAMPLERS["soo"](None))
+    points = {study.ask().suggest_categorical("c", ["a", "b"]) for _ in range(2)}
+    assert points == {"a", "b"}

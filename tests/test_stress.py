@@ -56,6 +56,16 @@ def test_killed_workers_lose_nothing_and_repeat_nothing(kind: str) -> None:
     assert result.restarted is (kind == "grpc")
 
 
+@pytest.mark.parametrize("storage", ["sqlite", "journal"])
+@pytest.mark.parametrize("sampler", ["soo-inferred", "direct-inferred"])
+def test_killed_workers_that_infer_the_space_repeat_nothing(storage: str, sampler: str) -> None:
+    """They begin together, and none knows what the others will suggest."""
+    with serving(storage) as server:
+        result = run(Plan(sampler, processes=6, trials=40, kills=2), server)
+    assert result.verdict == CLEAN
+    assert result.killed == 2
+
+
 def test_killed_workers_of_bamsoo_repeat_nothing() -> None:
     """Fewer, for each imports torch; which cell comes next is the model's to say."""
     with serving("sqlite") as server:

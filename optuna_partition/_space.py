@@ -17,6 +17,7 @@ from optuna.distributions import distribution_to_json
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
+from optuna_partition import _cells
 from optuna_partition._axes import Axis
 from optuna_partition._axes import Continuous
 from optuna_partition._axes import Coordinate
@@ -44,9 +45,8 @@ class Space:
 
     def __post_init__(self) -> None:
         axes = tuple(_axis(name, d) for name, d in self.distributions.items())
-        text = "\n".join(f"{n} {distribution_to_json(d)}" for n, d in self.distributions.items())
         object.__setattr__(self, "axes", axes)
-        object.__setattr__(self, "fingerprint", hashlib.sha256(text.encode()).hexdigest()[:16])
+        object.__setattr__(self, "fingerprint", _fingerprint(self.distributions))
 
     @property
     def is_finite(self) -> bool:
@@ -67,6 +67,13 @@ class Space:
                 return None
             coordinates.append(x)
         return tuple(coordinates)
+
+    def point_name(self, point: Point) -> str:
+        """The point as text, in whatever order the parameters are: what a claim is made on."""
+        names = sorted(self.distributions)
+        of = dict(zip(self.distributions, point, strict=True))
+        space = _fingerprint({name: self.distributions[name] for name in names})
+        return f"{space} {_cells.point_name(tuple(of[name] for name in names))}"
 
     def unit(self, params: Mapping[str, Any]) -> dict[str, float] | None:
         """Where parameters lie in the unit cube, or None if they lie nowhere in the space."""
@@ -90,6 +97,11 @@ class Space:
                 self.distributions.items(), self.params(point).values(), strict=True
             )
         )
+
+
+def _fingerprint(distributions: Mapping[str, BaseDistribution]) -> str:
+    text = "\n".join(f"{name} {distribution_to_json(d)}" for name, d in distributions.items())
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _axis(name: str, distribution: BaseDistribution) -> Axis:

@@ -48,7 +48,7 @@ def snapshot(tree: Tree) -> list[tuple[Any, ...]]:
 
 
 def folded(study: optuna.Study, rule: Rule[Any]) -> History[Any]:
-    history = History(Space(SPACE), rule, sign=1.0, strict=True)
+    history = History(Space(SPACE), rule, sign=1.0)
     history.update(study.get_trials(deepcopy=False))
     return history
 
@@ -98,7 +98,7 @@ def test_cached_and_fresh_folds_agree_after_every_step(
     """Trials end in random order; at each step a new process sees what the old one sees."""
     rule, sampler = PAIRS[name]
     study = optuna.create_study(sampler=sampler())
-    cached = History(Space(SPACE), rule, sign=1.0, strict=True)
+    cached = History(Space(SPACE), rule, sign=1.0)
     running: list[optuna.Trial] = []
     for fate in ends:
         while len(running) < workers:
@@ -151,7 +151,7 @@ def test_the_order_in_which_trials_are_read_leaves_no_trace(
         trial = study.ask(dict(SPACE))
         study.tell(trial, value(trial.params))
     trials = study.get_trials(deepcopy=False)
-    shuffled = History(Space(SPACE), rule, sign=1.0, strict=True)
+    shuffled = History(Space(SPACE), rule, sign=1.0)
     for trial in order.sample(trials, len(trials)):
         shuffled.fold(trial)
     in_order = folded(study, rule)

@@ -38,7 +38,7 @@ from optuna_partition._record import KEY
 from optuna_partition._rule import Choice
 from optuna_partition._rule import Rule
 from optuna_partition._space import Space
-from optuna_partition._study import ends_the_study
+from optuna_partition._study import is_interrupted
 from optuna_partition._study import searched
 from optuna_partition._study import trials_of
 
@@ -158,7 +158,7 @@ class PartitionSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        if state is TrialState.FAIL and trial.params and not ends_the_study():
+        if state is TrialState.FAIL and trial.params and not is_interrupted():
             ask = trial.system_attrs.get(KEY)
             key, mark = (FAILED, True) if ask is None else (KEY, {**ask, "failed": True})
             study._storage.set_trial_system_attr(trial._trial_id, key, mark)

@@ -57,6 +57,9 @@ def end(study: optuna.Study, trial: optuna.Trial, fate: str) -> None:
     if fate == "value":
         study.tell(trial, value(trial.params))
     elif fate == "nan":
+        with pytest.warns(UserWarning, match="nan is not acceptable"):
+            study.tell(trial, math.nan)
+    elif fate == "lost":
         study.tell(trial, state=TrialState.FAIL)
     elif fate == "died":  # as when a heartbeat stops: nobody calls `after_trial`
         study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
@@ -85,7 +88,9 @@ PAIRS = {
 }
 by_rule = pytest.mark.parametrize("name", PAIRS)
 fates = st.lists(
-    st.sampled_from(["value", "value", "value", "nan", "died", "pruned"]), min_size=5, max_size=40
+    st.sampled_from(["value", "value", "value", "nan", "lost", "died", "pruned"]),
+    min_size=5,
+    max_size=40,
 )
 
 

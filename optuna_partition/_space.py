@@ -68,6 +68,17 @@ class Space:
             coordinates.append(x)
         return tuple(coordinates)
 
+    def coordinates(self, params: Mapping[str, Any]) -> dict[int, Coordinate] | None:
+        """Axis -> coordinate of some of the parameters, or None if one is outside its own."""
+        found: dict[int, Coordinate] = {}
+        for i, (name, distribution) in enumerate(self.distributions.items()):
+            if name in params:
+                x = _coordinate(distribution, params[name])
+                if x is None:
+                    return None
+                found[i] = x
+        return found
+
     def point_name(self, point: Point) -> str:
         """The point as text, in whatever order the parameters are: what a claim is made on."""
         names = sorted(self.distributions)

@@ -28,6 +28,7 @@ __all__ = [
     "near",
     "outer_parts",
     "parse",
+    "parse_point",
     "point_name",
     "root",
 ]
@@ -105,3 +106,8 @@ def parse(text: str) -> Cell:
 def point_name(point: Point) -> str:
     """The point as text; equal points have equal names: what a claim is made on."""
     return " ".join(str(x) for x in point)
+
+
+def parse_point(text: str) -> Point:
+    """The point that `point_name` wrote."""
+    return tuple(Fraction(x) if "/" in x else int(x) for x in text.split(" "))

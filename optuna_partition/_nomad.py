@@ -23,13 +23,14 @@ from optuna_partition._claims import Claimant
 from optuna_partition._claims import claims_on
 from optuna_partition._claims import mutex
 from optuna_partition._inferred import InferredSpace
+from optuna_partition._nomad_known import best_value
 from optuna_partition._nomad_known import KEY
 from optuna_partition._nomad_known import Known
 from optuna_partition._nomad_run import Coordinates
 from optuna_partition._nomad_run import Ended
 from optuna_partition._nomad_run import Run
 from optuna_partition._nomad_variables import variable
-from optuna_partition._study import ends_the_study
+from optuna_partition._study import is_interrupted
 from optuna_partition._study import searched
 from optuna_partition._study import trials_of
 
@@ -151,6 +152,11 @@ class NOMADSampler(BaseSampler):
         if self._given is None and begins:
             found = variable(param_distribution)
             return found.value(found.centre)
+        if "fixed_params" in trial.system_attrs:  # enqueued in part: the best point's, else random
+            best = best_value(study.direction, trials_of(study), param_name, param_distribution)
+            point = {**trial.params, param_name: best}
+            if best is not None and all(t.params != point for t in trials_of(study)):
+                return best
         self._warn(trial, param_name)
         return self._independent_sampler.sample_independent(
             study, trial, param_name, param_distribution
@@ -167,7 +173,7 @@ class NOMADSampler(BaseSampler):
         values: Sequence[float] | None,
     ) -> None:
         held = trial.system_attrs.get(KEY)
-        if held is not None and state is TrialState.FAIL and not ends_the_study():
+        if held is not None and state is TrialState.FAIL and not is_interrupted():
             failed = {**held, "failed": True}
             study._storage.set_trial_system_attr(trial._trial_id, KEY, failed)
         self._independent_sampler.after_trial(study, trial, state, values)

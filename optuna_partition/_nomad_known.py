@@ -23,7 +23,7 @@ from optuna_partition._record import ATTEMPTS
 from optuna_partition._space import Space
 
 
-__all__ = ["KEY", "Known"]
+__all__ = ["KEY", "Known", "best_value"]
 
 KEY = "partition:nomad"
 """Of a trial's system attribute: the point NOMAD gave it, known before its parameters are."""
@@ -159,6 +159,23 @@ class Known:
         if trial.state is not TrialState.COMPLETE or trial.value is None:
             return math.inf
         return self._sign * trial.value
+
+
+def best_value(
+    direction: StudyDirection,
+    trials: Sequence[FrozenTrial],
+    name: str,
+    distribution: BaseDistribution,
+) -> Any:
+    """A parameter of the best trial that has it; None where there is none."""
+    done = [
+        (trial.value, trial)
+        for trial in trials
+        if trial.state is TrialState.COMPLETE and trial.distributions.get(name) == distribution
+    ]
+    sign = 1.0 if direction == StudyDirection.MINIMIZE else -1.0
+    best = min(done, key=lambda pair: sign * (pair[0] or 0.0), default=None)
+    return None if best is None else best[1].params[name]
 
 
 def _died(trial: FrozenTrial) -> bool:

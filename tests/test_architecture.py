@@ -15,7 +15,18 @@ import optuna_partition
 
 
 ROOT = Path(__file__).parent.parent
-CORE = {"_axes", "_cells", "_node", "_tree", "_rule", "_soo", "_direct", "_bamsoo", "_hybrid"}
+CORE = {
+    "_axes",
+    "_cells",
+    "_node",
+    "_tree",
+    "_rule",
+    "_soo",
+    "_direct",
+    "_bamsoo",
+    "_hybrid",
+    "_slices",
+}
 NOMAD = {"_nomad_process", "_nomad_run", "_nomad_variables"}
 MAY_IMPORT = {  # inside the library
     "_axes": set(),
@@ -37,7 +48,9 @@ MAY_IMPORT = {  # inside the library
     "_claims": set(),
     "_study": set(),
     "_branches": {"_belief", "_cells", "_record", "_rule", "_space", "_study"},
-    "_record": {"_axes", "_cells", "_claims", "_node", "_tree", "_rule", "_space"},
+    "_early": {"_space"},
+    "_slices": {"_axes", "_cells", "_node", "_tree"},
+    "_record": {"_axes", "_cells", "_claims", "_early", "_node", "_tree", "_rule", "_space"},
     "_arguments": set(),
     "_inferred": {"_study"},
     "_sampler": {
@@ -45,8 +58,10 @@ MAY_IMPORT = {  # inside the library
         "_arguments",
         "_cells",
         "_claims",
+        "_early",
         "_record",
         "_rule",
+        "_slices",
         "_space",
         "_study",
     },

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import os
 from pathlib import Path
+import subprocess
 import uuid
 
 from hypothesis import settings
@@ -33,6 +34,18 @@ def quiet_optuna() -> Iterator[None]:
     """Optuna tells of every trial; the tests that read its log ask for it."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     yield
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]
+    if os.getuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
 
 
 @pytest.fixture(params=["sqlite", "postgres", "mysql"])

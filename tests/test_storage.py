@@ -182,7 +182,7 @@ def test_what_optuna_makes_of_a_full_disk_is_a_storage_that_broke_off(
     with pytest.raises(raised) as caught:
         study.optimize(lambda trial: 1.0, n_trials=1)
     assert storage.broke_off(caught.value)
-    assert storage.reason(caught.value) == "disk is full"
+    assert storage.reason(caught.value, "sqlite://") == "disk is full"
     assert not storage.broke_off(raised("of something else"))
 
 

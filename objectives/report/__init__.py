@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 import optuna
 from optuna.distributions import BaseDistribution
 
-from objectives.errors import UserError
+from objectives.output import unwritable
 from objectives.report import figures
 from objectives.report import page
 from objectives.report.figures import FinalRow
@@ -88,10 +88,7 @@ def write_report(
     try:
         return _write(folder, text, pictures)
     except OSError as error:
-        raise UserError(
-            f"the report's folder must be writable, but {str(folder)!r} is not "
-            f"({error.strerror}); give another output folder"
-        ) from error
+        raise unwritable(folder, error) from None
 
 
 def _sections(

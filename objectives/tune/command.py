@@ -7,6 +7,7 @@ import gc
 import os
 import shlex
 import sys
+import threading
 from typing import Any
 
 import optuna
@@ -19,7 +20,10 @@ from objectives.gang import GangFailed
 from objectives.interruption import end_in_order
 from objectives.interruption import INTERRUPTED
 from objectives.interruption import STOPPED
+from objectives.job import Examiner
 from objectives.objective import LoraObjective
+from objectives.output import check_writable
+from objectives.output import writing
 from objectives.pack_search import Packs
 from objectives.plan import Plan
 from objectives.plan import read_plan
@@ -69,15 +73,6 @@ def run(arguments: Sequence[str] | None) -> int:
         return 1
     except KeyboardInterrupt:
         return _stopped()
-    except Exception as error:
-        if not storage.broke_off(error):
-            raise
-        print(
-            f"error: the storage broke off ({storage.reason(error)}); "
-            "the same command continues this study",
-            file=sys.stderr,
-        )
-        return 1
 
 
 def _check_started_once() -> None:
@@ -117,6 +112,21 @@ def _stopped() -> int:
 
 
 def _run(plan: Plan) -> int:
+    try:
+        return _search_and_test(plan)
+    except Exception as error:
+        if not storage.broke_off(error):
+            raise
+        print(
+            f"error: the storage broke off ({storage.reason(error, plan.url)}); "
+            "the same command continues this study",
+            file=sys.stderr,
+        )
+        return 1
+
+
+def _search_and_test(plan: Plan) -> int:
+    check_writable(plan.folder)
     existing = existing_study(plan)
     if existing is not None:
         check_comparable(existing, plan.experiment, storage.shown(plan.url))
@@ -159,7 +169,7 @@ def _run_alone(plan: Plan) -> int:
     together = packs is not None and search_packs(plan, study, packs)
     if together or (packs is None and search(plan, study, objective)):
         return _stopped()
-    return 0 if plan.search_only else finish(plan, study, run)
+    return 0 if plan.search_only else _finish(plan, study, run)
 
 
 def _packs(plan: Plan, bench: Any, scorer: Any, objective: LoraObjective) -> Packs | None:
@@ -182,7 +192,7 @@ def _run_with_gang(plan: Plan, ranks: int) -> int:
         study = open_study(plan, samples)
         if search(plan, study, LoraObjective(plan.experiment, gang, plan.folder)):
             return _stopped()
-        return 0 if plan.search_only else finish(plan, study, gang)
+        return 0 if plan.search_only else _finish(plan, study, gang)
 
 
 def _gang(plan: Plan, ranks: int) -> Gang:
@@ -230,14 +240,26 @@ def _run_workers(plan: Plan) -> int:
     if search_with_workers(plan, study):
         return _stopped()
     if plan.ranks is None:
-        return finish(plan, study, load_runner(plan.experiment, plan.cache, test=True))
+        return _finish(plan, study, load_runner(plan.experiment, plan.cache, test=True))
     with _gang(plan, plan.ranks) as gang:
-        return finish(plan, study, gang)
+        return _finish(plan, study, gang)
+
+
+def _finish(plan: Plan, study: optuna.Study, run: Examiner) -> int:
+    with writing(plan.folder):
+        return finish(plan, study, run)
 
 
 def _quieten() -> None:
     """The terminal is for the progress of the study."""
+    threading.excepthook = _unless_it_broke_off
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+
+def _unless_it_broke_off(error: threading.ExceptHookArgs) -> None:
+    """That the storage did, a heartbeat's thread sees first; the trial's own end tells of it."""
+    if error.exc_value is None or not storage.broke_off(error.exc_value):
+        threading.__excepthook__(error)

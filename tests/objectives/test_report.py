@@ -134,7 +134,7 @@ def test_a_second_report_replaces_the_first(tmp_path: Path) -> None:
 def test_folder_that_is_a_file_is_the_users_mistake(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
-    with pytest.raises(UserError, match="file.*give another output folder"):
+    with pytest.raises(UserError, match="--output: .*file cannot be written .* give another"):
         write(study_of(trial(1.0)), blocked)
 
 

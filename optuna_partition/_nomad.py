@@ -29,7 +29,7 @@ from optuna_partition._nomad_run import Coordinates
 from optuna_partition._nomad_run import Ended
 from optuna_partition._nomad_run import Run
 from optuna_partition._nomad_variables import variable
-from optuna_partition._study import ends_the_study
+from optuna_partition._study import is_interrupted
 from optuna_partition._study import searched
 from optuna_partition._study import trials_of
 
@@ -167,7 +167,7 @@ class NOMADSampler(BaseSampler):
         values: Sequence[float] | None,
     ) -> None:
         held = trial.system_attrs.get(KEY)
-        if held is not None and state is TrialState.FAIL and not ends_the_study():
+        if held is not None and state is TrialState.FAIL and not is_interrupted():
             failed = {**held, "failed": True}
             study._storage.set_trial_system_attr(trial._trial_id, KEY, failed)
         self._independent_sampler.after_trial(study, trial, state, values)

@@ -25,8 +25,10 @@ from optuna_partition._cells import Point
 from optuna_partition._claims import Claimant
 from optuna_partition._claims import claims_on
 from optuna_partition._claims import mutex
+from optuna_partition._early import first_value
 from optuna_partition._inferred import identity
 from optuna_partition._inferred import InferredSpace
+from optuna_partition._inferred import is_begun
 from optuna_partition._record import Ask
 from optuna_partition._record import ATTEMPTS
 from optuna_partition._record import FAILED
@@ -36,7 +38,7 @@ from optuna_partition._record import KEY
 from optuna_partition._rule import Choice
 from optuna_partition._rule import Rule
 from optuna_partition._space import Space
-from optuna_partition._study import ends_the_study
+from optuna_partition._study import is_interrupted
 from optuna_partition._study import searched
 from optuna_partition._study import trials_of
 
@@ -72,6 +74,7 @@ class PartitionSampler(BaseSampler):
         self._stop_when_exhausted = stop_when_exhausted
         self._show_cells = show_cells
         self._warned_unsuggested = False
+        self._told_misfits: tuple[int, int] | None = None  # the study they were told of
         self._history: tuple[object, History[Any]] | None = None  # whose fold it is, and the fold
         self._lock = threading.RLock()
 
@@ -135,7 +138,12 @@ class PartitionSampler(BaseSampler):
             space = Space({param_name: param_distribution})
             root = _cells.root(space.axes)
             return space.params(_cells.centre(space.axes, root))[param_name]
-        self._warn(trial, param_name)
+        if self._given is None and self._is_early(study, trial, param_name):
+            value = first_value(trial.number, trial.distributions, param_distribution)
+            if value is not None:
+                return value
+        else:
+            self._warn(trial, param_name)
         return self._independent_sampler.sample_independent(
             study, trial, param_name, param_distribution
         )
@@ -150,7 +158,7 @@ class PartitionSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        if state is TrialState.FAIL and trial.params and not ends_the_study():
+        if state is TrialState.FAIL and trial.params and not is_interrupted():
             ask = trial.system_attrs.get(KEY)
             key, mark = (FAILED, True) if ask is None else (KEY, {**ask, "failed": True})
             study._storage.set_trial_system_attr(trial._trial_id, key, mark)
@@ -239,8 +247,9 @@ class PartitionSampler(BaseSampler):
                 return True  # meanwhile; perhaps by the retry of that trial
             return number < len(trials) and history.holds(trials[number], point)
 
-        name = f"{history.space.fingerprint} {_cells.point_name(point)}"
-        return Claimant(study._study_id, trial.number, name, write, holds)
+        return Claimant(
+            study._study_id, trial.number, history.space.point_name(point), write, holds
+        )
 
     def _read(self, study: Study, search_space: dict[str, BaseDistribution]) -> History[Any]:
         """The fold of the study's trials, as they are in the storage now."""
@@ -252,10 +261,11 @@ class PartitionSampler(BaseSampler):
                 Space(search_space),
                 self._rule,
                 sign=sign,
-                strict=search_space == self._given,
+                inferred=self._given is None,
                 partial=self._is_partial(search_space),
             )
             self._history = (identity(study), history)
+            self._tell_misfits(study, trials, history.space)
         history.update(trials)
         return history
 
@@ -295,6 +305,33 @@ class PartitionSampler(BaseSampler):
         earlier = [t for t in earlier if t.params or t.state is TrialState.RUNNING]
         again = all(t.state is TrialState.FAIL and FAILED not in t.system_attrs for t in earlier)
         return again and len(earlier) < ATTEMPTS
+
+    def _tell_misfits(self, study: Study, trials: Sequence[FrozenTrial], space: Space) -> None:
+        """Says once how many trials have a log that is another tree's."""
+        asks = [ask for trial in trials if (ask := Ask.of(trial)) is not None]
+        whole = space.distributions == self._given
+        others = [
+            ask.rule
+            for ask in asks
+            if ask.rule != self._rule.name
+            or (whole and ask.space != space.fingerprint and not ask.partial)
+        ]
+        if not others or self._told_misfits == identity(study):
+            return
+        self._told_misfits = identity(study)
+        _logger.warning(
+            f"{len(others)} trials of the study were asked for by another rule or over another "
+            f"search space than this `{type(self).__name__}`'s (theirs: "
+            f"{', '.join(sorted(set(others)))}; this one: {self._rule.name}). Their values count "
+            "where they lie, and the partition begins anew from them."
+        )
+
+    def _is_early(self, study: Study, trial: FrozenTrial, param_name: str) -> bool:
+        """Whether a trial began before the space was known that this parameter belongs to."""
+        if KEY in trial.system_attrs or "fixed_params" in trial.system_attrs:
+            return False
+        with self._lock:
+            return param_name in self._inferred(study) or not is_begun(trials_of(study))
 
     def _stop_if_exhausted(self, study: Study, trial: FrozenTrial) -> None:
         if self._history is None or not self._history[1].space.is_finite:

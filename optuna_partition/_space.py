@@ -17,6 +17,7 @@ from optuna.distributions import distribution_to_json
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
+from optuna_partition import _cells
 from optuna_partition._axes import Axis
 from optuna_partition._axes import Continuous
 from optuna_partition._axes import Coordinate
@@ -44,9 +45,8 @@ class Space:
 
     def __post_init__(self) -> None:
         axes = tuple(_axis(name, d) for name, d in self.distributions.items())
-        text = "\n".join(f"{n} {distribution_to_json(d)}" for n, d in self.distributions.items())
         object.__setattr__(self, "axes", axes)
-        object.__setattr__(self, "fingerprint", hashlib.sha256(text.encode()).hexdigest()[:16])
+        object.__setattr__(self, "fingerprint", _fingerprint(self.distributions))
 
     @property
     def is_finite(self) -> bool:
@@ -67,6 +67,13 @@ class Space:
                 return None
             coordinates.append(x)
         return tuple(coordinates)
+
+    def point_name(self, point: Point) -> str:
+        """The point as text, in whatever order the parameters are: what a claim is made on."""
+        names = sorted(self.distributions)
+        of = dict(zip(self.distributions, point, strict=True))
+        space = _fingerprint({name: self.distributions[name] for name in names})
+        return f"{space} {_cells.point_name(tuple(of[name] for name in names))}"
 
     def unit(self, params: Mapping[str, Any]) -> dict[str, float] | None:
         """Where parameters lie in the unit cube, or None if they lie nowhere in the space."""
@@ -92,6 +99,11 @@ class Space:
         )
 
 
+def _fingerprint(distributions: Mapping[str, BaseDistribution]) -> str:
+    text = "\n".join(f"{name} {distribution_to_json(d)}" for name, d in distributions.items())
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _axis(name: str, distribution: BaseDistribution) -> Axis:
     if isinstance(distribution, CategoricalDistribution):
         return Grid(len(distribution.choices), ordered=False)
@@ -112,16 +124,20 @@ def _axis(name: str, distribution: BaseDistribution) -> Axis:
 def _levels(distribution: FloatDistribution) -> int:
     """How often an axis can be cut before two centres come too close to tell apart."""
     low, high = _scale(distribution)
-    magnitude = max(abs(low), abs(high))
-    resolution = max(1.0, magnitude) * sys.float_info.epsilon if distribution.log else 0.0
-    resolution = max(resolution, math.ulp(magnitude)) * _FEWEST_ULPS
-    width = high - low
+    width, resolution = high - low, _resolution(distribution)
     if not math.isfinite(width):
         raise ValueError(
             f"`high - low` must be a finite float, but got ({distribution}); narrow the range or "
             "use log=True."
         )
     return max(0, math.floor(math.log(width / resolution, 3))) if width > resolution else 0
+
+
+def _resolution(distribution: FloatDistribution) -> float:
+    """The least distance of two centres, on the scale that is cut evenly."""
+    magnitude = max(map(abs, _scale(distribution)))
+    finest = max(1.0, magnitude) * sys.float_info.epsilon if distribution.log else 0.0
+    return max(finest, math.ulp(magnitude)) * _FEWEST_ULPS
 
 
 def _scale(distribution: FloatDistribution) -> tuple[float, float]:
@@ -165,10 +181,23 @@ def _coordinate(distribution: BaseDistribution, value: Any) -> Coordinate | None
 
 
 def _unit(distribution: FloatDistribution, value: float) -> Fraction:
+    """Where a value lies: at the centre of a cell if it is that centre, rounded to a float.
+
+    So a point is the same point whoever asked for it. The first trial of a study takes the centre
+    before there is a tree, and people enqueue what they have read off another trial.
+    """
     low, high = _scale(distribution)
+    if not high > low:
+        return Fraction(1, 2)
     scaled = math.log(value) if distribution.log else value
-    share = (scaled - low) / (high - low) if high > low else 0.5
-    return Fraction(min(max(share, 0.0), 1.0))
+    share = min(max((scaled - low) / (high - low), 0.0), 1.0)
+    rounding = _resolution(distribution) / (high - low) / 2  # no two centres are as close to it
+    for level in range(_levels(distribution) + 1):
+        parts: int = 3**level
+        index = min(int(share * parts), parts - 1)
+        if abs(share * parts - index - 0.5) < rounding * parts:
+            return Fraction(2 * index + 1, 2 * parts)
+    return Fraction(share)
 
 
 def _same(distribution: BaseDistribution, ours: Any, theirs: Any) -> bool:

@@ -9,10 +9,11 @@ from optuna.distributions import BaseDistribution
 from optuna.distributions import FloatDistribution
 from optuna.study import Study
 from optuna.study._optimize import _run_trial
+from optuna.study._tell import _tell_with_warning
 from optuna.trial import FrozenTrial
 
 
-__all__ = ["ends_the_study", "searched", "trials_of"]
+__all__ = ["is_interrupted", "searched", "trials_of"]
 
 _FINEST_STEP = sys.float_info.epsilon / 1e-8  # Optuna allows for an error of 1e-8 steps
 
@@ -45,17 +46,21 @@ def _is_too_fine(distribution: BaseDistribution) -> bool:
     return not distribution.single() and distribution.step <= _FINEST_STEP * largest
 
 
-def ends_the_study() -> bool:
-    """Whether the failure being told ends `study.optimize`: Ctrl-C, or an error not in `catch`.
+def is_interrupted() -> bool:
+    """Whether the failure being told is of the run rather than of the point.
 
-    Then it is the run that was interrupted rather than the point that was bad, and the point is
-    evaluated again when the study goes on. Optuna tells `after_trial` only that the trial failed,
-    so this looks at the error in the frame that tells it; ask and tell have no such frame.
+    Of `study.optimize` it is Ctrl-C, or an error not in `catch`: the study ends, and the point is
+    evaluated again when it goes on. In ask and tell it is `state=FAIL`, which is how a lost job is
+    reported; `tell(trial, nan)` says that the objective has no value there. Optuna tells
+    `after_trial` only that the trial failed, so this looks at the frames that tell it.
     """
     frame: FrameType | None = sys._getframe()
-    while frame is not None and frame.f_code is not _run_trial.__code__:
+    interrupted = False
+    while frame is not None:
+        if frame.f_code is _tell_with_warning.__code__:
+            interrupted = frame.f_locals["value_or_values"] is None
+        elif frame.f_code is _run_trial.__code__:
+            error, catch = frame.f_locals["func_err"], frame.f_locals["catch"]
+            return error is not None and not isinstance(error, catch)
         frame = frame.f_back
-    if frame is None:
-        return False
-    error, catch = frame.f_locals["func_err"], frame.f_locals["catch"]
-    return error is not None and not isinstance(error, catch)
+    return interrupted

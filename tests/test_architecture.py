@@ -41,7 +41,8 @@ MAY_IMPORT = {  # inside the library
     "_claims": set(),
     "_study": set(),
     "_branches": {"_belief", "_cells", "_record", "_rule", "_space", "_study"},
-    "_record": {"_axes", "_cells", "_claims", "_node", "_tree", "_rule", "_space"},
+    "_early": {"_space"},
+    "_record": {"_axes", "_cells", "_claims", "_early", "_node", "_tree", "_rule", "_space"},
     "_arguments": set(),
     "_inferred": {"_study"},
     "_sampler": {
@@ -49,6 +50,7 @@ MAY_IMPORT = {  # inside the library
         "_arguments",
         "_cells",
         "_claims",
+        "_early",
         "_record",
         "_rule",
         "_space",

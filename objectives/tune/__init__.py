@@ -38,7 +38,6 @@ from objectives.tune.search import search_with_workers
 from objectives.tune.study import existing_study
 from objectives.tune.study import open_study
 from objectives.tune.study import tell_finished
-from optuna_partition import ResumeError
 import storage
 
 
@@ -57,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _check_started_once()
         return _run(read_plan(arguments, SAMPLERS, PRUNERS))
-    except (UserError, storage.StorageError, ResumeError) as error:
+    except (UserError, storage.StorageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return MISTAKE
     except storage.workers.WorkersFailed as error:

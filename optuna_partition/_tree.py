@@ -48,6 +48,7 @@ class Tree:
         self.opening: dict[Cell, Opening] = {}
         self.touched: set[Cell] = set()  # opening cells with news since the rule last looked
         self.deferred: dict[Cell, Order] = {}  # cells to open that are not there yet
+        self.interrupted: dict[int, Cell] = {}  # trial number -> the cell it was to evaluate
         self._unit = _cells.unit(self.axes)
         self._nodes: dict[Cell, Node] = {}
         self._holder: dict[int, Node] = {}  # trial number -> the leaf its observation is in
@@ -174,6 +175,12 @@ class Tree:
     def is_empty(self, node: Node) -> bool:
         """Whether a cell is a leaf in which nothing is observed and nothing in flight."""
         return node.state is State.EMPTY
+
+    def first_interrupted(self) -> Cell | None:
+        """The cell of the first trial that was interrupted and whose point nobody has taken."""
+        cells = (self.interrupted[number] for number in sorted(self.interrupted))
+        free = (c for c in cells if not self.has(_cells.centre(self.axes, c)))
+        return next(free, None)
 
     def first_empty(self) -> Node | None:
         """The largest leaf nobody evaluates, the leftmost of them."""

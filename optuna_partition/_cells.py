@@ -8,6 +8,7 @@ that centre as its own, so a point evaluated once is never asked for again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 import math
 from typing import TypeAlias
 

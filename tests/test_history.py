@@ -179,7 +179,7 @@ def test_cells_that_two_workers_opened_at_once_have_an_order(order: random.Rando
         if len(mine["opened"]) > 1 and not other["opened"]:
             *mine["opened"], last = mine["opened"]
             other["opened"], other["cursor"] = [last], mine["cursor"]
-    folds = [History(Space(SPACE), rule, sign=1.0, strict=True) for _ in range(2)]
+    folds = [History(Space(SPACE), rule, sign=1.0) for _ in range(2)]
     for fold, read in zip(folds, (trials, order.sample(trials, len(trials))), strict=True):
         for trial in read:
             fold.fold(trial)

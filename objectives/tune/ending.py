@@ -85,6 +85,7 @@ def _report(plan: Plan, study: optuna.Study, rows: Sequence[FinalRow]) -> Path:
         plan.folder / "report",
         title=f"{plan.name}: LoRA hyperparameters",
         space=space,
+        value_name=plan.experiment.value_name,
         cells=cells,
         to_unit=(lambda params: inspection.unit(space, params) or {}) if cells else None,
         final=rows,
@@ -96,4 +97,13 @@ def _report(plan: Plan, study: optuna.Study, rows: Sequence[FinalRow]) -> Path:
             "sampler": plan.settings.sampler,
             "storage": storage.shown(plan.url),
         },
+        closing=_next(plan, study),
     )
+
+
+def _next(plan: Plan, study: optuna.Study) -> str:
+    """What a reader of the report can do."""
+    trials = 2 * plan.settings.trials
+    more = f"To go on with this study, run the same command with --trials {trials}."
+    load = "To load the best adapter, see README.md in best_adapter/, the folder beside report/."
+    return f"{more} {load}" if best_trials(study, 1) else more

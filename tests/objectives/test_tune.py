@@ -292,11 +292,8 @@ def test_a_mistake_in_the_file_is_one_message(
     assert not (experiment.parent / "runs" / "tiny").exists(), "nothing half-started"
 
 
-def test_a_model_that_is_not_there_is_one_message(
-    experiment: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+@pytest.mark.usefixtures("offline")
+def test_a_model_that_is_not_there_is_one_message(experiment: Path) -> None:
     text = experiment.read_text().splitlines()
     text[2] = 'name = "nobody/no-such-model"'
     experiment.write_text("\n".join(text))

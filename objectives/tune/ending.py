@@ -36,16 +36,24 @@ def finish(plan: Plan, study: optuna.Study, run: Examiner) -> int:
         print(_nothing_to_test(study))
         print(f"report         {_report(plan, study, [])}")
         return 1
-    test = plan.experiment.scoring.test
-    rows = final_test(plan.experiment, run, study, plan.folder) if test else []
+    rows = _tested(plan, study, run)
     _tell_best(plan, study.best_trial)
-    print(f"best adapter   {_saved(plan, study, rows)}   (README.md in it: how to load it)")
+    print(f"best adapter   {_saved(plan, study, rows)}   (how to load it: README.md there)")
     if kept[0].number != study.best_trial.number:
         missing = _missing(study.best_trial)
         print(f"  of trial {kept[0].number}, the best whose adapter is here: {missing}")
     print(f"report         {_report(plan, study, rows)}")
     print(f"more trials    the same command with --trials {2 * plan.settings.trials}")
     return 0
+
+
+def _tested(plan: Plan, study: optuna.Study, run: Examiner) -> list[FinalRow]:
+    tasks = plan.experiment.scoring.test
+    if not tasks:
+        return []
+    models = "the base, PEFT's defaults (trained as a trial is) and the best adapters"
+    print(f"final test     on {', '.join(tasks)}: {models}", flush=True)
+    return final_test(plan.experiment, run, study, plan.folder)
 
 
 def _tell_best(plan: Plan, best: FrozenTrial) -> None:

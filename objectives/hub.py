@@ -11,7 +11,6 @@ from __future__ import annotations
 from functools import cache
 import time
 
-import datasets
 import httpx2
 from huggingface_hub import constants
 from huggingface_hub import get_session
@@ -28,8 +27,7 @@ def check() -> None:
     if constants.HF_HUB_OFFLINE or _no_answer() is not None:
         import evaluate  # slow, and what lm-eval scores with; knows its own variable only
 
-        constants.HF_HUB_OFFLINE = True
-        datasets.config.HF_HUB_OFFLINE = True  # which has read it when it was imported
+        constants.HF_HUB_OFFLINE = True  # `datasets` finds no hub then, and may ask other servers
         evaluate.config.HF_EVALUATE_OFFLINE = True
 
 
@@ -42,17 +40,13 @@ def missing(what: str, instead: str) -> str | None:
     """
     if not constants.HF_HUB_OFFLINE:
         return None
-    return (
-        f"{what}, and {_why()}; {instead}, or run the command where there is a network, "
-        f"copy its cache here ({constants.HF_HOME}) and set HF_HUB_OFFLINE=1"
+    elsewhere = (
+        f"{instead}, or run the command where there is a network, copy its cache here "
+        f"({constants.HF_HOME}) and set HF_HUB_OFFLINE=1"
     )
-
-
-def _why() -> str:
-    reason = _no_answer()
-    if reason is None:
-        return "HF_HUB_OFFLINE is set"
-    return f"the hub cannot be reached ({constants.ENDPOINT}: {reason})"
+    if (reason := _no_answer()) is None:
+        return f"{what}, and HF_HUB_OFFLINE is set; unset it, {elsewhere}"
+    return f"{what}, and the hub cannot be reached ({constants.ENDPOINT}: {reason}); {elsewhere}"
 
 
 @cache
@@ -68,5 +62,5 @@ def _no_answer() -> str | None:
             if time.monotonic() - start > PATIENCE:
                 return str(error) or type(error).__name__
             time.sleep(0.5)
-        except (httpx2.HTTPError, OfflineModeIsEnabled):  # connected and slow; HF_HUB_OFFLINE
+        except (httpx2.HTTPError, OfflineModeIsEnabled):  # connected, but slow; HF_HUB_OFFLINE
             return None

@@ -58,8 +58,8 @@ def _named(index: Index, name: str) -> Iterator[Config]:
 
 
 def _has_local_data(config: Config) -> bool:
-    """A task in Python, or with data that a function makes, may have them from anywhere."""
+    """Or another server's. A task in Python, or one whose data a function makes, may have any."""
     source = str(config.get("dataset_path", ""))
-    if source in _PACKAGED_DATASETS_MODULES:
-        return "://" not in str(config.get("dataset_kwargs", ""))
+    if source in _PACKAGED_DATASETS_MODULES:  # "json" and its like, of files or any server's
+        return "hf://" not in str(config.get("dataset_kwargs", ""))
     return bool(source) and Path(source).exists()

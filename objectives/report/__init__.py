@@ -169,8 +169,9 @@ def _parameter_sections(history: History, shares: Mapping[str, float]) -> list[S
             "parameters_by_value",
             f"Parameters and {history.value_name}",
             "Most important parameter first: how much of the ranking of the trials is explained "
-            f"by the third of its range (or the category) that a trial lies in. {few}"
-            f"{_rings(history)}The star is the best trial.",
+            "by the third of its range (or the category) that a trial lies in. Where no number "
+            f"stands, it is no more than chance would explain. {few}{_rings(history)}"
+            "The star is the best trial.",
             partial(figures.parameters_by_value, history, shares),
         ),
         Section(

@@ -137,7 +137,9 @@ def _explained(history: History, name: str, share: float) -> str:
     """What is known of the parameter's importance; nothing where too few trials can tell."""
     if not history.varies(name):
         return "did not vary"
-    return f"explains {max(share, 0.01):.0%}" if share else ""
+    if share < 0.005:
+        return "explains < 1%" if share else ""
+    return f"explains {share:.0%}"
 
 
 def _against_value(

@@ -24,6 +24,7 @@ from objectives.report.history import value_of
 __all__ = ["figure", "render"]
 
 NONE = "–"
+VALIDATION_LOSS = "validation loss"
 
 STYLE = """
 :root { color-scheme: light; --ink: #1f2933; --muted: #66727f; --line: #e1e6ea; --blue: #2f6690; }
@@ -178,9 +179,10 @@ def _final_table(final: Sequence[FinalRow], final_note: str, value_name: str) ->
         return ""
     tasks = list(dict.fromkeys(task for row in final for task in row.scores))
     base = next((row for row in final if row.name == "base"), None)
-    values = [] if _shown_anyway(final, tasks) else [value_name]
+    twice = value_name == VALIDATION_LOSS or _shown_anyway(final, tasks)
+    values = [] if twice else [value_name]
     rows = [_final_cells(row, tasks, base, bool(values)) for row in final]
-    head = ["", *values, "validation loss", *tasks]
+    head = ["", *values, VALIDATION_LOSS, *tasks]
     note = (
         f'<p class="muted">{_text(final_note)} Scores ± standard error; '
         "below them the difference from the base.</p>"

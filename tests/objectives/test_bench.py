@@ -73,7 +73,7 @@ def test_a_saved_adapter_gives_the_same_loss(
         (
             {"model": {"name": "no-such-user/no-such-model"}},
             r"`\[model\] name` = 'no-such-user/no-such-model': is neither a folder here nor whole "
-            "in the hub's cache, and HF_HUB_OFFLINE is set; give a folder",
+            "in the hub's cache, and HF_HUB_OFFLINE is set; unset it, give a folder",
         ),
         (
             {"training": {"targets": ["q_proj", "v_prj"]}},

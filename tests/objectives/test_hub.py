@@ -14,7 +14,6 @@ import subprocess
 import threading
 import time
 
-import datasets
 import evaluate
 from huggingface_hub import constants
 import pytest
@@ -71,7 +70,6 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     """A process that has not asked the hub; whatever it finds out is forgotten afterwards."""
     for library, name in (
         (constants, "HF_HUB_OFFLINE"),
-        (datasets.config, "HF_HUB_OFFLINE"),
         (evaluate.config, "HF_EVALUATE_OFFLINE"),
     ):
         monkeypatch.setattr(library, name, False)

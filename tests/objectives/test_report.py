@@ -117,6 +117,9 @@ def test_what_a_final_row_shows_anyway_is_not_shown_again(tmp_path: Path) -> Non
     assert heads(write(study, tmp_path, final=FINAL))[0] == ["", "validation loss", "mc"]
     scored = [FINAL[0], replace(FINAL[1], value=0.387)]
     assert heads(write(study, tmp_path, final=scored))[0] == ["", "validation loss", "mc"]
+    rounded = [FINAL[0], replace(FINAL[1], value=2.15)]
+    text = write(study, tmp_path, final=rounded, value_name="validation loss")
+    assert heads(text)[0] == ["", "validation loss", "mc"]
     other = [FINAL[0], replace(FINAL[1], value=0.7)]
     assert heads(write(study, tmp_path, final=other))[0] == ["", "value", "validation loss", "mc"]
 

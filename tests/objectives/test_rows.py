@@ -106,7 +106,8 @@ def test_a_data_set_that_cannot_be_had(tiny_tokenizer: PreTrainedTokenizerFast) 
     message = str(caught.value)
     assert message.startswith(
         "data set no-such-org/no-such-data, split train: is neither a file here nor in the hub's "
-        "cache, and HF_HUB_OFFLINE is set; give a .json or .jsonl file in [data], or run the "
+        "cache, and HF_HUB_OFFLINE is set; unset it, give a .json or .jsonl file in [data], "
+        "or run the command where there is a network, "
     )
 
 

@@ -84,6 +84,14 @@ class Experiment(BaseModel):
         loss = self.scoring.objective == "loss" or self.scoring.metric in _LOWER_IS_BETTER
         return "minimize" if loss else "maximize"
 
+    @property
+    def value_name(self) -> str:
+        """What a trial's value is, for people."""
+        scoring = self.scoring
+        if scoring.objective == "loss":
+            return "validation loss"
+        return f"{scoring.metric} on {scoring.objective}"
+
     def search_space(self) -> dict[str, BaseDistribution]:
         """The searched hyperparameters, in a fixed order."""
         return self.search.distributions()

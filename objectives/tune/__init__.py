@@ -172,7 +172,7 @@ def _packs(plan: Plan, bench: Any, scorer: Any, objective: LoraObjective) -> Pac
 
 
 def _run_with_gang(plan: Plan, ranks: int) -> int:
-    """The training in other processes; this one imports no torch as long as they run."""
+    """The training in other processes; this one imports no torch as long as they train."""
     with _gang(plan, ranks) as gang:
         samples = gang.start()  # a mistake shows before there is a study
         study = open_study(plan, samples)

@@ -141,7 +141,9 @@ def values(study: optuna.Study) -> list[tuple[dict[str, Any], float | None]]:
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`")  # peft 0.21, transformers 5
-def test_a_study_from_start_to_report(done: Done, tiny_model_folder: Path) -> None:
+def test_a_study_from_start_to_report(
+    done: Done, tiny_model_folder: Path, alpaca_file: Path
+) -> None:
     experiment, ended = done
     assert ended.returncode == 0, ended.stderr
     assert "trial   5 of 5" in ended.stdout and "done" in ended.stdout
@@ -156,6 +158,22 @@ def test_a_study_from_start_to_report(done: Done, tiny_model_folder: Path) -> No
     base = AutoModelForCausalLM.from_pretrained(tiny_model_folder)
     assert isinstance(PeftModel.from_pretrained(base, folder / "best_adapter"), PeftModel)
     assert f"Trial {study.best_trial.number} of" in (folder / "best_adapter/README.md").read_text()
+    assert (folder / "best_adapter" / "tokenizer.json").exists()
+    assert str(tiny_model_folder) not in page and str(alpaca_file) not in page
+
+
+def test_the_end_says_what_was_found_and_what_comes_next(done: Done) -> None:
+    experiment, ended = done
+    best = load(experiment).best_trial
+    test = ended.stdout.index("\nfinal test     on colours: the base, PEFT's defaults")
+    assert 0 < test < ended.stdout.index("\nfinal test: base")
+    assert (
+        f"\nbest           validation loss {best.value:.4f} in trial {best.number}\n"
+        in ended.stdout
+    )
+    assert ended.stdout.endswith("\nmore trials    the same command with --trials 10\n")
+    page = (experiment.parent / "runs" / "tiny" / "report" / "report.html").read_text()
+    assert "run the same command with --trials 10." in page and "best_adapter/" in page
 
 
 def test_running_it_again_adds_nothing_and_tests_nothing_again(done: Done) -> None:
@@ -292,11 +310,8 @@ def test_a_mistake_in_the_file_is_one_message(
     assert not (experiment.parent / "runs" / "tiny").exists(), "nothing half-started"
 
 
-def test_a_model_that_is_not_there_is_one_message(
-    experiment: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+@pytest.mark.usefixtures("offline")
+def test_a_model_that_is_not_there_is_one_message(experiment: Path) -> None:
     text = experiment.read_text().splitlines()
     text[2] = 'name = "nobody/no-such-model"'
     experiment.write_text("\n".join(text))

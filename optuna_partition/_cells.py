@@ -8,6 +8,7 @@ that centre as its own, so a point evaluated once is never asked for again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from fractions import Fraction
 import math
 from typing import TypeAlias
 
@@ -29,6 +30,7 @@ __all__ = [
     "near",
     "outer_parts",
     "parse",
+    "parse_point",
     "point_name",
     "root",
     "side",
@@ -129,3 +131,8 @@ def parse(text: str) -> Cell:
 def point_name(point: Point) -> str:
     """The point as text; equal points have equal names: what a claim is made on."""
     return " ".join(str(x) for x in point)
+
+
+def parse_point(text: str) -> Point:
+    """The point that `point_name` wrote."""
+    return tuple(Fraction(x) if "/" in x else int(x) for x in text.split(" "))

@@ -121,7 +121,7 @@ def _wanted(tree: Tree) -> Cell | None:
     wanting = [opening for opening in tree.opening.values() if opening.missing]
     if not wanting:
         return None
-    first = min(wanting, key=lambda opening: opening.stamp)
+    first = min(wanting, key=lambda opening: (opening.stamp, opening.node.cell))
     return _sampled(first.node, first.missing[0])
 
 
@@ -134,8 +134,8 @@ def _ahead(tree: Tree) -> Cell | None:
     """
     opening = {opening.node: opening.value for opening in tree.opening.values()}
 
-    def rank(leaf: Node) -> tuple[float, int, Order]:
-        return opening.get(leaf, math.inf), leaf.depth, leaf.order
+    def rank(leaf: Node) -> tuple[float, int, Order, Cell]:
+        return opening.get(leaf, math.inf), leaf.depth, leaf.order, leaf.cell
 
     for leaf in sorted([*opening, *tree.flying()], key=rank):
         if (cell := tree.first_free(leaf)) is not None:

@@ -65,7 +65,8 @@ class Node:
     Args:
         cell: Its geometry.
         depth: Number of cuts from the root.
-        order: Its place among equals, as the rule has it: the lowest comes first.
+        order: Its place among equals, as the rule has it: the lowest comes first, and of those
+            that share it the lowest cell.
         sides: Its sides in pieces of the axes; 0 on an axis that cannot be cut.
         axis: The axis it is cut on: until then the lowest longest one; None when it cannot be cut.
         bound: Its value as long as nothing is observed inside, if a model has given it one.

@@ -23,6 +23,7 @@ from optuna_partition._claims import Claimant
 from optuna_partition._claims import claims_on
 from optuna_partition._claims import mutex
 from optuna_partition._inferred import InferredSpace
+from optuna_partition._nomad_known import best_value
 from optuna_partition._nomad_known import KEY
 from optuna_partition._nomad_known import Known
 from optuna_partition._nomad_run import Coordinates
@@ -153,6 +154,11 @@ class NOMADSampler(BaseSampler):
         if self._given is None and begins:
             found = variable(param_distribution)
             return found.value(found.centre)
+        if "fixed_params" in trial.system_attrs:  # enqueued in part: the best point's, else random
+            best = best_value(study.direction, trials_of(study), param_name, param_distribution)
+            point = {**trial.params, param_name: best}
+            if best is not None and all(t.params != point for t in trials_of(study)):
+                return best
         self._warn(trial, param_name)
         return self._independent_sampler.sample_independent(
             study, trial, param_name, param_distribution

@@ -25,7 +25,7 @@ from optuna_partition._record import ATTEMPTS
 from optuna_partition._space import Space
 
 
-__all__ = ["KEY", "Known"]
+__all__ = ["KEY", "Known", "best_value"]
 
 KEY = "partition:nomad"
 """Of a trial's system attribute: the point NOMAD gave it, known before its parameters are."""
@@ -167,6 +167,23 @@ def _fingerprint(space: dict[str, BaseDistribution], variables: Iterable[Variabl
     """What tells the coordinates in trials' attributes from those of other variables."""
     shares = ["share"] if any(variable.is_share for variable in variables) else []
     return " ".join([Space(space).fingerprint, *shares])
+
+
+def best_value(
+    direction: StudyDirection,
+    trials: Sequence[FrozenTrial],
+    name: str,
+    distribution: BaseDistribution,
+) -> Any:
+    """A parameter of the best trial that has it; None where there is none."""
+    done = [
+        (trial.value, trial)
+        for trial in trials
+        if trial.state is TrialState.COMPLETE and trial.distributions.get(name) == distribution
+    ]
+    sign = 1.0 if direction == StudyDirection.MINIMIZE else -1.0
+    best = min(done, key=lambda pair: sign * (pair[0] or 0.0), default=None)
+    return None if best is None else best[1].params[name]
 
 
 def _died(trial: FrozenTrial) -> bool:

@@ -32,7 +32,7 @@ from optuna_partition._space import Space
 from optuna_partition._tree import Tree
 
 
-__all__ = ["ATTEMPTS", "Ask", "FAILED", "History", "KEY", "is_asking"]
+__all__ = ["ATTEMPTS", "Ask", "FAILED", "History", "KEY", "completion", "is_asking"]
 
 _ELSEWHERE = -(2**40)  # and below: numbers that no trial has
 
@@ -98,7 +98,7 @@ class Ask:
     def of(cls, trial: FrozenTrial) -> Ask | None:
         """What a trial carries, None for a trial from elsewhere."""
         json = trial.system_attrs.get(KEY)
-        if json is None:
+        if json is None or "rule" not in json:
             return None
         return cls(
             rule=json["rule"],
@@ -284,9 +284,18 @@ class History(Generic[CursorT]):
                 return centre
         if trial.state is TrialState.WAITING:
             return self.space.point(trial.system_attrs.get("fixed_params", {}))
-        if trial.state is TrialState.RUNNING and ask is None and self._inferred:
-            return self.space.point(expected(trial, self.space.distributions))
+        if trial.state is TrialState.RUNNING and ask is None:
+            return self._to_come(trial)
         return self.space.point(trial.params)
+
+    def _to_come(self, trial: FrozenTrial) -> Point | None:
+        """Where a running trial will lie that nobody asked a cell for, if that is known."""
+        completed = trial.system_attrs.get(KEY, {})
+        is_here = completed.get("space") == self.space.fingerprint
+        if is_here and "point" in completed and ANNOUNCED not in completed:
+            return _cells.parse_point(completed["point"])
+        params = expected(trial, self.space.distributions) if self._inferred else trial.params
+        return self.space.point(params)
 
     def _read_off(self, trial: FrozenTrial, point: Point) -> None:
         if not trial.state.is_finished():
@@ -311,6 +320,11 @@ def _is_interrupted(trial: FrozenTrial) -> bool:
     """Whether a trial failed and nothing says that its point is bad."""
     marks = {*trial.system_attrs, *trial.system_attrs.get(KEY, {})}
     return trial.state is TrialState.FAIL and not marks & {FAILED, "failed"}
+
+
+def completion(space: Space, point: Point) -> dict[str, Any]:
+    """What a trial carries whose parameters were decided in part, and completed to a point."""
+    return {"space": space.fingerprint, "point": _cells.point_name(point)}
 
 
 def is_asking(trial: FrozenTrial) -> bool:

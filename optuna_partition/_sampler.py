@@ -31,12 +31,14 @@ from optuna_partition._inferred import InferredSpace
 from optuna_partition._inferred import is_begun
 from optuna_partition._record import Ask
 from optuna_partition._record import ATTEMPTS
+from optuna_partition._record import completion
 from optuna_partition._record import FAILED
 from optuna_partition._record import History
 from optuna_partition._record import is_asking
 from optuna_partition._record import KEY
 from optuna_partition._rule import Choice
 from optuna_partition._rule import Rule
+from optuna_partition._slices import on_slice
 from optuna_partition._space import Space
 from optuna_partition._study import is_interrupted
 from optuna_partition._study import searched
@@ -73,13 +75,14 @@ class PartitionSampler(BaseSampler):
         self._warn_independent_sampling = warn_independent_sampling
         self._stop_when_exhausted = stop_when_exhausted
         self._show_cells = show_cells
+        self._completed: dict[int, dict[str, Any]] = {}  # trial id -> what it is to suggest yet
         self._warned_unsuggested = False
         self._told_misfits: tuple[int, int] | None = None  # the study they were told of
         self._history: tuple[object, History[Any]] | None = None  # whose fold it is, and the fold
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_lock": None, "_history": None}
+        return {**self.__dict__, "_lock": None, "_history": None, "_completed": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.RLock())
@@ -107,11 +110,12 @@ class PartitionSampler(BaseSampler):
             space = self._given
             if space is None:
                 space = self._inferred(study)
-            if not space or not Space(space).is_finite:
+            trials = trials_of(study)
+            if any(_exceeds(trial, space) for trial in trials):
                 return False
-            if any(_exceeds(trial, space) for trial in trials_of(study)):
-                return False
-            return self._read(study, space).tree.is_taken()
+            if not space:  # of parameters with one value, if of any
+                return any(trial.params for trial in trials)
+            return Space(space).is_finite and self._read(study, space).tree.is_taken()
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -138,7 +142,11 @@ class PartitionSampler(BaseSampler):
             space = Space({param_name: param_distribution})
             root = _cells.root(space.axes)
             return space.params(_cells.centre(space.axes, root))[param_name]
-        if self._given is None and self._is_early(study, trial, param_name):
+        with mutex(study._storage), self._lock:
+            completed = self._complete(study, trial, param_name, param_distribution)
+            if param_name in completed:
+                return completed[param_name]
+        if self._given is None and not is_begun(trials_of(study)):
             value = first_value(trial.number, trial.distributions, param_distribution)
             if value is not None:
                 return value
@@ -162,20 +170,59 @@ class PartitionSampler(BaseSampler):
             ask = trial.system_attrs.get(KEY)
             key, mark = (FAILED, True) if ask is None else (KEY, {**ask, "failed": True})
             study._storage.set_trial_system_attr(trial._trial_id, key, mark)
+        self._completed.pop(trial._trial_id, None)
         if state is TrialState.COMPLETE:
             self._warn_unsuggested(trial)
         if self._stop_when_exhausted and study._thread_local.in_optimize_loop:
             with self._lock:
-                self._stop_if_exhausted(study, trial)
+                self._stop_if_exhausted(study, trial, state)
         self._independent_sampler.after_trial(study, trial, state, values)
+
+    # ---- trials whose parameters are decided in part ----
+
+    def _complete(
+        self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
+    ) -> dict[str, Any]:
+        """All parameters of a trial that nobody asked a cell for, chosen on its slice at once."""
+        if trial._trial_id in self._completed:
+            return self._completed[trial._trial_id]
+        space = self.infer_relative_search_space(study, trial)
+        ask = Ask.of(trial)
+        if space.get(name) != distribution or (ask is not None and name in ask.axes):
+            return {}
+        fixed = trial.system_attrs.get("fixed_params", {})
+        decided = {n: v for n, v in {**fixed, **trial.params}.items() if n in space}
+        point = self._claim_on_slice(study, trial, self._read(study, space), decided)
+        params = {} if point is None else Space(space).params(point)
+        self._completed[trial._trial_id] = params
+        return params
+
+    def _claim_on_slice(
+        self, study: Study, trial: FrozenTrial, history: History[Any], decided: dict[str, Any]
+    ) -> Point | None:
+        """The best point of the slice that is this trial's; None where all are taken."""
+        coordinates = history.space.coordinates(decided)
+        if coordinates is None:  # a value from outside lies on no slice
+            return None
+        claims = claims_on(study._storage, KEY)
+        while True:
+            point = next(on_slice(history.tree, coordinates, but=trial.number), None)
+            if point is None:
+                return None
+            carried = completion(history.space, point)
+            holder = claims.take(self._claimant(study, trial, history, carried, point))
+            if holder is None:
+                return point
+            history.update(trials_of(study))
+            history.hold(holder, point, asking=trial.number)
 
     # ---- the shared ask ----
 
     def _ask(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        if "fixed_params" in trial.system_attrs:  # enqueued in part: it counts by where it lies
-            return {}
+        if trial.system_attrs.get("fixed_params", {}).keys() & search_space.keys():
+            return {}  # enqueued in part: it is completed when the objective asks
         history = self._read(study, search_space)
         asked = Ask.of(trial)
         if asked is not None and not asked.announced:  # a retry: its worker died half-way
@@ -198,7 +245,7 @@ class PartitionSampler(BaseSampler):
                 return None
             ask = self._log(history, replace(choice, opened=opened, bounds=bounds))
             point = _cells.centre(history.space.axes, ask.spot)
-            holder = claims.take(self._claimant(study, trial, history, ask, point))
+            holder = claims.take(self._claimant(study, trial, history, ask.to_json(), point))
             if holder is None:
                 self._show(study, trial, history, ask)
                 return point
@@ -234,11 +281,15 @@ class PartitionSampler(BaseSampler):
         study._storage.set_trial_user_attr(trial._trial_id, KEY, shown)
 
     def _claimant(
-        self, study: Study, trial: FrozenTrial, history: History[Any], ask: Ask, point: Point
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        history: History[Any],
+        carried: dict[str, Any],
+        point: Point,
     ) -> Claimant:
         def write(more: dict[str, Any]) -> None:
-            attribute = {**ask.to_json(), **more}
-            study._storage.set_trial_system_attr(trial._trial_id, KEY, attribute)
+            study._storage.set_trial_system_attr(trial._trial_id, KEY, {**carried, **more})
 
         def holds(number: int) -> bool:
             trials = trials_of(study)
@@ -326,15 +377,12 @@ class PartitionSampler(BaseSampler):
             "where they lie, and the partition begins anew from them."
         )
 
-    def _is_early(self, study: Study, trial: FrozenTrial, param_name: str) -> bool:
-        """Whether a trial began before the space was known that this parameter belongs to."""
-        if KEY in trial.system_attrs or "fixed_params" in trial.system_attrs:
-            return False
-        with self._lock:
-            return param_name in self._inferred(study) or not is_begun(trials_of(study))
-
-    def _stop_if_exhausted(self, study: Study, trial: FrozenTrial) -> None:
-        if self._history is None or not self._history[1].space.is_finite:
+    def _stop_if_exhausted(self, study: Study, trial: FrozenTrial, state: TrialState) -> None:
+        if self._history is None:
+            if state is TrialState.COMPLETE and self.is_exhausted(study):
+                study.stop()  # parameters have one value each: this was the only point
+            return
+        if not self._history[1].space.is_finite:
             return
         space = dict(self._history[1].space.distributions)
         if _exceeds(trial, space):

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import heapq
 import math
+from typing import TypeAlias
 
 from optuna_partition import _cells
 from optuna_partition._axes import Axis
@@ -31,6 +32,9 @@ __all__ = ["Tree"]
 
 
 _RANKED = (State.KNOWN, State.FAILED, State.BOUNDED)
+_Entry: TypeAlias = tuple[float, Order, Cell, Node]
+"""Depth or value, then the order; leaves share one where two workers opened cells at once."""
+_Ranked: TypeAlias = tuple[float, int, Order, Cell, Node]
 
 
 class Tree:
@@ -62,9 +66,9 @@ class Tree:
         self._flying: set[Node] = set()
         self._n_bounds = 0
         # Heaps hold every leaf that ever had the state; a stale entry is dropped when it surfaces.
-        self._empty: list[tuple[int, Order, Node]] = []
-        self._ranked: dict[Hashable, list[tuple[float, Order, Node]]] = {}
-        self._all_ranked: list[tuple[float, int, Order, Node]] | None = None  # once asked for
+        self._empty: list[_Entry] = []
+        self._ranked: dict[Hashable, list[_Entry]] = {}
+        self._all_ranked: list[_Ranked] | None = None  # once asked for
         whole = _cells.root(self.axes)
         self.root = self._add(whole, _cells.sides(self.axes, whole), depth=0, order=(0,))
         self._classify(self.root)
@@ -188,7 +192,7 @@ class Tree:
 
     def flying(self) -> list[Node]:
         """The leaves in flight, the largest first and the leftmost of these."""
-        return sorted(self._flying, key=lambda leaf: (leaf.depth, leaf.order))
+        return sorted(self._flying, key=lambda leaf: (leaf.depth, leaf.order, leaf.cell))
 
     def first_flying(self) -> Node | None:
         """The largest leaf in flight that can be opened, the leftmost of them."""
@@ -214,14 +218,14 @@ class Tree:
                     self._rank(leaf)
         ranked = self._all_ranked
         while ranked:
-            found, depth, order, leaf = ranked[0]
+            found, *_, leaf = ranked[0]
             free = self.first_free(leaf) if leaf.state in _RANKED else None
             if free is None:
                 heapq.heappop(ranked)
             elif (worth := value(leaf)) == found:
                 return free
             else:
-                heapq.heapreplace(ranked, (worth, depth, order, leaf))
+                heapq.heapreplace(ranked, (worth, leaf.depth, leaf.order, leaf.cell, leaf))
         return None
 
     def least_bounded(self) -> Node | None:
@@ -233,7 +237,7 @@ class Tree:
         """The leaf of the least value in a group that can be opened, the first of equals."""
         ranked = self._ranked.get(group, [])
         while ranked:
-            value, _, leaf = ranked[0]
+            value, *_, leaf = ranked[0]
             if leaf.state in _RANKED and leaf.value == value:
                 return leaf
             heapq.heappop(ranked)
@@ -250,7 +254,7 @@ class Tree:
         entries = []
         while ranked and ranked[0][0] - best.value <= tolerance:
             entry = heapq.heappop(ranked)
-            value, _, leaf = entry
+            value, *_, leaf = entry
             if leaf.state in _RANKED and leaf.value == value:
                 found.setdefault(leaf.cell, leaf)
                 entries.append(entry)
@@ -344,14 +348,14 @@ class Tree:
             self._rank(leaf)
         else:
             leaf.state, leaf.value = State.EMPTY, math.nan
-            heapq.heappush(self._empty, (leaf.depth, leaf.order, leaf))
+            heapq.heappush(self._empty, (leaf.depth, leaf.order, leaf.cell, leaf))
 
     def _rank(self, leaf: Node) -> None:
         if leaf.axis is not None:
             ranked = self._ranked.setdefault(self.group(leaf), [])
-            heapq.heappush(ranked, (leaf.value, leaf.order, leaf))
+            heapq.heappush(ranked, (leaf.value, leaf.order, leaf.cell, leaf))
             if self._all_ranked is not None:
-                entry = (leaf.value, leaf.depth, leaf.order, leaf)
+                entry = (leaf.value, leaf.depth, leaf.order, leaf.cell, leaf)
                 heapq.heappush(self._all_ranked, entry)
 
     def _learn(self, number: int, observation: Observation) -> None:
@@ -409,9 +413,9 @@ def _middle(node: Node) -> Node:
     return node.children[(len(node.children) - 1) // 2]
 
 
-def _top(heap: list[tuple[int, Order, Node]], state: State) -> Node | None:
+def _top(heap: list[_Entry], state: State) -> Node | None:
     while heap:
-        leaf = heap[0][2]
+        leaf = heap[0][-1]
         if leaf.state is state:
             return leaf
         heapq.heappop(heap)

@@ -9,13 +9,15 @@ from optuna.exceptions import StorageInternalError
 
 __all__ = ["broke_off", "reason"]
 
+_AFTER = (AssertionError, UnboundLocalError)
+"""Optuna's, of a trial whose end it could not tell the storage, nor read from it."""
+
 
 def broke_off(error: BaseException) -> bool:
     """Whether what failed is the connection to a storage, which may be back later."""
     if isinstance(error, StorageInternalError):  # a database
         return True
-    if isinstance(error, AssertionError):
-        # Optuna's, of a trial whose end it could not tell the storage
+    if isinstance(error, _AFTER):
         return error.__context__ is not None and broke_off(error.__context__)
     grpc = sys.modules.get("grpc")  # a proxy: loaded where there is one
     return grpc is not None and isinstance(error, grpc.RpcError)
@@ -29,7 +31,7 @@ def reason(error: BaseException) -> str:
     details = getattr(error, "details", None)
     if callable(details):
         return str(details())
-    if isinstance(error, AssertionError) and error.__context__ is not None:
+    if isinstance(error, _AFTER) and error.__context__ is not None:
         return reason(error.__context__)
     cause = error.__cause__ or error
     said = str(getattr(cause, "orig", None) or cause).strip()

@@ -17,7 +17,7 @@ import optuna_partition
 ROOT = Path(__file__).parent.parent
 CORE = {
     *("_axes", "_cells", "_inside", "_node", "_tree", "_rule"),
-    *("_soo", "_direct", "_bamsoo", "_hybrid"),
+    *("_soo", "_direct", "_bamsoo", "_hybrid", "_slices"),
 }
 NOMAD = {"_nomad_process", "_nomad_run", "_nomad_variables"}
 MAY_IMPORT = {  # inside the library
@@ -42,6 +42,7 @@ MAY_IMPORT = {  # inside the library
     "_study": set(),
     "_branches": {"_belief", "_cells", "_record", "_rule", "_space", "_study"},
     "_early": {"_space"},
+    "_slices": {"_axes", "_cells", "_node", "_tree"},
     "_record": {"_axes", "_cells", "_claims", "_early", "_node", "_tree", "_rule", "_space"},
     "_arguments": set(),
     "_inferred": {"_study"},
@@ -53,6 +54,7 @@ MAY_IMPORT = {  # inside the library
         "_early",
         "_record",
         "_rule",
+        "_slices",
         "_space",
         "_study",
     },

@@ -81,3 +81,53 @@ def test_a_space_of_two_points_that_is_inferred_is_covered() -> None:
     study = optuna.create_study(sampler=SAMPLERS["soo"](None))
     points = {study.ask().suggest_categorical("c", ["a", "b"]) for _ in range(2)}
     assert points == {"a", "b"}
+
+
+class Interleaved:
+    """Several workers on one study, one operation of one of them at a time."""
+
+    def __init__(self, study: optuna.Study, space: Space) -> None:
+        self.study, self.space = study, space
+        self.running: list[optuna.Trial] = []
+        self.points: list[tuple[object, ...]] = []
+
+    def step(self, worker: int) -> None:
+        """The worker's next operation: an ask, a suggestion, or the end of its trial."""
+        if worker >= len(self.running):
+            self.running.append(self.study.ask())
+            return
+        trial = self.running[worker]
+        lacking = [name for name in self.space if name not in trial.params]
+        if lacking:
+            trial._suggest(lacking[0], self.space[lacking[0]])
+            return
+        self.points.append(tuple(trial.params[name] for name in self.space))
+        self.study.tell(self.running.pop(worker), float(len(self.points) % 3))
+
+
+@pytest.mark.parametrize("name", ["soo", "direct-l"])
+@settings(max_examples=60)
+@given(workers=st.lists(st.integers(0, 5), min_size=40, max_size=150), side=st.integers(4, 6))
+def test_workers_that_begin_together_on_a_finite_space_get_different_points(
+    name: str, workers: list[int], side: int
+) -> None:
+    """Wherever each is when the space becomes known to the others."""
+    space: Space = {"x": IntDistribution(1, side), "y": IntDistribution(1, side)}
+    search = Interleaved(optuna.create_study(sampler=SAMPLERS[name](None)), space)
+    for worker in workers:
+        if len(search.points) + len(search.running) < side**2:
+            search.step(worker)
+    assert len(set(search.points)) == len(search.points)
+
+
+@pytest.mark.parametrize("name", ["soo", "direct-l"])
+def test_threads_cover_a_small_space_without_being_given_it(name: str) -> None:
+    for _ in range(10):
+        study = optuna.create_study(sampler=SAMPLERS[name](None))
+        study.optimize(
+            lambda t: float(t.suggest_int("x", 0, 4) + t.suggest_int("y", 0, 4)),
+            n_trials=25,
+            n_jobs=4,
+        )
+        points = {(t.params["x"], t.params["y"]) for t in study.trials}
+        assert len(points) == len(study.trials) == 25

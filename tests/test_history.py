@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from typing import Any
@@ -162,6 +163,30 @@ def test_the_order_in_which_trials_are_read_leaves_no_trace(
     in_order = folded(study, rule)
     assert snapshot(shuffled.tree) == snapshot(in_order.tree)
     assert shuffled.cursor == in_order.cursor
+
+
+@settings(max_examples=20)
+@given(order=st.randoms(use_true_random=False))
+def test_cells_that_two_workers_opened_at_once_have_an_order(order: random.Random) -> None:
+    """Both count the iteration as theirs, and all values are the same."""
+    rule, sampler = PAIRS["direct"]
+    study = optuna.create_study(sampler=sampler())
+    for _ in range(60):
+        study.tell(study.ask(dict(SPACE)), 0.0)
+    trials = study.get_trials()
+    for trial, after in itertools.pairwise(trials):
+        mine, other = (t.system_attrs["partition"] for t in (trial, after))
+        if len(mine["opened"]) > 1 and not other["opened"]:
+            *mine["opened"], last = mine["opened"]
+            other["opened"], other["cursor"] = [last], mine["cursor"]
+    folds = [History(Space(SPACE), rule, sign=1.0) for _ in range(2)]
+    for fold, read in zip(folds, (trials, order.sample(trials, len(trials))), strict=True):
+        for trial in read:
+            fold.fold(trial)
+    assert snapshot(folds[0].tree) == snapshot(folds[1].tree)
+    orders = [leaf.order for leaf in folds[0].tree.leaves()]
+    assert len(set(orders)) < len(orders)
+    assert folds[0].choose() == folds[1].choose()
 
 
 def test_a_point_is_given_up_after_three_dead_workers() -> None:

@@ -229,6 +229,7 @@ class PartitionSampler(BaseSampler):
             return history.space.params(_cells.centre(history.space.axes, asked.spot))
         point = self._claim(study, trial, history)
         if point is None:
+            self._history = None  # no trial says what was opened in search of a point
             return self._ask_again(study, trial, search_space)
         return history.space.params(point)
 

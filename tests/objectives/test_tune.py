@@ -147,6 +147,7 @@ def test_a_study_from_start_to_report(
     experiment, ended = done
     assert ended.returncode == 0, ended.stderr
     assert "trial   5 of 5" in ended.stdout and "done" in ended.stdout
+    assert ended.stdout.count("\nadapters: ") == 1
     folder = experiment.parent / "runs" / "tiny"
     study = load(experiment)
     assert len(values(study)) == 5
@@ -317,6 +318,17 @@ def test_a_model_that_is_not_there_is_one_message(experiment: Path) -> None:
     experiment.write_text("\n".join(text))
     message = bad(experiment)
     assert "nobody/no-such-model" in message and "HF_HUB_OFFLINE" in message
+
+
+@pytest.mark.parametrize("options", [[], ["--workers", "2"]], ids=str)
+def test_a_base_that_takes_no_such_adapter_is_refused_before_there_is_anything(
+    experiment: Path, options: list[str]
+) -> None:
+    text = experiment.read_text().replace("[training]", '[training]\ntargets = ["c_attn"]')
+    experiment.write_text(text)
+    message = bad(experiment, *options)
+    assert message.startswith("error: `[training] targets`: the model has no module 'c_attn'")
+    assert not (experiment.parent / "runs").exists()
 
 
 def test_a_launcher_s_copies_are_refused(

@@ -47,6 +47,7 @@ def undisturbed(file: Path) -> dict[int, Any]:
     """Number of ranks -> what they find when nothing happens."""
     ended = run(file, "--study", "two", "--trials", TRIALS, "--search-only", "--gpus-per-trial=2")
     assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("\nadapters: ") == 1, "not by each rank"
     return {1: values(load(file, "alone")), 2: values(load(file, "two"))}
 
 

@@ -152,6 +152,7 @@ def until(look: Callable[[], Any], seconds: float = 90) -> Any:
 
 def test_two_workers_finish_a_study(file: Path, together: Ended, alone: dict[Any, float]) -> None:
     assert together.returncode == 0, together.stderr
+    assert together.stdout.count("\nadapters: ") == 1, "not by each worker"
     study = load(file, "together")
     done = complete(study)
     assert TRIALS <= len(done) <= TRIALS + 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 import json
 from pathlib import Path
@@ -13,7 +12,7 @@ from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 import pytest
-import torch
+from test_tune import one_thread
 
 from objectives.bench import load_bench
 from objectives.config import Experiment
@@ -28,6 +27,8 @@ from objectives.search_space import SearchSettings
 from objectives.sections import StudySettings
 from objectives.sections import TrainingSettings
 
+
+__all__ = ["one_thread"]  # a fixture
 
 PARAMS = {"learning_rate": 0.0051234567890123456, "rank": 4, "dropout": 0.2}
 PLAIN = PARAMS | {"dropout": 0.0}
@@ -44,17 +45,6 @@ FAILURES = {
 def met_by(ranks: int) -> dict[str, int]:
     """Fault -> trial."""
     return {fault: n for fault, n in FAULTS.items() if ranks > 1 or fault in OF_ONE}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Here as in the ranks: the order of a sum is part of the last digit."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

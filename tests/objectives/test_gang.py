@@ -97,11 +97,7 @@ class Night:
     processes: dict[int, int | None]
 
 
-@pytest.fixture(
-    scope="module",
-    params=[pytest.param(n, marks=pytest.mark.xdist_group(f"gang of {n}")) for n in (1, 2)],
-    ids=["one rank", "two ranks"],
-)
+@pytest.fixture(scope="module", params=[1, 2], ids=["one rank", "two ranks"])
 def night(
     request: pytest.FixtureRequest,
     experiment: Experiment,

@@ -74,7 +74,7 @@ class Runner:
         """
         check_direction(experiment, scorer)
         self._experiment, self._bench, self._scorer = experiment, bench, scorer
-        self.samples = bench.corpus.fingerprint
+        self.samples, self.notes = bench.corpus.fingerprint, bench.notes
 
     def __call__(self, job: Job, report: Report) -> Outcome:
         if torch.cuda.is_available() and job.trained is None:

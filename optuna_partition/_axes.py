@@ -43,6 +43,9 @@ class Axis(Protocol):
     def size(self) -> float:
         """How many coordinates there are."""
 
+    def grain(self) -> int:
+        """Into how many equal pieces the axis falls if every side is some of them."""
+
     def centre(self, interval: Interval) -> Coordinate:
         """The coordinate at which a cell with this interval is evaluated."""
 
@@ -50,7 +53,11 @@ class Axis(Protocol):
         """The share of the axis that the interval covers, in (0, 1]."""
 
     def cut(self, interval: Interval) -> tuple[Interval, ...]:
-        """Three parts from left to right, two when no three are left, none when it is final."""
+        """The parts from left to right.
+
+        Three, of which the second keeps the centre; two when no three are left, of which the first
+        does; none when the interval is final.
+        """
 
     def holds(self, interval: Interval, x: Coordinate) -> bool:
         """Whether the coordinate lies in the interval; exactly one part of a cut says yes."""
@@ -92,6 +99,10 @@ class Continuous:
 
     def size(self) -> float:
         return math.inf
+
+    def grain(self) -> int:
+        parts: int = 3**self.levels
+        return parts
 
     def centre(self, interval: Interval) -> Fraction:
         return _middle(*interval)
@@ -156,6 +167,9 @@ class Grid:
     def size(self) -> float:
         return self.count
 
+    def grain(self) -> int:
+        return self.count
+
     def centre(self, interval: Interval) -> int:
         first, last = interval
         return (first + last) // 2
@@ -215,6 +229,9 @@ class LogGrid:
 
     def size(self) -> float:
         return self.high - self.low + 1
+
+    def grain(self) -> int:
+        return _LOG_SHARE_UNIT
 
     def centre(self, interval: Interval) -> int:
         return math.isqrt(interval[0] * interval[1])

@@ -57,8 +57,10 @@ class NOMADSampler(BaseSampler):
 
     The search begins at the best trial that was there before (`study.enqueue_trial` a good one),
     else at the centre of the space. Failed and pruned trials are failed evaluations. Categories
-    are integers by their index, as if neighbours were alike. When NOMAD has converged, which it
-    does soon in a small finite space, or crashed, points come from `independent_sampler`.
+    are integers by their index, as if neighbours were alike. A float's range narrower than 1e-6 or
+    wider than 1e100 is searched by its shares, since NOMAD takes 1e-13 for nothing. When NOMAD has
+    converged, which it does soon in a small finite space, or its process has died, points come
+    from `independent_sampler`, and a warning says why.
 
     NOMAD runs in a process of its own, in whose place a new one is told everything again when
     a point in flight gets its value or another study asks: some ms per trial.

@@ -244,6 +244,8 @@ class History(Generic[CursorT]):
             self._read_off(trial, point)
         if not trial.state.is_finished():
             return False
+        if ask is not None and not ask.announced and _is_interrupted(trial):
+            self.tree.interrupted[trial.number] = ask.spot
         if ask is not None and not ask.announced and self._is_elsewhere(trial, ask):
             # under a number of its own, as the trial counts where it lies
             self.tree.observe(_ELSEWHERE - trial.number, self._centre(ask.spot), Reading.FAILED)
@@ -300,10 +302,10 @@ class History(Generic[CursorT]):
             self.tree.observe(trial.number, point, Reading.FLYING)
         elif (value := _value(trial)) is not None:
             self.tree.observe(trial.number, point, self._sign * value)
-        elif trial.state is TrialState.PRUNED or _is_bad(trial):
-            self.tree.observe(trial.number, point, Reading.FAILED)
-        else:
+        elif _is_interrupted(trial):
             self._bury(trial.number, point)
+        else:
+            self.tree.observe(trial.number, point, Reading.FAILED)
 
     def _bury(self, number: int, point: Point) -> None:
         """Frees the point of a worker that died, until it has died there too often."""
@@ -314,8 +316,10 @@ class History(Generic[CursorT]):
             self.tree.observe(number, point, Reading.FAILED)
 
 
-def _is_bad(trial: FrozenTrial) -> bool:
-    return FAILED in trial.system_attrs or "failed" in trial.system_attrs.get(KEY, {})
+def _is_interrupted(trial: FrozenTrial) -> bool:
+    """Whether a trial failed and nothing says that its point is bad."""
+    marks = {*trial.system_attrs, *trial.system_attrs.get(KEY, {})}
+    return trial.state is TrialState.FAIL and not marks & {FAILED, "failed"}
 
 
 def completion(space: Space, point: Point) -> dict[str, Any]:

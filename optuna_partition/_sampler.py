@@ -110,11 +110,12 @@ class PartitionSampler(BaseSampler):
             space = self._given
             if space is None:
                 space = self._inferred(study)
-            if not space or not Space(space).is_finite:
+            trials = trials_of(study)
+            if any(_exceeds(trial, space) for trial in trials):
                 return False
-            if any(_exceeds(trial, space) for trial in trials_of(study)):
-                return False
-            return self._read(study, space).tree.is_taken()
+            if not space:  # of parameters with one value, if of any
+                return any(trial.params for trial in trials)
+            return Space(space).is_finite and self._read(study, space).tree.is_taken()
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -174,7 +175,7 @@ class PartitionSampler(BaseSampler):
             self._warn_unsuggested(trial)
         if self._stop_when_exhausted and study._thread_local.in_optimize_loop:
             with self._lock:
-                self._stop_if_exhausted(study, trial)
+                self._stop_if_exhausted(study, trial, state)
         self._independent_sampler.after_trial(study, trial, state, values)
 
     # ---- trials whose parameters are decided in part ----
@@ -228,6 +229,7 @@ class PartitionSampler(BaseSampler):
             return history.space.params(_cells.centre(history.space.axes, asked.spot))
         point = self._claim(study, trial, history)
         if point is None:
+            self._history = None  # no trial says what was opened in search of a point
             return self._ask_again(study, trial, search_space)
         return history.space.params(point)
 
@@ -376,8 +378,12 @@ class PartitionSampler(BaseSampler):
             "where they lie, and the partition begins anew from them."
         )
 
-    def _stop_if_exhausted(self, study: Study, trial: FrozenTrial) -> None:
-        if self._history is None or not self._history[1].space.is_finite:
+    def _stop_if_exhausted(self, study: Study, trial: FrozenTrial, state: TrialState) -> None:
+        if self._history is None:
+            if state is TrialState.COMPLETE and self.is_exhausted(study):
+                study.stop()  # parameters have one value each: this was the only point
+            return
+        if not self._history[1].space.is_finite:
             return
         space = dict(self._history[1].space.distributions)
         if _exceeds(trial, space):

@@ -117,7 +117,7 @@ def _fingerprint(distributions: Mapping[str, BaseDistribution]) -> str:
 
 def _axis(name: str, distribution: BaseDistribution) -> Axis:
     if isinstance(distribution, CategoricalDistribution):
-        return Grid(len(distribution.choices), ordered=False)
+        return Grid(len(_distinct(distribution)), ordered=False)
     if isinstance(distribution, IntDistribution):
         if distribution.log:
             return LogGrid(distribution.low, distribution.high)
@@ -130,6 +130,22 @@ def _axis(name: str, distribution: BaseDistribution) -> Axis:
         f"`search_space` must map names to Optuna distributions, but got ({name}={distribution!r})"
         "; use FloatDistribution, IntDistribution or CategoricalDistribution."
     )
+
+
+def _distinct(distribution: CategoricalDistribution) -> list[Any]:
+    """The choices that differ: Optuna does not tell 1 from True, nor one NaN from another."""
+    choices = distribution.choices
+    if all(isinstance(choice, str) for choice in choices):  # as nearly always
+        return list(dict.fromkeys(choices))
+    found: list[Any] = []
+    for choice in choices:
+        if not any(_equal(choice, other) for other in found):
+            found.append(choice)
+    return found
+
+
+def _equal(a: Any, b: Any) -> bool:
+    return bool(a == b or (a != a and b != b))
 
 
 def _levels(distribution: FloatDistribution) -> int:
@@ -160,7 +176,7 @@ def _scale(distribution: FloatDistribution) -> tuple[float, float]:
 
 def _value(distribution: BaseDistribution, x: Coordinate) -> Any:
     if isinstance(distribution, CategoricalDistribution):
-        return distribution.choices[int(x)]
+        return _distinct(distribution)[int(x)]
     if isinstance(distribution, IntDistribution):
         return int(x) if distribution.log else distribution.low + int(x) * distribution.step
     assert isinstance(distribution, FloatDistribution)
@@ -180,7 +196,8 @@ def _coordinate(distribution: BaseDistribution, value: Any) -> Coordinate | None
     if not distribution._contains(internal):
         return None
     if isinstance(distribution, CategoricalDistribution):
-        return int(internal)
+        choice = distribution.choices[int(internal)]
+        return next(i for i, c in enumerate(_distinct(distribution)) if _equal(c, choice))
     if isinstance(distribution, IntDistribution):
         if distribution.log:
             return int(internal)

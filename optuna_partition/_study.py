@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from types import FrameType
 
 from optuna.distributions import BaseDistribution
 from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
 from optuna.study import Study
 from optuna.study._optimize import _run_trial
 from optuna.study._tell import _tell_with_warning
@@ -30,6 +32,12 @@ def searched(space: dict[str, BaseDistribution]) -> dict[str, BaseDistribution]:
         ValueError: Optuna would find a parameter's own values outside its distribution.
     """
     for name, distribution in space.items():
+        if _is_inexact(distribution):
+            raise ValueError(
+                "`low` and `step` must give integers that are exact as floats, which is how "
+                f"Optuna keeps them, but got ({name}={distribution}); suggest a factor of `step`, "
+                "from 0 to some thousands, and multiply."
+            )
         if _is_too_fine(distribution):
             raise ValueError(
                 f"`step` must be larger than {_FINEST_STEP:.2g} of `low` and `high`, or Optuna "
@@ -37,6 +45,15 @@ def searched(space: dict[str, BaseDistribution]) -> dict[str, BaseDistribution]:
                 f"({name}={distribution}); leave `step` out, or suggest what is added to `low`."
             )
     return {name: d for name, d in space.items() if not d.single()}
+
+
+def _is_inexact(distribution: BaseDistribution) -> bool:
+    """Whether Optuna would find some of a parameter's own values between its steps."""
+    if not isinstance(distribution, IntDistribution) or distribution.step == 1:
+        return False
+    exact = math.gcd(distribution.low, distribution.step)
+    exact &= -exact  # the largest power of two that divides all values
+    return max(abs(distribution.low), abs(distribution.high)) > exact * 2**53
 
 
 def _is_too_fine(distribution: BaseDistribution) -> bool:

@@ -29,6 +29,19 @@ settings.register_profile("default", deadline=None)  # the machines are noisy
 settings.load_profile("default")
 
 
+LONGEST = (
+    *("test_night", "test_tune_gang", "test_tune", "test_tune_workers", "test_gang"),
+    *("test_stress", "test_launched", "test_checkpoint", "test_report", "test_branches"),
+    *("test_energy", "test_sharded", "test_packed", "test_score", "test_gp"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: whoever runs whole files side by side waits for no last one."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
 @pytest.fixture(autouse=True)
 def quiet_optuna() -> Iterator[None]:
     """Optuna tells of every trial; the tests that read its log ask for it."""

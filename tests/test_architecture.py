@@ -16,23 +16,16 @@ import optuna_partition
 
 ROOT = Path(__file__).parent.parent
 CORE = {
-    "_axes",
-    "_cells",
-    "_node",
-    "_tree",
-    "_rule",
-    "_soo",
-    "_direct",
-    "_bamsoo",
-    "_hybrid",
-    "_slices",
+    *("_axes", "_cells", "_inside", "_node", "_tree", "_rule"),
+    *("_soo", "_direct", "_bamsoo", "_hybrid", "_slices"),
 }
 NOMAD = {"_nomad_process", "_nomad_run", "_nomad_variables"}
 MAY_IMPORT = {  # inside the library
     "_axes": set(),
     "_cells": {"_axes"},
-    "_node": {"_cells"},
-    "_tree": {"_axes", "_cells", "_node"},
+    "_inside": {"_axes", "_cells"},
+    "_node": {"_axes", "_cells"},
+    "_tree": {"_axes", "_cells", "_inside", "_node"},
     "_rule": {"_axes", "_cells", "_tree"},
     "_soo": {"_axes", "_cells", "_node", "_tree", "_rule"},
     "_direct": {"_axes", "_cells", "_node", "_tree", "_rule"},

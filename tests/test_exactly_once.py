@@ -118,3 +118,16 @@ def test_workers_that_begin_together_on_a_finite_space_get_different_points(
         if len(search.points) + len(search.running) < side**2:
             search.step(worker)
     assert len(set(search.points)) == len(search.points)
+
+
+@pytest.mark.parametrize("name", ["soo", "direct-l"])
+def test_threads_cover_a_small_space_without_being_given_it(name: str) -> None:
+    for _ in range(10):
+        study = optuna.create_study(sampler=SAMPLERS[name](None))
+        study.optimize(
+            lambda t: float(t.suggest_int("x", 0, 4) + t.suggest_int("y", 0, 4)),
+            n_trials=25,
+            n_jobs=4,
+        )
+        points = {(t.params["x"], t.params["y"]) for t in study.trials}
+        assert len(points) == len(study.trials) == 25

@@ -155,12 +155,16 @@ def _run_here(plan: Plan) -> int:
 def _run_alone(plan: Plan) -> int:
     """One process that asks, trains and tests."""
     from objectives.bench import load_bench
+    from objectives.pack_runner import check_pack
     from objectives.runner import load_scorer
     from objectives.runner import Runner
 
     bench = load_bench(plan.experiment, cache=plan.cache)
     scorer = load_scorer(plan.experiment, bench.tokenizer, test=not plan.search_only)
     run = Runner(plan.experiment, bench, scorer)
+    if plan.settings.pack is not None:
+        check_pack(plan.experiment, bench)
+    _tell(bench.notes)
     gc.freeze()  # every trial ends with a collection, which need not look at what stays
     study = open_study(plan, bench.corpus.fingerprint)
     end_in_order()
@@ -185,11 +189,12 @@ def _packs(plan: Plan, bench: Any, scorer: Any, objective: LoraObjective) -> Pac
 
 
 def _run_with_gang(plan: Plan, ranks: int) -> int:
-    """The training in other processes; this one imports no torch as long as they run."""
+    """The training in other processes; this one imports no torch as long as they train."""
     end_in_order()
     with _gang(plan, ranks) as gang:
-        samples = gang.start()  # a mistake shows before there is a study
-        study = open_study(plan, samples)
+        ready = gang.start()  # a mistake shows before there is a study
+        _tell(ready.notes)
+        study = open_study(plan, ready.samples)
         if search(plan, study, LoraObjective(plan.experiment, gang, plan.folder)):
             return _stopped()
         return 0 if plan.search_only else _finish(plan, study, gang)
@@ -225,6 +230,7 @@ def _devices(plan: Plan, workers: int = 1) -> list[str]:
 
 def _run_workers(plan: Plan) -> int:
     """The same with the search in other processes; the base is loaded here when they are done."""
+    from objectives.architecture import check_architecture
     from objectives.bench import load_data
     from objectives.runner import check_direction
     from objectives.runner import load_runner
@@ -233,8 +239,10 @@ def _run_workers(plan: Plan) -> int:
     assert plan.workers is not None
     if plan.ranks is not None:
         _devices(plan, plan.workers)
+    adapters = check_architecture(plan.experiment)
     tokenizer, corpus = load_data(plan.experiment, cache=plan.cache)
     check_direction(plan.experiment, load_scorer(plan.experiment, tokenizer, test=True))
+    _tell([*adapters, *corpus.notes])
     study = open_study(plan, corpus.fingerprint)
     end_in_order()
     if search_with_workers(plan, study):
@@ -248,6 +256,12 @@ def _run_workers(plan: Plan) -> int:
 def _finish(plan: Plan, study: optuna.Study, run: Examiner) -> int:
     with writing(plan.folder):
         return finish(plan, study, run)
+
+
+def _tell(notes: Sequence[str]) -> None:
+    """Once for a command: its workers' lines go to their logs, and its ranks print none."""
+    for note in notes:
+        print(note, flush=True)
 
 
 def _quieten() -> None:

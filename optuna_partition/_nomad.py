@@ -22,6 +22,7 @@ from optuna_partition._claims import ANNOUNCED
 from optuna_partition._claims import Claimant
 from optuna_partition._claims import claims_on
 from optuna_partition._claims import mutex
+from optuna_partition._constraints import Unconstrained
 from optuna_partition._inferred import InferredSpace
 from optuna_partition._nomad_known import best_value
 from optuna_partition._nomad_known import KEY
@@ -106,6 +107,7 @@ class NOMADSampler(BaseSampler):
         self._seed = checked_seed(seed)
         self._independent_sampler = independent_sampler or RandomSampler(seed=seed)
         self._warn_independent_sampling = warn_independent_sampling
+        self._unconstrained = Unconstrained()
         self._run: Run | None = None
         self._lock = threading.RLock()
 
@@ -178,6 +180,7 @@ class NOMADSampler(BaseSampler):
         if held is not None and state is TrialState.FAIL and not is_interrupted():
             failed = {**held, "failed": True}
             study._storage.set_trial_system_attr(trial._trial_id, KEY, failed)
+        self._unconstrained(self, study, trial)
         self._independent_sampler.after_trial(study, trial, state, values)
 
     def _suggest(

@@ -25,6 +25,7 @@ from optuna_partition._cells import Point
 from optuna_partition._claims import Claimant
 from optuna_partition._claims import claims_on
 from optuna_partition._claims import mutex
+from optuna_partition._constraints import Unconstrained
 from optuna_partition._early import first_value
 from optuna_partition._inferred import identity
 from optuna_partition._inferred import InferredSpace
@@ -75,6 +76,7 @@ class PartitionSampler(BaseSampler):
         self._warn_independent_sampling = warn_independent_sampling
         self._stop_when_exhausted = stop_when_exhausted
         self._show_cells = show_cells
+        self._unconstrained = Unconstrained()
         self._completed: dict[int, dict[str, Any]] = {}  # trial id -> what it is to suggest yet
         self._warned_unsuggested = False
         self._told_misfits: tuple[int, int] | None = None  # the study they were told of
@@ -176,6 +178,7 @@ class PartitionSampler(BaseSampler):
         if self._stop_when_exhausted and study._thread_local.in_optimize_loop:
             with self._lock:
                 self._stop_if_exhausted(study, trial, state)
+        self._unconstrained(self, study, trial)
         self._independent_sampler.after_trial(study, trial, state, values)
 
     # ---- trials whose parameters are decided in part ----

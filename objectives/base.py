@@ -10,6 +10,7 @@ from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import parse_flag_from_env
+from safetensors import SafetensorError
 import torch
 from transformers import AutoConfig
 from transformers import AutoModelForCausalLM
@@ -118,7 +119,7 @@ def _named(settings: ModelSettings) -> Iterator[None]:
         hub.check()
     try:
         yield
-    except Exception as error:
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         if is_out_of_memory(error):
             raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -225,7 +225,7 @@ def test_running_it_again_adds_nothing_and_tests_nothing_again(done: Done) -> No
     final = load(experiment).user_attrs[FINAL]
     assert f"was already made on {final['date']}: shown, not repeated" in again.stdout
     colours, error = final["rows"][-1]["scores"]["colours"]
-    assert f"colours {colours:.4f} +- {error:.4f}" in again.stdout
+    assert f"colours acc {colours:.4f} +- {error:.4f}" in again.stdout
     assert values(load(experiment)) == before
 
 

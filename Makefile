@@ -17,7 +17,7 @@ check: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 gpu: $(READY)  ## where there is a GPU: its tests, then trials per hour beside a plain script, 1 B
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[quantization]"

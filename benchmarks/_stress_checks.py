@@ -57,13 +57,16 @@ class Verdict:
         return not any((self.duplicates, self.lost, self.outside, self.repeated))
 
 
-def judge(trials: Sequence[FrozenTrial], sampler: BaseSampler, space: Space) -> Verdict:
+def judge(
+    trials: Sequence[FrozenTrial], sampler: BaseSampler, space: Space, inferred: bool = False
+) -> Verdict:
     """Checks a study that has ended.
 
     Args:
         trials: Of the study, after `storage.recover`: none is a dead worker's any more.
         sampler: A new one of the study's kind.
         space: What the study searched.
+        inferred: Whether the sampler was not told.
     """
     evaluated = Counter(_point(t.params) for t in trials if t.state is TrialState.COMPLETE)
     duplicates = evaluated.total() - len(evaluated)
@@ -72,11 +75,14 @@ def judge(trials: Sequence[FrozenTrial], sampler: BaseSampler, space: Space) -> 
     if not any(Ask.of(trial) for trial in trials):
         return Verdict(duplicates)
     if isinstance(sampler, BaMSOOSampler):  # its next point is what the model says by then
-        return Verdict(duplicates, outside=_outside(trials, space))
+        return Verdict(duplicates, outside=_outside(trials, space, set()))
+    early = _early(trials) if inferred else set()
     study = optuna.create_study(sampler=sampler)
     study.add_trials([trial for trial in trials if trial.state.is_finished()])
     lost, repeated = _go_on(study, space, _dead(trials, space), set(evaluated))
-    return Verdict(duplicates, lost=lost, outside=_outside(trials, space), repeated=repeated)
+    return Verdict(
+        duplicates, lost=lost, outside=_outside(trials, space, early), repeated=repeated
+    )
 
 
 def _go_on(
@@ -116,13 +122,16 @@ def _dead(trials: Sequence[FrozenTrial], space: Space) -> set[Point]:
     return {point for point, times in left.items() if times < ATTEMPTS}
 
 
-def _outside(trials: Sequence[FrozenTrial], space: Space) -> int:
+def _outside(trials: Sequence[FrozenTrial], space: Space, early: set[int]) -> int:
     """Counts cells, by what the trials say of themselves and not by the library's fold.
 
     A cell is reached when it is the whole space or comes of cutting a cell that some ask opened;
     those opened must be reached themselves, so that the chain ends at the whole space. An
     evaluation by DIRECT may also lie inside such a cell: that is one ahead, of a sample wanted
     later.
+
+    Args:
+        early: Numbers of trials that need not have been asked for.
     """
     axes = Axes(space).axes
     asks = {t.number: a for t in trials if (a := Ask.of(t)) is not None and not a.announced}
@@ -130,10 +139,18 @@ def _outside(trials: Sequence[FrozenTrial], space: Space) -> int:
     reached = {_cells.root(axes)}.union(*(_parts(axes, cell) for cell in opened))
     missing = len(opened - reached)
     for trial in trials:
-        if trial.state is TrialState.COMPLETE:
+        if trial.state is TrialState.COMPLETE and trial.number not in early:
             ask = asks.get(trial.number)
             missing += ask is None or (ask.rule in EVERY_CELL and ask.cell not in reached)
     return missing
+
+
+def _early(trials: Sequence[FrozenTrial]) -> set[int]:
+    """Trials that may have begun before the space was known: when no trial had ended yet."""
+    ends = [t.datetime_complete for t in trials if t.state is TrialState.COMPLETE]
+    first = min((end for end in ends if end is not None), default=None)
+    starts = ((t.number, t.datetime_start) for t in trials if Ask.of(t) is None)
+    return {n for n, start in starts if first is None or (start is not None and start <= first)}
 
 
 def _parts(axes: Sequence[Axis], cell: Cell) -> set[Cell]:

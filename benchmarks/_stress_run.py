@@ -29,6 +29,7 @@ from benchmarks._stress_checks import judge
 from benchmarks._stress_checks import Verdict
 from benchmarks._stress_servers import Server
 from benchmarks._stress_servers import STORAGES
+from benchmarks._stress_worker import INFERRED
 from benchmarks._stress_worker import SAMPLERS
 from benchmarks._stress_worker import space
 import storage
@@ -169,7 +170,12 @@ def run(plan: Plan, server: Server, show: Callable[[int], object] = lambda done:
         killed=fire.killed,
         died=len([death for death in deaths if signal.SIGKILL.name not in death]),
         restarted=fire.restart is not None,
-        verdict=judge(trials, SAMPLERS[plan.sampler](searched), searched),
+        verdict=judge(
+            trials,
+            SAMPLERS[plan.sampler](searched),
+            searched,
+            inferred=plan.sampler.endswith(INFERRED),
+        ),
     )
 
 

@@ -37,10 +37,13 @@ import storage
 
 
 Space = dict[str, BaseDistribution]
+INFERRED = "-inferred"
 SAMPLERS: dict[str, Callable[[Space], BaseSampler]] = {
     "soo": lambda space: SOOSampler(search_space=space),
     "bamsoo": lambda space: BaMSOOSampler(search_space=space),
     "direct": lambda space: DIRECTSampler(search_space=space),
+    "soo-inferred": lambda space: SOOSampler(),
+    "direct-inferred": lambda space: DIRECTSampler(),
     "random": lambda space: RandomSampler(),
     "tpe": lambda space: TPESampler(),
     "grid": lambda space: GridSampler({name: grid(axis) for name, axis in space.items()}, seed=0),
@@ -52,13 +55,16 @@ UNMARKED_SECONDS = 10.0  # a trial without parameters or mark is then a dead wor
 
 
 def space(trials: int) -> Space:
-    """Four parameters, one of each kind, with at least three points for every trial."""
+    """Four parameters, one of each kind, with at least three points for every trial.
+
+    In the order of their names, as an inferred space has them.
+    """
     side = math.ceil(trials ** (1 / 3))
     return {
-        "x": FloatDistribution(0, 0.5 * (side - 1), step=0.5),
-        "n": IntDistribution(1, side),
-        "m": IntDistribution(1, side, log=True),
         "c": CategoricalDistribution(("a", "b", "c")),
+        "m": IntDistribution(1, side, log=True),
+        "n": IntDistribution(1, side),
+        "x": FloatDistribution(0, 0.5 * (side - 1), step=0.5),
     }
 
 

@@ -6,6 +6,9 @@ comes back in the middle of a run. After each run no point may have been evaluat
 may be lost, and what was evaluated must be part of the rule's tree; a new process must be able to
 go on. Optuna's samplers run under the same fire on the same storage.
 
+`--spaces 20` does something else: 20 random mixed spaces, given to the sampler or left to be
+inferred, with 2 to 64 trials in flight, in one process.
+
 PostgreSQL and MariaDB are started in a temporary folder where their programs are installed; a
 server named by OPTUNA_PARTITION_POSTGRES or OPTUNA_PARTITION_MYSQL is used as it is, and left
 running.
@@ -32,10 +35,11 @@ from benchmarks._stress_run import run
 from benchmarks._stress_run import serving
 from benchmarks._stress_servers import Missing
 from benchmarks._stress_servers import STORAGES
+from benchmarks._stress_spaces import rows
 from benchmarks._stress_worker import SAMPLERS
 
 
-OURS = ("soo", "direct", "bamsoo")
+OURS = ("soo", "direct", "soo-inferred", "direct-inferred", "bamsoo")
 HEAD = """\
 | storage | sampler | trials/s | ask p50 | p95 | p99 | claims lost | killed | died \
 | duplicates | lost | outside |
@@ -78,6 +82,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--trials", type=int, default=300, help="finished trials of a run")
     parser.add_argument("--kills", type=int, default=10, help="workers killed in a run")
     parser.add_argument("--restart-database", action="store_true", help="in the middle of a run")
+    parser.add_argument("--spaces", type=int, help="random spaces in one process, no workers")
     parser.add_argument("--out", type=Path, help="file for one JSON line per run")
     return parser.parse_args()
 
@@ -96,10 +101,21 @@ def measure(kind: str, arguments: argparse.Namespace) -> Iterator[Result]:
             yield run(plan, server, _progress(kind, plan))
 
 
+def _search_random_spaces(spaces: int) -> int:
+    clean = True
+    print("| sampler | space | in flight | repeated | lost |\n|---|---|---|---|---|", flush=True)
+    for cells, found in rows(spaces):
+        print(f"| {cells} | {found.repeated} | {found.lost} |", flush=True)
+        clean = clean and not (found.repeated or found.lost)
+    return 0 if clean else 1
+
+
 def main() -> int:
     arguments = _arguments()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+    if arguments.spaces:
+        return _search_random_spaces(arguments.spaces)
     clean = True
     print(HEAD, flush=True)
     for kind in arguments.storages:

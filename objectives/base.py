@@ -10,7 +10,6 @@ from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import parse_flag_from_env
-from huggingface_hub import constants
 from safetensors import SafetensorError
 import torch
 from transformers import AutoConfig
@@ -20,6 +19,7 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase
 from transformers.utils.logging import disable_progress_bar
 
+from objectives import hub
 from objectives.config import Experiment
 from objectives.corpus import Corpus
 from objectives.errors import UserError
@@ -115,26 +115,30 @@ def _has_cuda() -> bool:
 @contextmanager
 def _named(settings: ModelSettings) -> Iterator[None]:
     """transformers' many ways to say that a model cannot be had, as one short message."""
+    if not Path(settings.name).is_dir():
+        hub.check()
     try:
         yield
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         if is_out_of_memory(error):
             raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        what = f"`[model] name` = {settings.name!r}: cannot be loaded"
-        raise UserError(f"{what} ({reason}); {_way_out(settings)}") from None
+        raise UserError(f"`[model] name` = {settings.name!r}: {_told(settings, reason)}") from None
 
 
-def _way_out(settings: ModelSettings) -> str:
+def _told(settings: ModelSettings, reason: str) -> str:
+    """What is wrong, and the way out."""
     if Path(settings.name).is_dir():
         return (
-            "the folder must hold a decoder's configuration, weights and tokenizer, as "
-            "`save_pretrained` of AutoModelForCausalLM and AutoTokenizer writes them"
+            f"cannot be loaded ({reason}); the folder must hold a decoder's configuration, "
+            "weights and tokenizer, as `save_pretrained` of AutoModelForCausalLM and "
+            "AutoTokenizer writes them"
         )
-    if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE is set: unset it, or give a folder with the model in it"
-    return (
-        "check the spelling and the network, run `hf auth login` for a gated model, "
+    return hub.missing(
+        "is neither a folder here nor whole in the hub's cache",
+        "give a folder with the model in it",
+    ) or (
+        f"cannot be loaded ({reason}); check the spelling, run `hf auth login` for a gated model, "
         "or give a folder with the model in it"
     )
 

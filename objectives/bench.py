@@ -41,6 +41,7 @@ from objectives.corpus import Corpus
 from objectives.corpus import load_corpus
 from objectives.errors import UserError
 from objectives.lora_linear import LoraLinear
+from objectives.output import unwritable
 from objectives.quantized import check_can_quantize
 from objectives.search_space import Hyperparameters
 from objectives.sections import TrainingSettings
@@ -198,10 +199,7 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
         # Without the `False` peft asks the hub, on every save, whether the vocabulary was resized.
         model.save_pretrained(str(folder), save_embedding_layers=False)
     except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"the adapter folder {folder} cannot be written ({error}); make room, and the same "
-            "command continues the study"
-        ) from None
+        raise unwritable(folder, error) from None
 
 
 def release(bench: Bench, model: nn.Module) -> None:

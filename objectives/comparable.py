@@ -5,7 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import optuna
+from optuna.distributions import CategoricalDistribution
 from optuna.distributions import distribution_to_json
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
+from optuna.distributions import json_to_distribution
 
 from objectives.config import Experiment
 from objectives.errors import UserError
@@ -58,7 +62,8 @@ def check_comparable(study: optuna.Study, experiment: Experiment, where: str) ->
     name = study.study_name
     if changed:
         lines = [
-            f"  {k}: was {before.get(k, 'absent')}, is {now.get(k, 'absent')}" for k in changed
+            f"  {key}: was {_in_words(before.get(key))}, is {_in_words(now.get(key))}"
+            for key in changed
         ]
         raise UserError(
             f"--study {name}: exists in {where} with another experiment, whose values do "
@@ -69,6 +74,22 @@ def check_comparable(study: optuna.Study, experiment: Experiment, where: str) ->
             f"--study {name}: exists in {where} to {study.direction.name.lower()}, and "
             f"this experiment is to {experiment.direction}; choose another --study"
         )
+
+
+def _in_words(setting: str | None) -> str:
+    """A setting as kept in the study: a searched one is a distribution in Optuna's JSON."""
+    if setting is None:
+        return "absent"
+    if not setting.startswith('{"name":'):
+        return setting
+    distribution = json_to_distribution(setting)
+    if isinstance(distribution, CategoricalDistribution):
+        return f"one of {', '.join(map(str, distribution.choices))}"
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    scale = " on a log scale" if distribution.log else ""
+    natural = 1 if isinstance(distribution, IntDistribution) else None
+    step = "" if distribution.step == natural else f" in steps of {distribution.step:.12g}"
+    return f"{distribution.low:.12g} to {distribution.high:.12g}{step}{scale}"
 
 
 def _values_depend_on(experiment: Experiment) -> dict[str, str]:

@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from datetime import UTC
 from functools import partial
-import json
 import math
 from pathlib import Path
-import shutil
 from typing import Any
 
 import optuna
@@ -33,12 +31,11 @@ from objectives.job import Failed
 from objectives.job import Finished
 from objectives.job import Job
 from objectives.job import OutOfMemory
-from objectives.model_card import model_card
 from objectives.report.figures import FinalRow
 from objectives.search_space import PEFT_DEFAULTS
 
 
-__all__ = ["FINAL", "final_test", "looks", "save_best"]
+__all__ = ["FINAL", "final_test", "honesty", "looks"]
 
 FINAL = "final"
 """Study user attribute: rows of the final test, their trials, its date, the looks before it."""
@@ -230,22 +227,25 @@ def looks(study: optuna.Study) -> int:
     return 1 + len(study.user_attrs.get(FINAL, {}).get("earlier", ()))
 
 
-def save_best(
-    experiment: Experiment, study: optuna.Study, rows: Sequence[FinalRow], folder: Path
-) -> Path | None:
-    """Copies the best adapter to `folder/best_adapter`, with its hyperparameters and a card."""
-    best = best_trials(study, 1)
-    if not best:
-        return None
-    (trial,) = best
-    target = folder / "best_adapter"
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(trial.user_attrs["adapter"], target)
-    chosen = asdict(experiment.hyperparameters(trial.params))
-    # the folder is made to be published, and a storage's URL holds a password
-    told = experiment.model_dump(mode="json", exclude={"study": {"storage"}})
-    settings = {"hyperparameters": chosen, "experiment": told}
-    (target / "experiment.json").write_text(json.dumps(settings, indent=2) + "\n")
-    card = model_card(experiment, study.study_name, trial, rows, looks=looks(study))
-    (target / "README.md").write_text(card)
-    return target
+def honesty(experiment: Experiment, looks: int) -> str:
+    """How far the scores of the final test may be believed.
+
+    Args:
+        experiment: Its test tasks, and what the adapters were chosen by.
+        looks: How often adapters of the study have been scored on those tasks.
+    """
+    scoring = experiment.scoring
+    part = "" if scoring.limit is None else f" Of each task, {scoring.limit} documents."
+    return _chosen_by(experiment, looks) + part
+
+
+def _chosen_by(experiment: Experiment, looks: int) -> str:
+    scoring = experiment.scoring
+    if scoring.objective in scoring.test:
+        return f"The adapters were chosen by {scoring.objective}: their scores on it flatter."
+    if looks > 1:
+        return (
+            f"This is look {looks} at these tasks, after more search: the scores flatter, "
+            "as those of a validation do."
+        )
+    return "The adapters were chosen without these tasks, and scored on them once."

@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager
 from contextlib import suppress
 from dataclasses import replace
 import logging
-import math
 from types import TracebackType
 from typing import TypeAlias
 import warnings
@@ -144,7 +143,7 @@ def _next(values: Iterator[Valued], welcome: Welcome) -> Valued | None:
 class _Running:
     """Trials between ask and tell, with their heartbeats; those left at the end have failed.
 
-    They are not told: to the sampler a told failure is the point's, and these were interrupted.
+    They are not told: those that are left were interrupted, and may be another worker's by now.
     """
 
     def __init__(self, study: optuna.Study) -> None:
@@ -180,6 +179,6 @@ class _Running:
         heart.join()
         if value is None:
             return self._study.tell(trial, state=TrialState.PRUNED)
-        if math.isnan(value):
-            return self._study.tell(trial, state=TrialState.FAIL)
-        return self._study.tell(trial, value)
+        with warnings.catch_warnings():  # that it failed, which its own line says
+            warnings.filterwarnings("ignore", message="The value nan is not acceptable")
+            return self._study.tell(trial, value)

@@ -12,6 +12,7 @@ from typing import Any
 
 import datasets
 
+from objectives import hub
 from objectives.errors import UserError
 
 
@@ -107,15 +108,20 @@ def _parse(text: str, where: str) -> Any:
 
 
 def _download(name: str, split: str) -> list[dict[str, Any]]:
+    hub.check()
     try:
         rows: list[dict[str, Any]] = datasets.load_dataset(name, split=split).to_list()
     # The hub's client raises what its HTTP library, the file system and the formats raise.
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise UserError(
-            f"data set {name}, split {split}: cannot be loaded ({reason}); check the name and the "
-            "network, or download it elsewhere and give a .json or .jsonl file in [data]"
-        ) from None
+        told = hub.missing(
+            "is neither a file here nor in the hub's cache",
+            "give a .json or .jsonl file in [data]",
+        ) or (
+            f"cannot be loaded ({reason}); check the name and the network, or download it "
+            "elsewhere and give a .json or .jsonl file in [data]"
+        )
+        raise UserError(f"data set {name}, split {split}: {told}") from None
     return rows
 
 

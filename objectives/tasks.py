@@ -16,9 +16,12 @@ from functools import partial
 import io
 import logging
 from pathlib import Path
+import re
 from typing import Any
 from typing import TYPE_CHECKING
 
+from objectives import hub
+from objectives import task_files
 from objectives.errors import UserError
 
 
@@ -97,12 +100,16 @@ def _manager(settings: ScoringSettings, tasks: Sequence[str]) -> TaskManager:
 def _load(name: str, manager: TaskManager, settings: ScoringSettings) -> Any:
     if name not in manager.task_index:
         raise UserError(_unknown(name, manager, settings))
+    _check_consent(name, task_files.runs_code(manager.task_index, name), settings)
+    if task_files.may_ask_hub(manager.task_index, name):
+        hub.check()
     try:
         with quiet():
             loaded = manager.load([name])
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{_key(name, settings)} = {name!r}: {_cannot_load(error)}") from None
-    _check_consent(name, loaded, settings)
+    in_python = any(getattr(task, "UNSAFE_CODE", False) for task in loaded["tasks"].values())
+    _check_consent(name, in_python, settings)
     for task in loaded["tasks"].values():
         _set_few_shot(task, settings.few_shot)
         _build_once(task)
@@ -118,22 +125,33 @@ def _load(name: str, manager: TaskManager, settings: ScoringSettings) -> Any:
 def _cannot_load(error: BaseException) -> str:
     if "HF_ALLOW_CODE_EVAL" in str(error):  # Hugging Face's `evaluate`, on its metric `code_eval`
         return (
-            "the task runs code that the model wrote; if this machine may do that, set the "
-            "environment variable HF_ALLOW_CODE_EVAL=1 and write unsafe_code = true"
+            "the task runs code that the model wrote, by Hugging Face's code_eval; if this "
+            "machine may do that, set the environment variable HF_ALLOW_CODE_EVAL=1"
         )
-    return (
+    return _not_here(str(error)) or (
         f"the task's data cannot be loaded ({_first_line(error)}); check the network and "
         "HF_HUB_OFFLINE, download it beforehand, or name a task in the folder `[scoring] tasks`"
     )
 
 
-def _check_consent(name: str, loaded: Any, settings: ScoringSettings) -> None:
+def _not_here(error: str) -> str | None:
+    """The message where `datasets` or `evaluate` has not reached the hub."""
+    data = re.search(r"Couldn't reach (?:the Hugging Face Hub for dataset )?'([^']+)'", error)
+    metric = re.search(r"Module '([^']+)' doesn't exist on the Hugging Face Hub", error)
+    if data is None and metric is None:
+        return None
+    what = f"data set {data[1]}" if data else f"metric {metric[1]}" if metric else ""
+    instead = "name a task in the folder `[scoring] tasks`"
+    return hub.missing(f"the task's {what} is not in the hub's cache", instead)
+
+
+def _check_consent(name: str, runs_code: bool, settings: ScoringSettings) -> None:
     """lm-eval would refuse to score the task, after the first training."""
-    unsafe = any(getattr(task, "UNSAFE_CODE", False) for task in loaded["tasks"].values())
-    if unsafe and not settings.unsafe_code:
+    if runs_code and not settings.unsafe_code:
         raise UserError(
-            f"{_key(name, settings)} = {name!r}: the task runs code that the model wrote; "
-            "if this machine may do that, write `[scoring] unsafe_code = true`"
+            f"{_key(name, settings)} = {name!r}: the task runs code that the model wrote; if this "
+            "machine may do that, write `[scoring] unsafe_code = true`, and where the task scores "
+            "by Hugging Face's code_eval, set the environment variable HF_ALLOW_CODE_EVAL=1"
         )
 
 

@@ -2,7 +2,6 @@
 
 from optuna_partition._latin import LatinHypercubeSampler
 from optuna_partition._nomad import NOMADSampler
-from optuna_partition._record import ResumeError
 from optuna_partition.samplers import BaMSOOSampler
 from optuna_partition.samplers import DIRECTSampler
 from optuna_partition.samplers import SOOSampler
@@ -13,7 +12,6 @@ __all__ = [
     "DIRECTSampler",
     "LatinHypercubeSampler",
     "NOMADSampler",
-    "ResumeError",
     "SOOSampler",
     "__version__",
 ]

@@ -28,6 +28,7 @@ from functools import partial
 import math
 from typing import Any
 
+from optuna_partition import _cells
 from optuna_partition import _soo
 from optuna_partition._belief import BeliefFailed
 from optuna_partition._belief import Beliefs
@@ -82,6 +83,9 @@ def _choose(tree: Tree, cursor: Cursor, *, belief: Beliefs, eta: float) -> Choic
 
     In a finite space the cells that were spared and can not be cut come last.
     """
+    leaf = _interrupted(tree)
+    if leaf is not None:
+        return Choice(leaf.cell, (), cursor)
     posterior, fit = renewed(belief(tree.axes), Evidence.of(tree), cursor.fit)
     asking = _Asking(tree, replace(cursor, fit=fit), posterior, eta)
     while True:
@@ -90,6 +94,13 @@ def _choose(tree: Tree, cursor: Cursor, *, belief: Beliefs, eta: float) -> Choic
             return asking.choice(leaf)
         if leaf is None and not _open_next(asking):
             return asking.choice(tree.least_bounded())
+
+
+def _interrupted(tree: Tree) -> Node | None:
+    """The leaf whose evaluation was interrupted, if it waits for one: that was decided."""
+    cell = tree.first_interrupted()
+    leaf = None if cell is None else tree.leaf(_cells.centre(tree.axes, cell))
+    return leaf if leaf is not None and tree.is_empty(leaf) else None
 
 
 def _spared(asking: _Asking, leaf: Node) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+import math
 from typing import TypeAlias
 
 from optuna_partition._axes import Axis
@@ -23,13 +24,18 @@ __all__ = [
     "centre",
     "children",
     "depth",
+    "longest",
     "longest_axis",
     "name",
     "near",
     "outer_parts",
     "parse",
+    "parse_point",
     "point_name",
     "root",
+    "side",
+    "sides",
+    "unit",
 ]
 
 Cell: TypeAlias = tuple[Interval, ...]
@@ -46,14 +52,34 @@ def centre(axes: Sequence[Axis], cell: Cell) -> Point:
     return tuple(axis.centre(interval) for axis, interval in zip(axes, cell, strict=True))
 
 
-def longest_axis(axes: Sequence[Axis], cell: Cell) -> int | None:
+def unit(axes: Sequence[Axis]) -> int:
+    """Into how many pieces all axes are divided, so that sides are integers: cheap and exact."""
+    return math.lcm(*(axis.grain() for axis in axes))
+
+
+def side(axis: Axis, interval: Interval, unit: int) -> int:
+    """The side of an interval in pieces of its axis; 0 if it cannot be cut."""
+    if not axis.cut(interval):
+        return 0
+    share = axis.side(interval)
+    return share.numerator * (unit // share.denominator)
+
+
+def sides(axes: Sequence[Axis], cell: Cell) -> tuple[int, ...]:
+    """The sides of a cell in pieces of its axes; 0 on an axis that cannot be cut."""
+    pieces = unit(axes)
+    return tuple(side(axis, interval, pieces) for axis, interval in zip(axes, cell, strict=True))
+
+
+def longest(sides: Sequence[int]) -> int | None:
     """The lowest axis among those of the longest side that can still be cut, if any can."""
-    best, chosen = Fraction(0), None
-    for i, (axis, interval) in enumerate(zip(axes, cell, strict=True)):
-        side = axis.side(interval)
-        if side > best and axis.cut(interval):
-            best, chosen = side, i
-    return chosen
+    most = max(sides)
+    return sides.index(most) if most else None
+
+
+def longest_axis(axes: Sequence[Axis], cell: Cell) -> int | None:
+    """The axis of a cell that is cut next, if one can be."""
+    return longest(sides(axes, cell))
 
 
 def children(axes: Sequence[Axis], cell: Cell, i: int) -> tuple[Cell, ...]:
@@ -105,3 +131,8 @@ def parse(text: str) -> Cell:
 def point_name(point: Point) -> str:
     """The point as text; equal points have equal names: what a claim is made on."""
     return " ".join(str(x) for x in point)
+
+
+def parse_point(text: str) -> Point:
+    """The point that `point_name` wrote."""
+    return tuple(Fraction(x) if "/" in x else int(x) for x in text.split(" "))

@@ -26,7 +26,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import astuple
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import partial
 import math
 import re
@@ -34,10 +33,12 @@ import re
 from optuna_partition import _cells
 from optuna_partition._axes import Axis
 from optuna_partition._cells import Cell
+from optuna_partition._cells import Point
 from optuna_partition._node import Node
 from optuna_partition._node import Opening
 from optuna_partition._node import Order
 from optuna_partition._node import Reading
+from optuna_partition._node import Sample
 from optuna_partition._node import State
 from optuna_partition._rule import Choice
 from optuna_partition._rule import Rule
@@ -47,6 +48,7 @@ from optuna_partition._tree import Tree
 __all__ = ["Cursor", "direct", "direct_named"]
 
 _TIE = 1e-13  # values this close to the best of their size are as good (Gablonsky's code)
+_CENTRE: Sample = (-1, (0, 0))  # stands for a cell's own centre among its samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +87,14 @@ def _join(a: Cursor, b: Cursor) -> Cursor:
 
 
 def _plant(locally_biased: bool, axes: Sequence[Axis]) -> Tree:
-    return Tree(axes, group=partial(_size, locally_biased, axes))
+    return Tree(axes, group=partial(_size, locally_biased, _cells.unit(axes)))
 
 
-def _sides(axes: Sequence[Axis], cell: Cell) -> list[Fraction]:
-    """The sides of a cell; 0 on an axis that cannot be cut."""
-    pairs = zip(axes, cell, strict=True)
-    return [axis.side(interval) if axis.cut(interval) else Fraction(0) for axis, interval in pairs]
-
-
-def _size(locally_biased: bool, axes: Sequence[Axis], node: Node) -> float:
+def _size(locally_biased: bool, unit: int, node: Node) -> float:
     """The size that groups cells: rounded, since the hull divides by differences of sizes."""
-    sides = _sides(axes, node.cell)
-    return float(max(sides)) if locally_biased else 0.5 * math.sqrt(sum(s * s for s in sides))
+    if locally_biased:
+        return max(node.sides) / unit
+    return 0.5 * math.sqrt(sum(side * side for side in node.sides) / unit**2)
 
 
 # ---- one ask ----
@@ -124,7 +121,8 @@ def _wanted(tree: Tree) -> Cell | None:
     wanting = [opening for opening in tree.opening.values() if opening.missing]
     if not wanting:
         return None
-    return min(wanting, key=lambda opening: opening.stamp).missing[0]
+    first = min(wanting, key=lambda opening: (opening.stamp, opening.node.cell))
+    return _sampled(first.node, first.missing[0])
 
 
 def _ahead(tree: Tree) -> Cell | None:
@@ -134,26 +132,20 @@ def _ahead(tree: Tree) -> Cell | None:
     once the values are in. The tree stays as it is. In a finite space the cells in flight may
     have no point left; then inside the best of the others.
     """
+    opening = {opening.node: opening.value for opening in tree.opening.values()}
 
-    def rank(leaf: Node) -> tuple[bool, float, int, Order]:
-        waits = leaf.state in (State.OPENING, State.FLYING)
-        return not waits, _at_centre(tree, leaf), leaf.depth, leaf.order
+    def rank(leaf: Node) -> tuple[float, int, Order, Cell]:
+        return opening.get(leaf, math.inf), leaf.depth, leaf.order, leaf.cell
 
-    for leaf in sorted(tree.leaves(), key=rank):
-        queue = [leaf.cell]
-        for cell in queue:
-            axis = _cells.longest_axis(tree.axes, cell)
-            for part in () if axis is None else _cells.children(tree.axes, cell, axis):
-                if not tree.has(_cells.centre(tree.axes, part)):
-                    return part
-                queue.append(part)
-    return None
+    for leaf in sorted([*opening, *tree.flying()], key=rank):
+        if (cell := tree.first_free(leaf)) is not None:
+            return cell
+    return tree.best_free(partial(_at_centre, tree))
 
 
-def _at_centre(tree: Tree, node: Node) -> float:
-    """The value at a cell's own centre, infinite while there is none."""
-    reading = _reading(tree, node, node.cell)
-    return reading if isinstance(reading, float) else math.inf
+def _at_centre(tree: Tree, leaf: Node) -> float:
+    """The value at a leaf's own centre, infinite while there is none."""
+    return _value(_readings(tree, leaf, {}).get(_CENTRE, []))
 
 
 # ---- the hull ----
@@ -161,7 +153,7 @@ def _at_centre(tree: Tree, node: Node) -> float:
 
 def _potentially_optimal(tree: Tree, locally_biased: bool, epsilon: float) -> list[Node]:
     """The cells to open, largest first; then, unless locally biased, those tied with them."""
-    best = _best_by_size(tree, locally_biased)
+    best = _best_by_size(tree)
     d = sorted(best, reverse=True)
     f = _finite([best[size][0] for size in d])
     optimal = [best[d[j]][1] for j in _hull(d, f, _least(tree, f), epsilon)]
@@ -171,7 +163,7 @@ def _potentially_optimal(tree: Tree, locally_biased: bool, epsilon: float) -> li
     return kept + [leaf for head in kept for leaf in tree.tied(head, _TIE)]
 
 
-def _best_by_size(tree: Tree, locally_biased: bool) -> dict[float, tuple[float, Node]]:
+def _best_by_size(tree: Tree) -> dict[float, tuple[float, Node]]:
     """The best value and cell of each size.
 
     A cell that waits for samples still counts, at its centre's value: while the best cells are in
@@ -184,10 +176,11 @@ def _best_by_size(tree: Tree, locally_biased: bool) -> dict[float, tuple[float, 
         assert leaf is not None and isinstance(size, float)
         best[size] = (leaf.value, leaf)
     for opening in tree.opening.values():
-        value = _at_centre(tree, opening.node)
-        size = _size(locally_biased, tree.axes, opening.node)
-        if math.isfinite(value) and (size not in best or value <= best[size][0]):
-            best[size] = (value, opening.node)
+        if math.isfinite(opening.value):
+            size = tree.group(opening.node)
+            assert isinstance(size, float)
+            if size not in best or opening.value <= best[size][0]:
+                best[size] = (opening.value, opening.node)
     return best
 
 
@@ -206,6 +199,8 @@ def _hull(d: list[float], f: list[float], least: float, epsilon: float) -> list[
     """Which of the best cells by size, largest first, are potentially optimal (Jones, eq. 3-4)."""
     kept: list[int] = []
     for j in reversed(range(len(d))):
+        if any(f[i] <= f[j] for i in range(j)):
+            continue
         larger = [(f[i] - f[j]) / (d[i] - d[j]) for i in range(j)]
         smaller = [(f[i] - f[j]) / (d[i] - d[j]) for i in kept]
         if any(slope <= 0 for slope in larger + smaller):
@@ -244,53 +239,92 @@ def _settle(tree: Tree) -> None:
 
 
 def _look(tree: Tree, opening: Opening) -> None:
+    """Sees what an opening cell waits for, and cuts it when that is nothing."""
     node = opening.node
-    readings = {cell: _reading(tree, node, cell) for cell in _samples(tree, node)}
-    opening.missing = tuple(cell for cell, reading in readings.items() if reading is None)
-    if all(reading not in (None, Reading.FLYING) for reading in readings.values()):
-        values = {c: r if isinstance(r, float) else math.inf for c, r in readings.items()}
-        _divide(tree, opening, values)
+    found = _readings(tree, node, opening.places)
+    opening.value = _value(found.get(_CENTRE, []))
+    readings = {sample: found.get(sample, []) for sample in _samples(tree, node)}
+    opening.missing = tuple(sample for sample, said in readings.items() if not said)
+    if all(said and not _is_flying(said) for said in readings.values()):
+        _divide(tree, opening, {sample: _value(said) for sample, said in readings.items()})
 
 
-def _longest(tree: Tree, node: Node) -> list[int]:
-    sides = _sides(tree.axes, node.cell)
-    return [i for i, side in enumerate(sides) if side == max(sides)]
+def _value(readings: Sequence[float | Reading]) -> float:
+    """The best of the values, infinite where there is none."""
+    return min((r for r in readings if not isinstance(r, Reading)), default=math.inf)
 
 
-def _samples(tree: Tree, node: Node) -> list[Cell]:
-    """The cells whose centres are c + delta e_i, c - delta e_i, in the order of evaluation."""
+def _is_flying(readings: Sequence[float | Reading]) -> bool:
+    """Whether there is no value yet and one may come."""
+    return Reading.FLYING in readings and all(isinstance(r, Reading) for r in readings)
+
+
+def _longest(node: Node) -> list[int]:
+    most = max(node.sides)
+    return [i for i, side in enumerate(node.sides) if side == most]
+
+
+def _samples(tree: Tree, node: Node) -> list[Sample]:
+    """c + delta e_i, c - delta e_i, in the order of evaluation."""
     return [
-        node.cell[:i] + (part,) + node.cell[i + 1 :]
-        for i in _longest(tree, node)
+        (i, part)
+        for i in _longest(node)
         for part in _cells.outer_parts(tree.axes[i], node.cell[i])
     ]
 
 
-def _reading(tree: Tree, node: Node, cell: Cell) -> float | Reading | None:
-    """What is known at the centre of a cell inside a node."""
-    found = [
-        observation.reading
-        for observation in node.observations.values()
-        if _cells.at_centre(tree.axes, cell, observation.point)
-    ]
-    values = [float(reading) for reading in found if not isinstance(reading, Reading)]
-    if values:
-        return min(values)
-    return Reading.FLYING if Reading.FLYING in found else next(iter(found), None)
+def _sampled(node: Node, sample: Sample) -> Cell:
+    """The cell whose centre is the sample."""
+    i, part = sample
+    return node.cell[:i] + (part,) + node.cell[i + 1 :]
 
 
-def _divide(tree: Tree, opening: Opening, values: dict[Cell, float]) -> None:
+def _readings(
+    tree: Tree, node: Node, places: dict[int, tuple[Point, Sample | None]]
+) -> dict[Sample, list[float | Reading]]:
+    """What is known at the samples of a cell and at its centre.
+
+    Args:
+        tree: The tree.
+        node: A leaf.
+        places: Where in the leaf its observations are, as far as that is known; completed here.
+    """
+    found: dict[Sample, list[float | Reading]] = {}
+    for number, observation in node.observations.items():
+        point, place = places.get(number, (None, None))
+        if point is not observation.point:
+            place = _place(tree, node, observation.point)
+            places[number] = observation.point, place
+        if place is not None:
+            found.setdefault(place, []).append(observation.reading)
+    return found
+
+
+def _place(tree: Tree, node: Node, point: Point) -> Sample | None:
+    """The sample of a cell that a point is, `_CENTRE`, or None."""
+    centre = _cells.centre(tree.axes, node.cell)
+    pairs = enumerate(zip(point, centre, strict=True))
+    off = [i for i, (x, c) in pairs if x is not c and not tree.axes[i].at_centre(node.cell[i], x)]
+    if len(off) != 1:
+        return None if off else _CENTRE
+    i = off[0]
+    axis = tree.axes[i]
+    parts = _cells.outer_parts(axis, node.cell[i])
+    return next(((i, part) for part in parts if axis.at_centre(part, point[i])), None)
+
+
+def _divide(tree: Tree, opening: Opening, values: dict[Sample, float]) -> None:
     """Cuts a cell on its longest axes, the one with the best sample first."""
-    node, axes = opening.node, _longest(tree, opening.node)
-    pairs = {i: [c for c in values if c[i] != node.cell[i]] for i in axes}
-    orders: dict[tuple[int, tuple[int, int]], Order] = {}
+    node, axes = opening.node, _longest(opening.node)
+    pairs = {i: [sample for sample in values if sample[0] == i] for i in axes}
+    orders: dict[Sample, Order] = {}
     for rank, i in enumerate(axes):
-        better_first = sorted(pairs[i], key=lambda cell: values[cell])
-        for k, cell in enumerate(better_first):
-            orders[i, cell[i]] = (*opening.stamp, 2 * rank + k)
-    by_sample = sorted(axes, key=lambda i: min(values[cell] for cell in pairs[i]))
+        for k, sample in enumerate(sorted(pairs[i], key=values.__getitem__)):
+            orders[sample] = (*opening.stamp, 2 * rank + k)
+    by_sample = sorted(axes, key=lambda i: min(values[sample] for sample in pairs[i]))
+    cuts = []
     for k, i in enumerate(by_sample):
         middle = (*opening.stamp, 2 * len(axes) + k)  # behind all new ones, as it is put in last
         parts = tree.axes[i].cut(node.cell[i])
-        children = tree.cut(node, i, [orders.get((i, part), middle) for part in parts])
-        node = next(c for c in children if (i, c.cell[i]) not in orders)
+        cuts.append((i, [orders.get((i, part), middle) for part in parts]))
+    tree.cut(node, *cuts)

@@ -60,12 +60,15 @@ class _Asking:
         self.opened.append(leaf.cell)
 
     def choice(self, cell: Cell | None, at: Cell | None = None) -> Choice[Cursor]:
-        return Choice(cell, tuple(self.opened), self.cursor, at)
+        return Choice(cell, tuple(self.opened), self.cursor, None if at == cell else at)
 
 
 def _choose(tree: Tree, cursor: Cursor, *, belief: Beliefs, period: int) -> Choice[Cursor]:
     """Picks a point and cuts the tree around it."""
     asking = _Asking(tree, cursor)
+    cell = tree.first_interrupted()
+    if cell is not None:  # what it was to bring about is in the tree and the cursor
+        return asking.choice(_isolated(asking, cell), cell)
     leaf = _next_of_star(asking)
     if leaf is not None:
         return asking.choice(leaf.cell)

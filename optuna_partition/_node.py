@@ -23,13 +23,16 @@ from enum import Enum
 import math
 from typing import TypeAlias
 
+from optuna_partition._axes import Interval
 from optuna_partition._cells import Cell
 from optuna_partition._cells import Point
 
 
-__all__ = ["Node", "Observation", "Opening", "Order", "Reading", "State"]
+__all__ = ["Node", "Observation", "Opening", "Order", "Reading", "Sample", "State"]
 
 Order: TypeAlias = tuple[int, ...]
+Sample: TypeAlias = tuple[int, Interval]
+"""A point on an axis through a cell's centre: the axis, and the part of it whose centre it is."""
 
 
 class Reading(Enum):
@@ -62,7 +65,9 @@ class Node:
     Args:
         cell: Its geometry.
         depth: Number of cuts from the root.
-        order: Its place among equals, as the rule has it: the lowest comes first.
+        order: Its place among equals, as the rule has it: the lowest comes first, and of those
+            that share it the lowest cell.
+        sides: Its sides in pieces of the axes; 0 on an axis that cannot be cut.
         axis: The axis it is cut on: until then the lowest longest one; None when it cannot be cut.
         bound: Its value as long as nothing is observed inside, if a model has given it one.
     """
@@ -70,6 +75,7 @@ class Node:
     cell: Cell
     depth: int
     order: Order
+    sides: tuple[int, ...]
     axis: int | None
     state: State = State.EMPTY
     value: float = math.nan
@@ -85,9 +91,13 @@ class Opening:
     Args:
         node: The leaf.
         stamp: When that was decided, as the rule counts.
-        missing: Cells the rule wants evaluated first and nobody evaluates; the rule keeps it.
+        missing: Samples the rule wants first and nobody evaluates; the rule keeps it.
+        value: The value at the leaf's own centre, infinite while there is none; likewise.
+        places: Trial number -> its point, and where in the leaf that is; likewise.
     """
 
     node: Node
     stamp: Order
-    missing: tuple[Cell, ...] = ()
+    missing: tuple[Sample, ...] = ()
+    value: float = math.inf
+    places: dict[int, tuple[Point, Sample | None]] = field(default_factory=dict)

@@ -22,14 +22,16 @@ from optuna_partition._claims import ANNOUNCED
 from optuna_partition._claims import Claimant
 from optuna_partition._claims import claims_on
 from optuna_partition._claims import mutex
+from optuna_partition._constraints import Unconstrained
 from optuna_partition._inferred import InferredSpace
+from optuna_partition._nomad_known import best_value
 from optuna_partition._nomad_known import KEY
 from optuna_partition._nomad_known import Known
 from optuna_partition._nomad_run import Coordinates
 from optuna_partition._nomad_run import Ended
 from optuna_partition._nomad_run import Run
 from optuna_partition._nomad_variables import variable
-from optuna_partition._study import ends_the_study
+from optuna_partition._study import is_interrupted
 from optuna_partition._study import searched
 from optuna_partition._study import trials_of
 
@@ -56,8 +58,10 @@ class NOMADSampler(BaseSampler):
 
     The search begins at the best trial that was there before (`study.enqueue_trial` a good one),
     else at the centre of the space. Failed and pruned trials are failed evaluations. Categories
-    are integers by their index, as if neighbours were alike. When NOMAD has converged, which it
-    does soon in a small finite space, or crashed, points come from `independent_sampler`.
+    are integers by their index, as if neighbours were alike. A float's range narrower than 1e-6 or
+    wider than 1e100 is searched by its shares, since NOMAD takes 1e-13 for nothing. When NOMAD has
+    converged, which it does soon in a small finite space, or its process has died, points come
+    from `independent_sampler`, and a warning says why.
 
     NOMAD runs in a process of its own, in whose place a new one is told everything again when
     a point in flight gets its value or another study asks: some ms per trial.
@@ -103,6 +107,7 @@ class NOMADSampler(BaseSampler):
         self._seed = checked_seed(seed)
         self._independent_sampler = independent_sampler or RandomSampler(seed=seed)
         self._warn_independent_sampling = warn_independent_sampling
+        self._unconstrained = Unconstrained()
         self._run: Run | None = None
         self._lock = threading.RLock()
 
@@ -151,6 +156,11 @@ class NOMADSampler(BaseSampler):
         if self._given is None and begins:
             found = variable(param_distribution)
             return found.value(found.centre)
+        if "fixed_params" in trial.system_attrs:  # enqueued in part: the best point's, else random
+            best = best_value(study.direction, trials_of(study), param_name, param_distribution)
+            point = {**trial.params, param_name: best}
+            if best is not None and all(t.params != point for t in trials_of(study)):
+                return best
         self._warn(trial, param_name)
         return self._independent_sampler.sample_independent(
             study, trial, param_name, param_distribution
@@ -167,9 +177,10 @@ class NOMADSampler(BaseSampler):
         values: Sequence[float] | None,
     ) -> None:
         held = trial.system_attrs.get(KEY)
-        if held is not None and state is TrialState.FAIL and not ends_the_study():
+        if held is not None and state is TrialState.FAIL and not is_interrupted():
             failed = {**held, "failed": True}
             study._storage.set_trial_system_attr(trial._trial_id, KEY, failed)
+        self._unconstrained(self, study, trial)
         self._independent_sampler.after_trial(study, trial, state, values)
 
     def _suggest(

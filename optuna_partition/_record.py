@@ -2,8 +2,9 @@
 
 The trials are the truth and the tree is a cache of them. A trial that a partition sampler asked
 for carries ONE system attribute, `KEY`: its cell and the log of what that ask did to the tree.
-Every other trial counts by where its parameters lie. The fold is a union of cells, of observations
-and of cursors, so it does not depend on the order in which trials end or are read.
+Every other trial counts by where its parameters lie: one of another sampler, and one whose log is
+of another rule or another space. The fold is a union of cells, of observations and of cursors, so
+it does not depend on the order in which trials end or are read.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ import math
 from typing import Any
 from typing import Generic
 
-from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
@@ -23,6 +23,7 @@ from optuna_partition import _cells
 from optuna_partition._cells import Cell
 from optuna_partition._cells import Point
 from optuna_partition._claims import ANNOUNCED
+from optuna_partition._early import expected
 from optuna_partition._node import Reading
 from optuna_partition._rule import Choice
 from optuna_partition._rule import CursorT
@@ -31,7 +32,7 @@ from optuna_partition._space import Space
 from optuna_partition._tree import Tree
 
 
-__all__ = ["ATTEMPTS", "Ask", "FAILED", "History", "KEY", "ResumeError", "is_asking"]
+__all__ = ["ATTEMPTS", "Ask", "FAILED", "History", "KEY", "completion", "is_asking"]
 
 _ELSEWHERE = -(2**40)  # and below: numbers that no trial has
 
@@ -40,10 +41,6 @@ FAILED = "partition:failed"
 """Trial system attribute where there is no ask to say it: the point is bad, not its worker."""
 ATTEMPTS = 3
 """How often a point is evaluated when its worker dies before it counts as failed."""
-
-
-class ResumeError(ValueError):
-    """A study is continued with another sampler or search space than it was started with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +98,7 @@ class Ask:
     def of(cls, trial: FrozenTrial) -> Ask | None:
         """What a trial carries, None for a trial from elsewhere."""
         json = trial.system_attrs.get(KEY)
-        if json is None:
+        if json is None or "rule" not in json:
             return None
         return cls(
             rule=json["rule"],
@@ -123,9 +120,9 @@ class History(Generic[CursorT]):
 
     Args:
         space: The search space.
-        rule: The rule whose logs are read; a log of another rule is an error.
+        rule: The rule whose logs are read.
         sign: +1 when the study minimises, -1 when it maximises.
-        strict: Whether a log over another space is an error rather than another tree's.
+        inferred: Whether trials may have begun before the space was known.
         partial: Whether parameters are fixed from outside, so that points of another tree, where
             they were not, say nothing of this one.
     """
@@ -136,14 +133,14 @@ class History(Generic[CursorT]):
         rule: Rule[CursorT],
         *,
         sign: float,
-        strict: bool = False,
+        inferred: bool = False,
         partial: bool = False,
     ) -> None:
         self.space = space
         self.tree: Tree = rule.plant(space.axes)
         self.cursor = rule.start
         self._rule, self._sign = rule, sign
-        self._strict, self._partial = strict, partial
+        self._inferred, self._partial = inferred, partial
         self._read = 0  # trials read so far
         self._pending: list[int] = []  # those of them that have not ended
         self._logged: set[int] = set()  # those of them whose log is in the tree
@@ -172,11 +169,18 @@ class History(Generic[CursorT]):
         ask = Ask.of(trial)
         if ask is None:  # it has claimed and not yet written down what
             return not trial.state.is_finished()
-        if ask.space != self.space.fingerprint or self._centre(ask.spot) != point:
+        if self._place(ask) != point:
             return False
         if trial.state.is_finished() and self._is_elsewhere(trial, ask):
             return False
         return trial.state is not TrialState.FAIL or ask.failed
+
+    def _place(self, ask: Ask) -> Point | None:
+        """The point an ask is for, also where its parameters are in another order."""
+        spot = dict(zip(ask.axes, ask.spot, strict=True))
+        if spot.keys() != self.space.distributions.keys():
+            return None
+        return self._centre(tuple(spot[name] for name in self.space.distributions))
 
     def _is_elsewhere(self, trial: FrozenTrial, ask: Ask) -> bool:
         """Whether the objective could not take the point: it suggests another range, for one."""
@@ -237,9 +241,11 @@ class History(Generic[CursorT]):
         foreign = self._partial and ask is None and KEY in trial.system_attrs
         point = None if foreign else self._point(trial, ask)
         if point is not None:
-            self._read_off(trial, ask, point)
+            self._read_off(trial, point)
         if not trial.state.is_finished():
             return False
+        if ask is not None and not ask.announced and _is_interrupted(trial):
+            self.tree.interrupted[trial.number] = ask.spot
         if ask is not None and not ask.announced and self._is_elsewhere(trial, ask):
             # under a number of its own, as the trial counts where it lies
             self.tree.observe(_ELSEWHERE - trial.number, self._centre(ask.spot), Reading.FAILED)
@@ -250,25 +256,12 @@ class History(Generic[CursorT]):
         return True
 
     def _ours(self, trial: FrozenTrial) -> Ask | None:
+        """What a trial carries, if it is this tree's."""
         ask = Ask.of(trial)
         if ask is None:
             return None
-        if ask.rule != self._rule.name:
-            raise ResumeError(
-                f"`sampler` must be the one the study was started with, but trial {trial.number} "
-                f"was asked by (rule={ask.rule!r}), this sampler is (rule={self._rule.name!r}); "
-                "use that sampler with its options, or start a new study."
-            )
-        if ask.space == self.space.fingerprint:
-            return ask
-        if self._strict and not ask.partial:
-            raise ResumeError(
-                "`search_space` must be the one the study was started with, parameters in the "
-                f"same order, but trial {trial.number} was asked over another one "
-                f"(theirs={_asked_over(trial, ask)}, ours={dict(self.space.distributions)}); "
-                "pass that search space, or start a new study."
-            )
-        return None
+        fits = ask.rule == self._rule.name and ask.space == self.space.fingerprint
+        return ask if fits else None
 
     def _log(self, number: int, ask: Ask) -> None:
         cursor = self._rule.load(*ask.cursor)
@@ -291,17 +284,28 @@ class History(Generic[CursorT]):
                 return centre
         if trial.state is TrialState.WAITING:
             return self.space.point(trial.system_attrs.get("fixed_params", {}))
+        if trial.state is TrialState.RUNNING and ask is None:
+            return self._to_come(trial)
         return self.space.point(trial.params)
 
-    def _read_off(self, trial: FrozenTrial, ask: Ask | None, point: Point) -> None:
+    def _to_come(self, trial: FrozenTrial) -> Point | None:
+        """Where a running trial will lie that nobody asked a cell for, if that is known."""
+        completed = trial.system_attrs.get(KEY, {})
+        is_here = completed.get("space") == self.space.fingerprint
+        if is_here and "point" in completed and ANNOUNCED not in completed:
+            return _cells.parse_point(completed["point"])
+        params = expected(trial, self.space.distributions) if self._inferred else trial.params
+        return self.space.point(params)
+
+    def _read_off(self, trial: FrozenTrial, point: Point) -> None:
         if not trial.state.is_finished():
             self.tree.observe(trial.number, point, Reading.FLYING)
         elif (value := _value(trial)) is not None:
             self.tree.observe(trial.number, point, self._sign * value)
-        elif trial.state is TrialState.PRUNED or _is_bad(trial, ask):
-            self.tree.observe(trial.number, point, Reading.FAILED)
-        else:
+        elif _is_interrupted(trial):
             self._bury(trial.number, point)
+        else:
+            self.tree.observe(trial.number, point, Reading.FAILED)
 
     def _bury(self, number: int, point: Point) -> None:
         """Frees the point of a worker that died, until it has died there too often."""
@@ -312,8 +316,15 @@ class History(Generic[CursorT]):
             self.tree.observe(number, point, Reading.FAILED)
 
 
-def _is_bad(trial: FrozenTrial, ask: Ask | None) -> bool:
-    return FAILED in trial.system_attrs or (ask is not None and ask.failed)
+def _is_interrupted(trial: FrozenTrial) -> bool:
+    """Whether a trial failed and nothing says that its point is bad."""
+    marks = {*trial.system_attrs, *trial.system_attrs.get(KEY, {})}
+    return trial.state is TrialState.FAIL and not marks & {FAILED, "failed"}
+
+
+def completion(space: Space, point: Point) -> dict[str, Any]:
+    """What a trial carries whose parameters were decided in part, and completed to a point."""
+    return {"space": space.fingerprint, "point": _cells.point_name(point)}
 
 
 def is_asking(trial: FrozenTrial) -> bool:
@@ -341,8 +352,3 @@ def _value(trial: FrozenTrial) -> float | None:
         last = trial.intermediate_values[max(trial.intermediate_values)]
         return None if math.isnan(last) else last
     return None
-
-
-def _asked_over(trial: FrozenTrial, ask: Ask) -> dict[str, BaseDistribution]:
-    """As far as the trial's distributions tell."""
-    return {n: trial.distributions[n] for n in ask.axes if n in trial.distributions}

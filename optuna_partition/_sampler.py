@@ -25,18 +25,24 @@ from optuna_partition._cells import Point
 from optuna_partition._claims import Claimant
 from optuna_partition._claims import claims_on
 from optuna_partition._claims import mutex
+from optuna_partition._constraints import Unconstrained
+from optuna_partition._early import first_value
 from optuna_partition._inferred import identity
 from optuna_partition._inferred import InferredSpace
+from optuna_partition._inferred import is_begun
 from optuna_partition._record import Ask
 from optuna_partition._record import ATTEMPTS
+from optuna_partition._record import completion
 from optuna_partition._record import FAILED
 from optuna_partition._record import History
 from optuna_partition._record import is_asking
 from optuna_partition._record import KEY
 from optuna_partition._rule import Choice
 from optuna_partition._rule import Rule
+from optuna_partition._slices import on_slice
 from optuna_partition._space import Space
-from optuna_partition._study import ends_the_study
+from optuna_partition._study import has_one_point
+from optuna_partition._study import is_interrupted
 from optuna_partition._study import searched
 from optuna_partition._study import trials_of
 
@@ -71,12 +77,15 @@ class PartitionSampler(BaseSampler):
         self._warn_independent_sampling = warn_independent_sampling
         self._stop_when_exhausted = stop_when_exhausted
         self._show_cells = show_cells
+        self._unconstrained = Unconstrained()
+        self._completed: dict[int, dict[str, Any]] = {}  # trial id -> what it is to suggest yet
         self._warned_unsuggested = False
+        self._told_misfits: tuple[int, int] | None = None  # the study they were told of
         self._history: tuple[object, History[Any]] | None = None  # whose fold it is, and the fold
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_lock": None, "_history": None}
+        return {**self.__dict__, "_lock": None, "_history": None, "_completed": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _lock=threading.RLock())
@@ -104,7 +113,9 @@ class PartitionSampler(BaseSampler):
             space = self._given
             if space is None:
                 space = self._inferred(study)
-            if not space or not Space(space).is_finite:
+            if not space:
+                return has_one_point(_unfailed(trials_of(study)))
+            if not Space(space).is_finite:
                 return False
             if any(_exceeds(trial, space) for trial in trials_of(study)):
                 return False
@@ -135,7 +146,16 @@ class PartitionSampler(BaseSampler):
             space = Space({param_name: param_distribution})
             root = _cells.root(space.axes)
             return space.params(_cells.centre(space.axes, root))[param_name]
-        self._warn(trial, param_name)
+        with mutex(study._storage), self._lock:
+            completed = self._complete(study, trial, param_name, param_distribution)
+            if param_name in completed:
+                return completed[param_name]
+        if self._given is None and not is_begun(trials_of(study)):
+            value = first_value(trial.number, trial.distributions, param_distribution)
+            if value is not None:
+                return value
+        else:
+            self._warn(trial, param_name)
         return self._independent_sampler.sample_independent(
             study, trial, param_name, param_distribution
         )
@@ -150,30 +170,71 @@ class PartitionSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        if state is TrialState.FAIL and trial.params and not ends_the_study():
+        if state is TrialState.FAIL and trial.params and not is_interrupted():
             ask = trial.system_attrs.get(KEY)
             key, mark = (FAILED, True) if ask is None else (KEY, {**ask, "failed": True})
             study._storage.set_trial_system_attr(trial._trial_id, key, mark)
+        self._completed.pop(trial._trial_id, None)
         if state is TrialState.COMPLETE:
             self._warn_unsuggested(trial)
         if self._stop_when_exhausted and study._thread_local.in_optimize_loop:
             with self._lock:
-                self._stop_if_exhausted(study, trial)
+                self._stop_if_exhausted(study, trial, state)
+        self._unconstrained(self, study, trial)
         self._independent_sampler.after_trial(study, trial, state, values)
+
+    # ---- trials whose parameters are decided in part ----
+
+    def _complete(
+        self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
+    ) -> dict[str, Any]:
+        """All parameters of a trial that nobody asked a cell for, chosen on its slice at once."""
+        if trial._trial_id in self._completed:
+            return self._completed[trial._trial_id]
+        space = self.infer_relative_search_space(study, trial)
+        ask = Ask.of(trial)
+        if space.get(name) != distribution or (ask is not None and name in ask.axes):
+            return {}
+        fixed = trial.system_attrs.get("fixed_params", {})
+        decided = {n: v for n, v in {**fixed, **trial.params}.items() if n in space}
+        point = self._claim_on_slice(study, trial, self._read(study, space), decided)
+        params = {} if point is None else Space(space).params(point)
+        self._completed[trial._trial_id] = params
+        return params
+
+    def _claim_on_slice(
+        self, study: Study, trial: FrozenTrial, history: History[Any], decided: dict[str, Any]
+    ) -> Point | None:
+        """The best point of the slice that is this trial's; None where all are taken."""
+        coordinates = history.space.coordinates(decided)
+        if coordinates is None:  # a value from outside lies on no slice
+            return None
+        claims = claims_on(study._storage, KEY)
+        while True:
+            point = next(on_slice(history.tree, coordinates, but=trial.number), None)
+            if point is None:
+                return None
+            carried = completion(history.space, point)
+            holder = claims.take(self._claimant(study, trial, history, carried, point))
+            if holder is None:
+                return point
+            history.update(trials_of(study))
+            history.hold(holder, point, asking=trial.number)
 
     # ---- the shared ask ----
 
     def _ask(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        if "fixed_params" in trial.system_attrs:  # enqueued in part: it counts by where it lies
-            return {}
+        if trial.system_attrs.get("fixed_params", {}).keys() & search_space.keys():
+            return {}  # enqueued in part: it is completed when the objective asks
         history = self._read(study, search_space)
         asked = Ask.of(trial)
         if asked is not None and not asked.announced:  # a retry: its worker died half-way
             return history.space.params(_cells.centre(history.space.axes, asked.spot))
         point = self._claim(study, trial, history)
         if point is None:
+            self._history = None  # no trial says what was opened in search of a point
             return self._ask_again(study, trial, search_space)
         return history.space.params(point)
 
@@ -190,7 +251,7 @@ class PartitionSampler(BaseSampler):
                 return None
             ask = self._log(history, replace(choice, opened=opened, bounds=bounds))
             point = _cells.centre(history.space.axes, ask.spot)
-            holder = claims.take(self._claimant(study, trial, history, ask, point))
+            holder = claims.take(self._claimant(study, trial, history, ask.to_json(), point))
             if holder is None:
                 self._show(study, trial, history, ask)
                 return point
@@ -226,11 +287,15 @@ class PartitionSampler(BaseSampler):
         study._storage.set_trial_user_attr(trial._trial_id, KEY, shown)
 
     def _claimant(
-        self, study: Study, trial: FrozenTrial, history: History[Any], ask: Ask, point: Point
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        history: History[Any],
+        carried: dict[str, Any],
+        point: Point,
     ) -> Claimant:
         def write(more: dict[str, Any]) -> None:
-            attribute = {**ask.to_json(), **more}
-            study._storage.set_trial_system_attr(trial._trial_id, KEY, attribute)
+            study._storage.set_trial_system_attr(trial._trial_id, KEY, {**carried, **more})
 
         def holds(number: int) -> bool:
             trials = trials_of(study)
@@ -239,8 +304,9 @@ class PartitionSampler(BaseSampler):
                 return True  # meanwhile; perhaps by the retry of that trial
             return number < len(trials) and history.holds(trials[number], point)
 
-        name = f"{history.space.fingerprint} {_cells.point_name(point)}"
-        return Claimant(study._study_id, trial.number, name, write, holds)
+        return Claimant(
+            study._study_id, trial.number, history.space.point_name(point), write, holds
+        )
 
     def _read(self, study: Study, search_space: dict[str, BaseDistribution]) -> History[Any]:
         """The fold of the study's trials, as they are in the storage now."""
@@ -252,10 +318,11 @@ class PartitionSampler(BaseSampler):
                 Space(search_space),
                 self._rule,
                 sign=sign,
-                strict=search_space == self._given,
+                inferred=self._given is None,
                 partial=self._is_partial(search_space),
             )
             self._history = (identity(study), history)
+            self._tell_misfits(study, trials, history.space)
         history.update(trials)
         return history
 
@@ -296,8 +363,38 @@ class PartitionSampler(BaseSampler):
         again = all(t.state is TrialState.FAIL and FAILED not in t.system_attrs for t in earlier)
         return again and len(earlier) < ATTEMPTS
 
-    def _stop_if_exhausted(self, study: Study, trial: FrozenTrial) -> None:
-        if self._history is None or not self._history[1].space.is_finite:
+    def _tell_misfits(self, study: Study, trials: Sequence[FrozenTrial], space: Space) -> None:
+        """Says once how many trials have a log that is another tree's."""
+        asks = [ask for trial in trials if (ask := Ask.of(trial)) is not None]
+        whole = space.distributions == self._given
+        others = [
+            ask.rule
+            for ask in asks
+            if ask.rule != self._rule.name
+            or (whole and ask.space != space.fingerprint and not ask.partial)
+        ]
+        if not others or self._told_misfits == identity(study):
+            return
+        self._told_misfits = identity(study)
+        _logger.warning(
+            f"{len(others)} trials of the study were asked for by another rule or over another "
+            f"search space than this `{type(self).__name__}`'s (theirs: "
+            f"{', '.join(sorted(set(others)))}; this one: {self._rule.name}). Their values count "
+            "where they lie, and the partition begins anew from them."
+        )
+
+    def _stop_if_exhausted(self, study: Study, trial: FrozenTrial, state: TrialState) -> None:
+        if self._history is None or self._history[0] != identity(study):
+            if state is TrialState.FAIL:  # it may not have come to its other parameters
+                return
+            searched_space = self.infer_relative_search_space(study, trial)
+            if not searched_space:
+                if has_one_point(trials_of(study)):
+                    study.stop()
+                return
+            self._read(study, searched_space)
+        assert self._history is not None
+        if not self._history[1].space.is_finite:
             return
         space = dict(self._history[1].space.distributions)
         if _exceeds(trial, space):
@@ -331,6 +428,10 @@ class PartitionSampler(BaseSampler):
             "every trial with the same distribution. `warn_independent_sampling=False` silences "
             "this."
         )
+
+
+def _unfailed(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    return [trial for trial in trials if trial.state is not TrialState.FAIL]
 
 
 def _exceeds(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> bool:

@@ -56,7 +56,7 @@ def cut(tree: Tree, leaf: Node) -> None:
     """Cuts a leaf; the children of the j-th cell of a depth are 3j, 3j + 1 and 3j + 2."""
     assert leaf.axis is not None, f"{leaf.cell} can not be cut"
     parts = len(tree.axes[leaf.axis].cut(leaf.cell[leaf.axis]))
-    tree.cut(leaf, leaf.axis, [(3 * leaf.order[0] + i,) for i in range(parts)])
+    tree.cut(leaf, (leaf.axis, [(3 * leaf.order[0] + i,) for i in range(parts)]))
 
 
 def reach(tree: Tree, cell: Cell) -> Node:

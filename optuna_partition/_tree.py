@@ -13,11 +13,13 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import heapq
 import math
+from typing import TypeAlias
 
 from optuna_partition import _cells
 from optuna_partition._axes import Axis
 from optuna_partition._cells import Cell
 from optuna_partition._cells import Point
+from optuna_partition._inside import Search
 from optuna_partition._node import Node
 from optuna_partition._node import Observation
 from optuna_partition._node import Opening
@@ -30,6 +32,9 @@ __all__ = ["Tree"]
 
 
 _RANKED = (State.KNOWN, State.FAILED, State.BOUNDED)
+_Entry: TypeAlias = tuple[float, Order, Cell, Node]
+"""Depth or value, then the order; leaves share one where two workers opened cells at once."""
+_Ranked: TypeAlias = tuple[float, int, Order, Cell, Node]
 
 
 class Tree:
@@ -42,24 +47,30 @@ class Tree:
 
     def __init__(self, axes: Sequence[Axis], group: Callable[[Node], Hashable]) -> None:
         self.axes = tuple(axes)
+        self.group = group
         self.deepest = 0
         self.opening: dict[Cell, Opening] = {}
         self.touched: set[Cell] = set()  # opening cells with news since the rule last looked
         self.deferred: dict[Cell, Order] = {}  # cells to open that are not there yet
-        self._group = group
+        self.interrupted: dict[int, Cell] = {}  # trial number -> the cell it was to evaluate
+        self._unit = _cells.unit(self.axes)
         self._nodes: dict[Cell, Node] = {}
         self._holder: dict[int, Node] = {}  # trial number -> the leaf its observation is in
+        self._at: dict[Point, set[int]] = {}  # point -> the trials whose observation is there
+        self._searches: dict[Node, Search] = {}  # leaf -> the search for a free point inside
         self._known: dict[int, Observation] = {}
         self._worst: float | None = None  # largest finite value observed
         self.incumbent: float | None = None  # least value observed
         self._failed: dict[Cell, Node] = {}
         self._around: dict[Cell, float] = {}  # failed cell -> the least value around it
+        self._flying: set[Node] = set()
         self._n_bounds = 0
         # Heaps hold every leaf that ever had the state; a stale entry is dropped when it surfaces.
-        self._empty: list[tuple[int, Order, Node]] = []
-        self._flying: list[tuple[int, Order, Node]] = []
-        self._ranked: dict[Hashable, list[tuple[float, Order, Node]]] = {}
-        self.root = self._add(_cells.root(self.axes), depth=0, order=(0,))
+        self._empty: list[_Entry] = []
+        self._ranked: dict[Hashable, list[_Entry]] = {}
+        self._all_ranked: list[_Ranked] | None = None  # once asked for
+        whole = _cells.root(self.axes)
+        self.root = self._add(whole, _cells.sides(self.axes, whole), depth=0, order=(0,))
         self._classify(self.root)
 
     # ---- what is so ----
@@ -75,6 +86,7 @@ class Tree:
             return
         leaf.observations[number] = observation
         self._holder[number] = leaf
+        self._at.setdefault(point, set()).add(number)
         self._classify(leaf)
         if not isinstance(reading, Reading):
             self._learn(number, observation)
@@ -84,7 +96,11 @@ class Tree:
         leaf = self._holder.pop(number, None)
         if leaf is None:
             return
-        del leaf.observations[number]
+        point = leaf.observations.pop(number).point
+        self._at[point].discard(number)
+        if not self._at[point]:
+            del self._at[point]
+        self._searches.pop(leaf, None)  # the point may be free now
         known = self._known.pop(number, None)
         self._classify(leaf)
         if known is not None:
@@ -97,30 +113,35 @@ class Tree:
 
     def start_opening(self, node: Node, stamp: Order) -> None:
         """Takes a leaf out of the contest until the rule knows how to cut it."""
-        self._unfail(node)
+        self._unfile(node)
         node.state, node.value = State.OPENING, math.nan
         self.opening[node.cell] = Opening(node, stamp)
         self.touched.add(node.cell)
 
-    def cut(self, node: Node, axis: int, orders: Sequence[Order]) -> tuple[Node, ...]:
-        """Cuts a leaf on an axis; its observations go to the children they lie in."""
-        parts = _cells.children(self.axes, node.cell, axis)
-        node.axis = axis
-        node.children = tuple(
-            self._add(cell, node.depth + 1, order)
-            for cell, order in zip(parts, orders, strict=True)
-        )
-        node.state = State.OPEN
-        self._unfail(node)
+    def cut(self, node: Node, *cuts: tuple[int, Sequence[Order]]) -> None:
+        """Cuts a leaf; its observations go to the leaves they lie in.
+
+        Args:
+            node: The leaf.
+            cuts: An axis and the orders of the parts, for each cut; every one after the first
+                cuts the part in the middle that the one before has left.
+        """
+        self._unfile(node)
         self.opening.pop(node.cell, None)
+        self._searches.pop(node, None)
+        inner, leaves = node, []
+        for axis, orders in cuts:
+            self._split(inner, axis, orders)
+            middle = _middle(inner)
+            leaves += [child for child in inner.children if child is not middle]
+            inner = middle
         for number, observation in node.observations.items():
-            child = self.child(node, observation.point)
-            child.observations[number] = observation
-            self._holder[number] = child
+            leaf = self.leaf(observation.point, inside=node)
+            leaf.observations[number] = observation
+            self._holder[number] = leaf
         node.observations = {}
-        for child in node.children:
-            self._classify(child)
-        return node.children
+        for leaf in (*leaves, inner):
+            self._classify(leaf)
 
     def bound(self, node: Node, value: float) -> None:
         """Spares a cell an evaluation; of two bounds the smaller stays, whoever is read first."""
@@ -138,8 +159,7 @@ class Tree:
 
     def has(self, point: Point, but: int | None = None) -> bool:
         """Whether exactly this point is observed or in flight, one trial's aside."""
-        observations = self.leaf(point).observations
-        return any(o.point == point for number, o in observations.items() if number != but)
+        return not self._at.get(point, set()) <= {but}
 
     def is_asked(self, cell: Cell) -> bool:
         """Whether a cell's centre is observed or in flight, as near as parameters are floats."""
@@ -160,15 +180,53 @@ class Tree:
         """Whether a cell is a leaf in which nothing is observed and nothing in flight."""
         return node.state is State.EMPTY
 
+    def first_interrupted(self) -> Cell | None:
+        """The cell of the first trial that was interrupted and whose point nobody has taken."""
+        cells = (self.interrupted[number] for number in sorted(self.interrupted))
+        free = (c for c in cells if not self.has(_cells.centre(self.axes, c)))
+        return next(free, None)
+
     def first_empty(self) -> Node | None:
         """The largest leaf nobody evaluates, the leftmost of them."""
         return _top(self._empty, State.EMPTY)
 
+    def flying(self) -> list[Node]:
+        """The leaves in flight, the largest first and the leftmost of these."""
+        return sorted(self._flying, key=lambda leaf: (leaf.depth, leaf.order, leaf.cell))
+
     def first_flying(self) -> Node | None:
         """The largest leaf in flight that can be opened, the leftmost of them."""
-        while (leaf := _top(self._flying, State.FLYING)) is not None and leaf.axis is None:
-            heapq.heappop(self._flying)
-        return leaf
+        return next((leaf for leaf in self.flying() if leaf.axis is not None), None)
+
+    def first_free(self, leaf: Node) -> Cell | None:
+        """The largest cell inside a leaf at whose centre no trial is, the leftmost of them."""
+        if leaf not in self._searches:
+            self._searches[leaf] = Search(self.axes, leaf.cell)
+        return self._searches[leaf].first(self.has)
+
+    def best_free(self, value: Callable[[Node], float]) -> Cell | None:
+        """The `first_free` inside the best leaf that can be opened and has one.
+
+        Args:
+            value: What a leaf is worth, no better than the best value inside; of equals the
+                largest comes first.
+        """
+        if self._all_ranked is None:
+            self._all_ranked = []
+            for leaf in self.leaves():
+                if leaf.state in _RANKED:
+                    self._rank(leaf)
+        ranked = self._all_ranked
+        while ranked:
+            found, *_, leaf = ranked[0]
+            free = self.first_free(leaf) if leaf.state in _RANKED else None
+            if free is None:
+                heapq.heappop(ranked)
+            elif (worth := value(leaf)) == found:
+                return free
+            else:
+                heapq.heapreplace(ranked, (worth, leaf.depth, leaf.order, leaf.cell, leaf))
+        return None
 
     def least_bounded(self) -> Node | None:
         """The leaf of the least bound, the leftmost of equals, if any has one."""
@@ -179,7 +237,7 @@ class Tree:
         """The leaf of the least value in a group that can be opened, the first of equals."""
         ranked = self._ranked.get(group, [])
         while ranked:
-            value, _, leaf = ranked[0]
+            value, *_, leaf = ranked[0]
             if leaf.state in _RANKED and leaf.value == value:
                 return leaf
             heapq.heappop(ranked)
@@ -191,12 +249,12 @@ class Tree:
 
     def tied(self, best: Node, tolerance: float) -> list[Node]:
         """The other leaves of the best one's group within a tolerance of its value, in order."""
-        ranked = self._ranked[self._group(best)]
+        ranked = self._ranked[self.group(best)]
         found: dict[Cell, Node] = {}
         entries = []
         while ranked and ranked[0][0] - best.value <= tolerance:
             entry = heapq.heappop(ranked)
-            value, _, leaf = entry
+            value, *_, leaf = entry
             if leaf.state in _RANKED and leaf.value == value:
                 found.setdefault(leaf.cell, leaf)
                 entries.append(entry)
@@ -207,17 +265,14 @@ class Tree:
 
     def is_taken(self) -> bool:
         """Whether every point of a finite space is evaluated or in flight."""
-        if len(self._holder) < self._size():
-            return False
-        points = {leaf.observations[number].point for number, leaf in self._holder.items()}
-        return len(points) == self._size()
+        return len(self._at) == self._size()
 
     def _size(self) -> float:
         return math.prod(axis.size() for axis in self.axes)
 
     def is_exhausted(self, but: int) -> bool:
         """Whether every point of a finite space has a reading, that of one trial still to come."""
-        if len(self._holder) < self._size():
+        if not self.is_taken():
             return False
         done = {
             leaf.observations[number].point
@@ -238,25 +293,34 @@ class Tree:
 
     # ---- how it is kept ----
 
-    def _add(self, cell: Cell, depth: int, order: Order) -> Node:
-        node = Node(cell, depth, order, _cells.longest_axis(self.axes, cell))
+    def _split(self, node: Node, i: int, orders: Sequence[Order]) -> None:
+        """Gives a leaf its children; nothing is filed yet."""
+        node.axis, node.state = i, State.OPEN
+        cells, children = _cells.children(self.axes, node.cell, i), []
+        for cell, order in zip(cells, orders, strict=True):
+            side = _cells.side(self.axes[i], cell[i], self._unit)
+            sides = node.sides[:i] + (side,) + node.sides[i + 1 :]
+            children.append(self._add(cell, sides, node.depth + 1, order))
+        node.children = tuple(children)
+
+    def _add(self, cell: Cell, sides: tuple[int, ...], depth: int, order: Order) -> Node:
+        node = Node(cell, depth, order, sides, _cells.longest(sides))
         self._nodes[cell] = node
         self.deepest = max(self.deepest, depth)
         return node
 
     def child(self, node: Node, point: Point) -> Node:
         """The child of an open cell that a point lies in."""
-        axis = node.axis
-        assert axis is not None
-        return next(
-            child
-            for child in node.children
-            if self.axes[axis].holds(child.cell[axis], point[axis])
-        )
+        i = node.axis
+        assert i is not None
+        axis, x = self.axes[i], point[i]
+        if x is axis.centre(node.cell[i]):  # centres are cached: mostly one object
+            return _middle(node)
+        return next(child for child in node.children if axis.holds(child.cell[i], x))
 
-    def leaf(self, point: Point) -> Node:
-        """The leaf that a point lies in."""
-        node = self.root
+    def leaf(self, point: Point, inside: Node | None = None) -> Node:
+        """The leaf that a point lies in, of all or of those inside a cell around it."""
+        node = inside or self.root
         while node.children:
             node = self.child(node, point)
         return node
@@ -268,13 +332,13 @@ class Tree:
             return
         readings = [o.reading for o in leaf.observations.values()]
         values = [r for r in readings if not isinstance(r, Reading)]
-        self._unfail(leaf)
+        self._unfile(leaf)
         if values:
             leaf.state, leaf.value = State.KNOWN, min(values)
             self._rank(leaf)
         elif Reading.FLYING in readings:
             leaf.state, leaf.value = State.FLYING, math.nan
-            heapq.heappush(self._flying, (leaf.depth, leaf.order, leaf))
+            self._flying.add(leaf)
         elif readings:
             leaf.state = State.FAILED
             self._failed[leaf.cell] = leaf
@@ -284,12 +348,15 @@ class Tree:
             self._rank(leaf)
         else:
             leaf.state, leaf.value = State.EMPTY, math.nan
-            heapq.heappush(self._empty, (leaf.depth, leaf.order, leaf))
+            heapq.heappush(self._empty, (leaf.depth, leaf.order, leaf.cell, leaf))
 
     def _rank(self, leaf: Node) -> None:
         if leaf.axis is not None:
-            ranked = self._ranked.setdefault(self._group(leaf), [])
-            heapq.heappush(ranked, (leaf.value, leaf.order, leaf))
+            ranked = self._ranked.setdefault(self.group(leaf), [])
+            heapq.heappush(ranked, (leaf.value, leaf.order, leaf.cell, leaf))
+            if self._all_ranked is not None:
+                entry = (leaf.value, leaf.depth, leaf.order, leaf.cell, leaf)
+                heapq.heappush(self._all_ranked, entry)
 
     def _learn(self, number: int, observation: Observation) -> None:
         """Lets a new value reach the failed cells around it."""
@@ -334,14 +401,21 @@ class Tree:
             leaf.value = least + 1e-6 * abs(least) if math.isfinite(least) else least
         self._rank(leaf)
 
-    def _unfail(self, leaf: Node) -> None:
+    def _unfile(self, leaf: Node) -> None:
+        """Takes a leaf out of where its state has put it, but for the heaps."""
+        self._flying.discard(leaf)
         self._failed.pop(leaf.cell, None)
         self._around.pop(leaf.cell, None)
 
 
-def _top(heap: list[tuple[int, Order, Node]], state: State) -> Node | None:
+def _middle(node: Node) -> Node:
+    """The child that keeps a cell's centre."""
+    return node.children[(len(node.children) - 1) // 2]
+
+
+def _top(heap: list[_Entry], state: State) -> Node | None:
     while heap:
-        leaf = heap[0][2]
+        leaf = heap[0][-1]
         if leaf.state is state:
             return leaf
         heapq.heappop(heap)

@@ -194,7 +194,9 @@ class SOOSampler(PartitionSampler):
 
     Every finished or running trial counts by where it lies, so enqueued, imported and other
     samplers' trials warm-start the search. A failed point takes a value from its neighbours and
-    is not tried again; one whose run was interrupted is.
+    is not tried again; one whose run was interrupted is, three times at most. In ask and tell
+    ``study.tell(trial, state=TrialState.FAIL)`` says that the job was lost, and
+    ``study.tell(trial, math.nan)`` that the objective has no value there.
 
     Args:
         search_space: Name -> distribution. By default the parameters that all finished trials

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from optuna.storages import BaseStorage
 
-from storage._others import open_grpc
-from storage._others import open_journal
+from storage._grpc import open_grpc
+from storage._journal import open_journal
 from storage._rdb import open_rdb
 from storage._url import file
 from storage._url import FILES
+from storage._url import in_memory
 from storage._url import parse
 
 
@@ -61,7 +62,8 @@ def exists(url: str) -> bool:
     """Whether there may be a study at the URL: false only for a file that is not there.
 
     Raises:
-        StorageError: The URL cannot be read, or the file's folder is not there.
+        StorageError: The URL cannot be read, or no file can be where it says.
     """
     parsed = parse(url)
-    return parsed.get_backend_name() not in FILES or file(parsed).exists()
+    is_file = parsed.get_backend_name() in FILES and not in_memory(parsed)
+    return not is_file or file(parsed).exists()

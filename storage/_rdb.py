@@ -9,24 +9,24 @@ from typing import Any
 import warnings
 
 from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from sqlalchemy import event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import DatabaseError
 from sqlalchemy.exc import IntegrityError
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import ProgrammingError
 
-from storage._network import network_file_system
+from storage._disk import full_disk
 from storage._recover import try_again
-from storage._url import file
-from storage._url import in_memory
+from storage._sqlite import BUSY_SECONDS
+from storage._sqlite import check_file
+from storage._sqlite import tune
 from storage._url import StorageError
 
 
 __all__ = ["open_rdb"]
 
-BUSY_SECONDS = 60  # how long SQLite waits for another writer
 AWAY_SECONDS = 60  # how long a server may be gone that has answered before
 _START_ATTEMPTS = 8  # when several workers make the tables of an empty database
 _RESTART_ATTEMPTS = 120  # about a minute, for a server that comes up again
@@ -44,60 +44,50 @@ def open_rdb(url: URL, *, heartbeat: int, grace: int) -> RDBStorage:
     Several workers may make the tables of an empty database at once. All but one fail at that, and
     look again. A server that says it is on its way is waited for.
     """
-    sqlite = url.get_backend_name() == "sqlite"
-    if sqlite:
-        _check_local(url)
+    if _is_sqlite(url):
+        check_file(url)
     for attempt in itertools.count(1):
         try:
-            storage = _storage(url, heartbeat, grace)
-        except (IntegrityError, OperationalError, ProgrammingError) as error:
-            if attempt >= _attempts(error):
-                raise _refused(url, error) from None
-            time.sleep(random.uniform(0, min(_PAUSE_SECONDS, 0.1 * attempt)))
-        except (ArgumentError, ImportError) as error:
+            return _opened(url, heartbeat, grace)
+        except (DatabaseError, StorageInternalError) as error:
+            wrapped = isinstance(error, StorageInternalError)
+            cause = (error.__cause__ or error) if wrapped else error
+            if attempt >= _attempts(cause):
+                raise _refused(url, cause) from None
+        except (ArgumentError, ImportError, RuntimeError) as error:
             raise _refused(url, error) from None
-        else:
-            break
-    if sqlite:
-        _tune_sqlite(storage)
-    else:
-        _wait_for_restarts(storage)
-    return storage
+        time.sleep(random.uniform(0, min(_PAUSE_SECONDS, 0.1 * attempt)))
+    raise AssertionError("the last attempt returns or raises")
 
 
-def _check_local(url: URL) -> None:
-    if in_memory(url):
-        raise StorageError(
-            f"`storage` = {url}: a database in memory is one connection's alone, so there would "
-            "be no heartbeat; take sqlite:///study.db, or create the study without a storage."
-        )
-    kind = network_file_system(file(url))
-    if kind is not None:
-        raise StorageError(
-            f"`storage` = {url}: this folder is on a network file system ({kind}), where SQLite "
-            "loses writes; take a local folder, journal:///study.log, or PostgreSQL."
-        )
-
-
-def _storage(url: URL, heartbeat: int, grace: int) -> RDBStorage:
+def _opened(url: URL, heartbeat: int, grace: int) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # the heartbeat is, since 2021
-        return RDBStorage(
+        storage = RDBStorage(
             url.render_as_string(hide_password=False),
             engine_kwargs=_engine(url),
             heartbeat_interval=heartbeat,
             grace_period=grace,
             heartbeat_stale_trial_callback=try_again,
         )
+    if _is_sqlite(url):
+        tune(storage)
+    else:
+        _wait_for_restarts(storage)
+    return storage
+
+
+def _is_sqlite(url: URL) -> bool:
+    return url.get_backend_name() == "sqlite"
 
 
 def _engine(url: URL) -> dict[str, Any]:
-    if url.get_backend_name() == "sqlite":
+    if _is_sqlite(url):
         return {"connect_args": {"timeout": BUSY_SECONDS}}
     return {"pool_pre_ping": True, "pool_recycle": 1800}
 
 
-def _attempts(error: Exception) -> int:
+def _attempts(error: BaseException) -> int:
     """How often it is worth trying in all."""
     text = str(error).lower()
     if "the database system is" in text:  # PostgreSQL: starting up, shutting down, in recovery
@@ -126,19 +116,7 @@ def _wait_for_restarts(storage: RDBStorage) -> None:
             time.sleep(random.uniform(0, _PAUSE_SECONDS))
 
 
-def _tune_sqlite(storage: RDBStorage) -> None:
-    """A write-ahead log lets readers go on while one writes, and saves most of the flushing."""
-
-    @event.listens_for(storage.engine, "connect")
-    def per_connection(connection: Any, _: Any) -> None:
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-    storage.engine.dispose()  # so that open connections get it as well
-    with storage.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA journal_mode=WAL")
-
-
-def _refused(url: URL, error: Exception) -> StorageError:
+def _refused(url: URL, error: BaseException) -> StorageError:
     shown = url.render_as_string(hide_password=True)
     if isinstance(error, ArgumentError):  # NoSuchModuleError is one
         return StorageError(
@@ -149,8 +127,15 @@ def _refused(url: URL, error: Exception) -> StorageError:
         install = _INSTALL.get(url.get_backend_name(), "install its driver")
         driver = url.get_dialect().driver
         return StorageError(f"`storage` = {shown}: the driver {driver} is missing; {install}.")
+    if isinstance(error, RuntimeError):  # Optuna's, of tables of another version; with a command
+        return StorageError(f"`storage` = {shown}: {error}".replace("$STORAGE_URL", shown))
     reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-    return StorageError(
-        f"`storage` = {shown}: cannot be opened ({reason}); "
-        "check the folder or the server, the name and the password."
+    full = full_disk(url, reason)
+    if full is not None:
+        return StorageError(f"`storage` = {shown}: {full}.")
+    way_out = (
+        "give a database, or the name of a file that is to be made"
+        if _is_sqlite(url)
+        else "check the server, the name and the password"
     )
+    return StorageError(f"`storage` = {shown}: cannot be opened ({reason}); {way_out}.")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
-import socket
 import warnings
 
 import optuna
@@ -14,24 +11,22 @@ from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from storage._process import Process
+
 
 __all__ = ["WORKER", "fail", "is_here", "is_marked", "mark_worker", "recover", "try_again"]
 
 WORKER = "worker"
-"""User attribute, "machine:process:trial:start": a retry copies it, and the trial tells it is old.
-
-The start is the process's: after a reboot its number may be another's.
-"""
+"""User attribute, "machine:process:trial:start": a retry copies it, and by the trial it is old."""
 
 RETRIES = 2
 _PARTITION = "partition"  # the attribute that a partition sampler's trials carry
-_PROCESSES = Path("/proc/self/ns/pid")
 
 
 def mark_worker(trial: optuna.Trial) -> None:
     """Writes down which process runs a trial."""
-    process = os.getpid()
-    mark = f"{_machine()}:{process}:{trial.number}:{_start(process)}"
+    process = Process.this()
+    mark = f"{process.machine}:{process.number}:{trial.number}:{process.start}"
     trial.set_user_attr(WORKER, mark)
 
 
@@ -54,8 +49,8 @@ def is_marked(trial: FrozenTrial) -> bool:
 
 def is_here(trial: FrozenTrial) -> bool:
     """Whether it is a process of this machine."""
-    mark = _mark(trial)
-    return mark is not None and mark[0] == _machine()
+    process = _mark(trial)
+    return process is not None and process.is_here()
 
 
 def fail(study: optuna.Study, trial: FrozenTrial) -> bool:
@@ -85,36 +80,12 @@ def try_again(study: optuna.Study, trial: FrozenTrial) -> None:
             RetryHeartbeatStaleTrialCallback(RETRIES)(study, trial)
 
 
-def _machine() -> str:
-    """Host and process namespace: containers may share the host's name and not its processes."""
-    namespace = _PROCESSES.stat().st_ino if _PROCESSES.exists() else 0
-    return f"{socket.gethostname()}/{namespace}"
-
-
-def _start(process: int) -> str:
-    """When a process started, in ticks since the machine did; "" if it is not there or unknown."""
-    try:
-        stat = Path(f"/proc/{process}/stat").read_text()
-    except OSError:
-        return ""
-    return stat.rpartition(")")[2].split()[19]  # field 22; the second, in brackets, may hold any
-
-
-def _mark(trial: FrozenTrial) -> tuple[str, int, str] | None:
-    """Machine, process and its start; not those that a retry copied from the trial before."""
+def _mark(trial: FrozenTrial) -> Process | None:
+    """The process that runs a trial; not the one that a retry copied from the trial before."""
     machine, process, number, start = trial.user_attrs.get(WORKER, ":::").split(":")
-    return (machine, int(process), start) if number == str(trial.number) else None
+    return Process(machine, int(process), start) if number == str(trial.number) else None
 
 
 def _is_gone(trial: FrozenTrial) -> bool:
-    mark = _mark(trial)
-    if mark is None or mark[0] != _machine():
-        return False
-    _, process, start = mark
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # someone has the number
-        pass
-    return start != _start(process)
+    process = _mark(trial)
+    return process is not None and process.is_gone()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 import re
 
@@ -52,15 +53,36 @@ def in_memory(parsed: URL) -> bool:
 
 
 def file(parsed: URL) -> Path:
-    """The file of an SQLite database or a journal.
+    """The file of an SQLite database or a journal; it need not be there.
 
     Raises:
-        StorageError: Its folder is not there.
+        StorageError: There is no such place, or nobody may write there.
     """
-    path = Path(parsed.database or "")
-    if not path.parent.is_dir():
+    if not parsed.database:
+        raise StorageError(
+            f"`storage` = {parsed}: a journal needs a file; for example journal:///study.log."
+        )
+    path = Path(parsed.database)
+    if not os.path.isdir(path.parent):
         raise StorageError(
             f"`storage` = {parsed}: there is no folder {path.parent}; make it, or check the path: "
             "three slashes start at the working directory, four at the root."
         )
+    _check_access(parsed, path.parent, os.W_OK | os.X_OK)
+    if not path.exists():
+        return path
+    if not path.is_file():
+        raise StorageError(
+            f"`storage` = {parsed}: {path} is a folder or a device; name a file, which is made "
+            "when it is not there."
+        )
+    _check_access(parsed, path, os.R_OK | os.W_OK)
     return path
+
+
+def _check_access(parsed: URL, place: Path, needed: int) -> None:
+    if not os.access(place, needed):
+        raise StorageError(
+            f"`storage` = {parsed}: {place} may not be written by this user, or is on a read-only "
+            "disk; change its permissions, or give another path."
+        )

@@ -15,13 +15,17 @@ import optuna_partition
 
 
 ROOT = Path(__file__).parent.parent
-CORE = {"_axes", "_cells", "_node", "_tree", "_rule", "_soo", "_direct", "_bamsoo", "_hybrid"}
+CORE = {
+    *("_axes", "_cells", "_inside", "_node", "_tree", "_rule"),
+    *("_soo", "_direct", "_bamsoo", "_hybrid", "_slices"),
+}
 NOMAD = {"_nomad_process", "_nomad_run", "_nomad_variables"}
 MAY_IMPORT = {  # inside the library
     "_axes": set(),
     "_cells": {"_axes"},
-    "_node": {"_cells"},
-    "_tree": {"_axes", "_cells", "_node"},
+    "_inside": {"_axes", "_cells"},
+    "_node": {"_axes", "_cells"},
+    "_tree": {"_axes", "_cells", "_inside", "_node"},
     "_rule": {"_axes", "_cells", "_tree"},
     "_soo": {"_axes", "_cells", "_node", "_tree", "_rule"},
     "_direct": {"_axes", "_cells", "_node", "_tree", "_rule"},
@@ -35,18 +39,24 @@ MAY_IMPORT = {  # inside the library
     "_models": {"_axes", "_belief", "_gp"},
     "_space": {"_axes", "_cells"},
     "_claims": set(),
-    "_study": set(),
+    "_study": {"_space"},
     "_branches": {"_belief", "_cells", "_record", "_rule", "_space", "_study"},
-    "_record": {"_axes", "_cells", "_claims", "_node", "_tree", "_rule", "_space"},
+    "_early": {"_space"},
+    "_slices": {"_axes", "_cells", "_node", "_tree"},
+    "_record": {"_axes", "_cells", "_claims", "_early", "_node", "_tree", "_rule", "_space"},
     "_arguments": set(),
     "_inferred": {"_study"},
+    "_constraints": {"_inferred"},
     "_sampler": {
+        "_constraints",
         "_inferred",
         "_arguments",
         "_cells",
         "_claims",
+        "_early",
         "_record",
         "_rule",
+        "_slices",
         "_space",
         "_study",
     },
@@ -55,7 +65,15 @@ MAY_IMPORT = {  # inside the library
     "_nomad_variables": {"_axes", "_space"},
     "_nomad_run": {"_nomad_process", "_nomad_variables"},
     "_nomad_known": {"_claims", *NOMAD, "_record", "_space"},
-    "_nomad": {"_inferred", "_arguments", "_claims", "_nomad_known", *NOMAD, "_study"},
+    "_nomad": {
+        "_inferred",
+        "_arguments",
+        "_claims",
+        "_constraints",
+        "_nomad_known",
+        *NOMAD,
+        "_study",
+    },
     "inspection": {"_bamsoo", "_cells", "_direct", "_node", "_record", "_rule", "_soo", "_space"},
     "_plot_axes": set(),
     "_plot_cells": {"_plot_axes", "_plot_marks", "inspection"},

@@ -27,8 +27,6 @@ from textbook import soo as textbook_soo
 
 from optuna_partition import BaMSOOSampler
 from optuna_partition import inspection
-from optuna_partition import ResumeError
-from optuna_partition import SOOSampler
 from optuna_partition._bamsoo import bamsoo
 from optuna_partition._bamsoo import Cursor
 from optuna_partition._belief import Beliefs
@@ -256,12 +254,3 @@ def test_one_fit_serves_all_workers_and_starts_from_the_one_before() -> None:
     n_values, theta = cursor[-2:]
     assert theta == [n_values, 1 + (n_values - 5) // 5]
     assert len(study.trials) - n_values <= 5
-
-
-def test_plain_soo_refuses_a_study_of_bamsoo() -> None:
-    space = {"x": FloatDistribution(0, 1)}
-    study = optuna.create_study(sampler=sampler(RULES["default"], dict(space)))
-    study.optimize(lambda trial: trial.suggest_float("x", 0, 1), 3)
-    study.sampler = SOOSampler(search_space=dict(space))
-    with pytest.raises(ResumeError, match=r"rule='bamsoo'.*rule='soo'"):
-        study.optimize(lambda trial: trial.suggest_float("x", 0, 1), 1)

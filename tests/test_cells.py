@@ -53,7 +53,7 @@ def test_exactly_one_part_keeps_the_centre_as_its_own(found: tuple[Axis, Interva
     keeps = [part for part in parts if axis.centre(part) == axis.centre(interval)]
     holding = [part for part in parts if axis.holds(part, axis.centre(interval))]
     assert keeps == holding
-    assert len(keeps) == (1 if parts else 0)
+    assert keeps == ([parts[(len(parts) - 1) // 2]] if parts else [])
 
 
 @given(axis_and_interval(grid_axes))
@@ -131,6 +131,13 @@ def test_the_longest_side_is_cut_the_lowest_axis_on_ties(found: tuple[list[Axis]
         return
     sides = {i: space[i].side(cell[i]) for i in divisible}
     assert chosen == min(i for i in divisible if sides[i] == max(sides.values()))
+
+
+@given(space_and_cell())
+def test_sides_in_pieces_of_the_axes_are_the_sides(found: tuple[list[Axis], Cell]) -> None:
+    space, cell = found
+    shares = [axis.side(i) if axis.cut(i) else 0 for axis, i in zip(space, cell, strict=True)]
+    assert [Fraction(side, _cells.unit(space)) for side in _cells.sides(space, cell)] == shares
 
 
 @given(space_and_cell())

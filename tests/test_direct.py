@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
+import cProfile
 from fractions import Fraction
 import itertools
 import math
+import pstats
 import random
 
 from hypothesis import given
@@ -28,6 +30,7 @@ from problems import six_hump
 import pytest
 
 from optuna_partition import DIRECTSampler
+from optuna_partition import SOOSampler
 from optuna_partition._direct import _hull
 from optuna_partition._direct import direct
 from optuna_partition._direct import direct_named
@@ -224,3 +227,24 @@ def test_asynchronous_workers_use_up_a_finite_space_without_repeating(in_flight:
             trial = flying.pop(chance.randrange(in_flight))
             study.tell(trial, sum((x - 2.3) ** 2 for x in trial.params.values()))
     assert len(points) == 4**3
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "told", "in_flight"), [(6, 0, 300), (6, 100, 200), (60, 150, 1)]
+)
+def test_an_ask_takes_about_as_much_as_soo_s(dimensions: int, told: int, in_flight: int) -> None:
+    """Counted in calls of functions, which no other process on the machine changes."""
+    space = box_space(((0, 1),) * dimensions)
+    calls = []
+    for make in (SOOSampler, DIRECTSampler):
+        study = optuna.create_study(sampler=make(search_space=dict(space)))
+        flying = [study.ask(dict(space)) for _ in range(in_flight)]
+        for _ in range(told):
+            flying.append(study.ask(dict(space)))
+            study.tell(flying[0], levy(list(flying.pop(0).params.values())))
+        profile = cProfile.Profile()
+        for _ in range(10):
+            profile.runcall(study.ask, dict(space))
+            study.tell(flying[0], levy(list(flying.pop(0).params.values())))
+        calls.append(pstats.Stats(profile).total_calls)
+    assert calls[1] < 2 * calls[0]

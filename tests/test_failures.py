@@ -171,6 +171,27 @@ def test_a_caught_error_is_the_objective_s_failure() -> None:
     assert len({tuple(p.values()) for p in points(study)}) == 3
 
 
+@every_sampler
+@pytest.mark.parametrize("backend", ["memory", "sqlite"])
+def test_a_lost_job_s_point_is_asked_for_again(
+    make: Callable[..., BaseSampler], backend: str, tmp_path: Path
+) -> None:
+    """In ask and tell FAIL without a value is a lost job; NaN is a failure of the point."""
+    url = None if backend == "memory" else f"sqlite:///{tmp_path}/study.db"
+    study = optuna.create_study(storage=url, sampler=make(search_space=dict(SPACE)))
+    lost = []
+    for _ in range(4):
+        trial = study.ask(dict(SPACE))
+        lost.append(trial.params)
+        study.tell(trial.number, state=TrialState.FAIL)
+    assert lost[0] == lost[1] == lost[2] != lost[3]
+    bad = study.ask(dict(SPACE))
+    assert bad.params == lost[3]
+    with pytest.warns(UserWarning, match="nan is not acceptable"):
+        study.tell(bad, math.nan)
+    assert study.ask(dict(SPACE)).params != bad.params
+
+
 def test_pruned_trials_count_with_their_last_value() -> None:
     study = new_study()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 from typing import Any
@@ -48,7 +49,7 @@ def snapshot(tree: Tree) -> list[tuple[Any, ...]]:
 
 
 def folded(study: optuna.Study, rule: Rule[Any]) -> History[Any]:
-    history = History(Space(SPACE), rule, sign=1.0, strict=True)
+    history = History(Space(SPACE), rule, sign=1.0)
     history.update(study.get_trials(deepcopy=False))
     return history
 
@@ -57,6 +58,9 @@ def end(study: optuna.Study, trial: optuna.Trial, fate: str) -> None:
     if fate == "value":
         study.tell(trial, value(trial.params))
     elif fate == "nan":
+        with pytest.warns(UserWarning, match="nan is not acceptable"):
+            study.tell(trial, math.nan)
+    elif fate == "lost":
         study.tell(trial, state=TrialState.FAIL)
     elif fate == "died":  # as when a heartbeat stops: nobody calls `after_trial`
         study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
@@ -85,7 +89,9 @@ PAIRS = {
 }
 by_rule = pytest.mark.parametrize("name", PAIRS)
 fates = st.lists(
-    st.sampled_from(["value", "value", "value", "nan", "died", "pruned"]), min_size=5, max_size=40
+    st.sampled_from(["value", "value", "value", "nan", "lost", "died", "pruned"]),
+    min_size=5,
+    max_size=40,
 )
 
 
@@ -98,7 +104,7 @@ def test_cached_and_fresh_folds_agree_after_every_step(
     """Trials end in random order; at each step a new process sees what the old one sees."""
     rule, sampler = PAIRS[name]
     study = optuna.create_study(sampler=sampler())
-    cached = History(Space(SPACE), rule, sign=1.0, strict=True)
+    cached = History(Space(SPACE), rule, sign=1.0)
     running: list[optuna.Trial] = []
     for fate in ends:
         while len(running) < workers:
@@ -114,6 +120,28 @@ def test_cached_and_fresh_folds_agree_after_every_step(
         assert " ".join(asked["cell"].values()) == _cells.name(ours.cell)
         assert asked["opened"] == [_cells.name(cell) for cell in ours.opened]
         running.append(theirs)
+
+
+@pytest.mark.parametrize("rule", [rule for rule, _ in PAIRS.values()], ids=list(PAIRS))
+def test_an_ask_that_finds_every_point_taken_leaves_no_trace(rule: Rule[Any]) -> None:
+    """No trial says what it has opened, and a point may yet become free."""
+    space: dict[str, BaseDistribution] = {"n": IntDistribution(0, 6), "k": IntDistribution(0, 2)}
+    study = optuna.create_study(
+        sampler=PartitionSampler(rule, dict(space), 0, None, False, True, True)
+    )
+    trials = [study.ask(dict(space)) for _ in range(21)]
+    for trial in trials[1::2]:
+        study.tell(trial, float(trial.params["n"]))
+    study.ask(dict(space))  # finds nothing
+    end(study, trials[0], "died")
+    fresh = History(Space(space), rule, sign=1.0)
+    fresh.update(study.get_trials(deepcopy=False))
+    ours, theirs = fresh.choose(), study.ask(dict(space))
+    asked = study.trials[theirs.number].system_attrs["partition"]
+    assert asked["cursor"] == list(rule.dump(ours.cursor))
+    assert ours.cell is not None
+    assert " ".join(asked["cell"].values()) == _cells.name(ours.cell)
+    assert asked["opened"] == [_cells.name(cell) for cell in ours.opened]
 
 
 @by_rule
@@ -151,12 +179,36 @@ def test_the_order_in_which_trials_are_read_leaves_no_trace(
         trial = study.ask(dict(SPACE))
         study.tell(trial, value(trial.params))
     trials = study.get_trials(deepcopy=False)
-    shuffled = History(Space(SPACE), rule, sign=1.0, strict=True)
+    shuffled = History(Space(SPACE), rule, sign=1.0)
     for trial in order.sample(trials, len(trials)):
         shuffled.fold(trial)
     in_order = folded(study, rule)
     assert snapshot(shuffled.tree) == snapshot(in_order.tree)
     assert shuffled.cursor == in_order.cursor
+
+
+@settings(max_examples=20)
+@given(order=st.randoms(use_true_random=False))
+def test_cells_that_two_workers_opened_at_once_have_an_order(order: random.Random) -> None:
+    """Both count the iteration as theirs, and all values are the same."""
+    rule, sampler = PAIRS["direct"]
+    study = optuna.create_study(sampler=sampler())
+    for _ in range(60):
+        study.tell(study.ask(dict(SPACE)), 0.0)
+    trials = study.get_trials()
+    for trial, after in itertools.pairwise(trials):
+        mine, other = (t.system_attrs["partition"] for t in (trial, after))
+        if len(mine["opened"]) > 1 and not other["opened"]:
+            *mine["opened"], last = mine["opened"]
+            other["opened"], other["cursor"] = [last], mine["cursor"]
+    folds = [History(Space(SPACE), rule, sign=1.0) for _ in range(2)]
+    for fold, read in zip(folds, (trials, order.sample(trials, len(trials))), strict=True):
+        for trial in read:
+            fold.fold(trial)
+    assert snapshot(folds[0].tree) == snapshot(folds[1].tree)
+    orders = [leaf.order for leaf in folds[0].tree.leaves()]
+    assert len(set(orders)) < len(orders)
+    assert folds[0].choose() == folds[1].choose()
 
 
 def test_a_point_is_given_up_after_three_dead_workers() -> None:

@@ -45,15 +45,6 @@ def test_an_enqueued_trial_steers_the_search() -> None:
     assert len({tuple(p.values()) for p in points(study)}) == 60
 
 
-def test_a_partly_enqueued_trial_counts_by_where_it_lies() -> None:
-    study = new_study(seed=0)
-    study.enqueue_trial({"x": 0.3})
-    study.optimize(bowl, n_trials=2)
-    assert study.trials[0].params["x"] == 0.3
-    assert "partition" not in study.trials[0].system_attrs
-    assert study.trials[1].system_attrs["partition"]["opened"] == ["0.0 0.8 0.0"]
-
-
 def test_other_samplers_trials_are_taken_in() -> None:
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
     study.optimize(bowl, n_trials=20)

@@ -237,23 +237,6 @@ def test_idle_workers_get_different_points_at_once(make: Callable[..., BaseSampl
 # ---- errors ----
 
 
-def test_another_sampler_is_refused_by_name() -> None:
-    study = new_study()
-    study.optimize(bowl, n_trials=2)
-    study.sampler = DIRECTSampler(search_space=dict(SPACE))
-    with pytest.raises(ValueError, match=r"`sampler` must be the one .* \(rule='soo'\)"):
-        study.ask(dict(SPACE))
-
-
-def test_another_space_is_refused_by_name() -> None:
-    study = new_study()
-    study.optimize(bowl, n_trials=2)
-    other = dict(SPACE, x=FloatDistribution(-1, 3))
-    study.sampler = SOOSampler(search_space=other)
-    with pytest.raises(ValueError, match=r"`search_space` must be the one .* trial 0 .*high=3\.0"):
-        study.ask(other)
-
-
 def test_something_that_is_no_distribution_is_refused() -> None:
     with pytest.raises(ValueError, match=r"Optuna distributions, but got \(x=\(0, 1\)\)"):
         SOOSampler(search_space={"x": (0, 1)})  # type: ignore[dict-item]

@@ -87,11 +87,13 @@ def test_the_heaps_answer_as_a_scan_of_all_leaves(
     for number, (part, reading) in enumerate(told):
         leaves = list(tree.leaves())
         tree.observe(number % 7, _cells.centre(AXES, leaves[part % len(leaves)].cell), reading)
+        tree.forget((number + 3) % 9)
         leaves = sorted(tree.leaves(), key=lambda leaf: (leaf.depth, leaf.order))
         empty = [leaf for leaf in leaves if leaf.state is State.EMPTY]
         flying = [f for f in leaves if f.state is State.FLYING and f.axis is not None]
         assert tree.first_empty() is (empty[0] if empty else None)
         assert tree.first_flying() is (flying[0] if flying else None)
+        assert tree.flying() == [leaf for leaf in leaves if leaf.state is State.FLYING]
         for depth in range(tree.deepest + 1):
             ranked = [
                 leaf
@@ -100,6 +102,48 @@ def test_the_heaps_answer_as_a_scan_of_all_leaves(
                 if leaf.state in (State.KNOWN, State.FAILED)
             ]
             assert tree.best(depth) is min(ranked, key=lambda leaf: leaf.value, default=None)
+
+
+def first_free(tree: Tree, leaf: Node) -> Cell | None:
+    """By the definition, from the beginning, against all observations."""
+    taken = [o.point for node in tree.leaves() for o in node.observations.values()]
+    whole = [leaf.cell]
+    for cell in whole:
+        i = _cells.longest_axis(tree.axes, cell)
+        for part in () if i is None else _cells.children(tree.axes, cell, i):
+            if _cells.centre(tree.axes, part) not in taken:
+                return part
+            whole.append(part)
+    return None
+
+
+def worth(leaf: Node) -> float:
+    """Somewhat worse than the best inside, and worse still where there is more inside."""
+    return leaf.value + len(leaf.observations) % 3 + (leaf.state is State.FAILED)
+
+
+@settings(max_examples=200)
+@given(st.lists(st.tuples(st.integers(0, 50), st.booleans(), readings), max_size=30))
+def test_a_free_point_is_the_first_of_a_search_from_the_beginning(
+    told: list[tuple[int, bool, float | Reading]],
+) -> None:
+    """Whatever was observed, taken back and cut since the last search."""
+    axes = (Grid(4), Grid(3))
+    tree = SOO.plant(axes)
+    for number, (part, cut, reading) in enumerate(told):
+        leaves = list(tree.leaves())
+        leaf = leaves[part % len(leaves)]
+        free = tree.first_free(leaf)
+        assert free == first_free(tree, leaf)
+        if cut and leaf.axis is not None:
+            open_cell(tree, leaf.cell)
+        tree.observe(number % 11, _cells.centre(axes, free or leaf.cell), reading)
+        tree.forget((number + part) % 13)
+        ranked = [leaf for leaf in tree.leaves() if leaf.axis is not None]
+        ranked = [leaf for leaf in ranked if leaf.state in (State.KNOWN, State.FAILED)]
+        ranked.sort(key=lambda leaf: (worth(leaf), leaf.depth, leaf.order))
+        found = (first_free(tree, leaf) for leaf in ranked)
+        assert tree.best_free(worth) == next((cell for cell in found if cell), None)
 
 
 def test_opening_a_cell_opens_the_cells_around_it() -> None:

@@ -7,7 +7,10 @@ import gc
 import json
 from pathlib import Path
 
+import datasets
+import evaluate
 from fingerprints import fingerprint
+from huggingface_hub import constants
 import pytest
 from tokenizers import decoders
 from tokenizers import models
@@ -20,6 +23,7 @@ from transformers import LlamaConfig
 from transformers import LlamaForCausalLM
 from transformers import PreTrainedTokenizerFast
 
+from objectives import hub
 from objectives import pack_score
 from objectives import packed
 from objectives.bench import Bench
@@ -75,6 +79,15 @@ doc_to_target: "red"
 metric_list: [{metric: exact_match}]
 filter_list: [{name: first-word, filter: [{function: take_first}]}]
 """
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HF_HUB_OFFLINE=1, which the libraries read when they are imported."""
+    hub._no_answer.cache_clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(evaluate.config, "HF_EVALUATE_OFFLINE", True)
 
 
 @pytest.fixture(scope="session", autouse=True)

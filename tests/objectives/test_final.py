@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ import pytest
 from test_objective import memory_for
 
 from objectives.bench import Bench
+from objectives.best_adapter import save_best
 from objectives.config import Experiment
 from objectives.final import FINAL
 from objectives.final import final_test
-from objectives.final import save_best
 from objectives.job import Exam
 from objectives.job import Examined
 from objectives.job import Failed
@@ -31,7 +30,6 @@ from objectives.runner import Runner
 from objectives.score import Scorer
 from objectives.search_space import PEFT_DEFAULTS
 from objectives.search_space import SearchSettings
-from objectives.sections import StudySettings
 from objectives.sections import TrainingSettings
 
 
@@ -138,25 +136,6 @@ def test_other_test_tasks_are_another_test(
     assert "look 3 at the test tasks" in said[-4] and "of trials 0" in said[-4]
     save_best(experiment, study, rows, tmp_path)
     assert "This is look 3" in (tmp_path / "best_adapter" / "README.md").read_text()
-
-
-def test_the_best_adapter_tells_all_settings_and_no_password(
-    experiment: Experiment, runner: Runner, study: optuna.Study, tmp_path: Path
-) -> None:
-    """It is made to be published."""
-    settings = StudySettings(storage="postgresql+psycopg://me:s3cret@host/db", seed=7)
-    data = experiment.data.model_copy(update={"limit": 24})
-    model = experiment.model.model_copy(update={"revision": "v2", "dtype": "float32"})
-    update = {"study": settings, "data": data, "model": model}
-    save_best(experiment.model_copy(update=update), study, [], tmp_path)
-    folder = tmp_path / "best_adapter"
-    for file in folder.iterdir():
-        assert b"s3cret" not in file.read_bytes(), file
-    told = json.loads((folder / "experiment.json").read_text())["experiment"]
-    assert told["study"]["seed"] == 7 and told["data"]["limit"] == 24
-    card = (folder / "README.md").read_text()
-    assert "(24 of its rows)" in card
-    assert f"from_pretrained({model.name!r}, revision='v2', dtype='float32')" in card
 
 
 def test_the_metric_of_each_task_is_named_everywhere(

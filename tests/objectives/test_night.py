@@ -125,7 +125,7 @@ def night(
             process.kill()
             raise
     with contextlib.suppress(AssertionError):
-        until(lambda: not processes(file), seconds=15)
+        until(lambda: not processes(file))
     return Night(file, study, process.returncode, output, processes(file))
 
 

@@ -111,6 +111,7 @@ def test_code_that_the_model_wrote_runs_with_consent_only(
     assert load_tasks(consent, ["colours"])
 
 
+@pytest.mark.usefixtures("offline")
 def test_hugging_faces_own_consent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """HumanEval tries the metric `code_eval`, from the hub, as soon as it is loaded."""
 
@@ -120,5 +121,27 @@ def test_hugging_faces_own_consent_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("evaluate.load", refuse)
     folder = Path(lm_eval.tasks.__file__).parent / "humaneval"
     monkeypatch.setattr("lm_eval.tasks.manager.__file__", str(folder / "manager.py"))
-    with pytest.raises(UserError, match="variable HF_ALLOW_CODE_EVAL=1 and write unsafe_code"):
-        load_tasks(ScoringSettings(), ["humaneval"])
+    with pytest.raises(UserError, match="set the environment variable HF_ALLOW_CODE_EVAL=1"):
+        load_tasks(ScoringSettings(unsafe_code=True), ["humaneval"])
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize(
+    ("folder", "task"),
+    [
+        ("humaneval", "humaneval_instruct"),
+        ("humaneval_infilling", "humaneval_infilling"),  # a group
+        ("mbpp", "mbpp"),
+    ],
+)
+def test_consent_is_asked_for_before_the_hub_is(
+    monkeypatch: pytest.MonkeyPatch, folder: str, task: str
+) -> None:
+    """Their metric comes from the hub, and was what was missing."""
+    tasks = Path(lm_eval.tasks.__file__).parent / folder
+    monkeypatch.setattr("lm_eval.tasks.manager.__file__", str(tasks / "manager.py"))
+    with pytest.raises(UserError, match=rf"'{task}': .* write `\[scoring\] unsafe_code = true`"):
+        load_tasks(ScoringSettings(), [task])
+    told = r"the task's metric code_eval is not in the hub's cache, and HF_HUB_OFFLINE is set"
+    with pytest.raises(UserError, match=told):
+        load_tasks(ScoringSettings(unsafe_code=True), [task])

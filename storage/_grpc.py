@@ -1,4 +1,4 @@
-"""Journal files and Optuna's gRPC proxy: storages without a heartbeat; touches no study."""
+"""Optuna's gRPC proxy: opened when it answers; touches no study."""
 
 from __future__ import annotations
 
@@ -7,38 +7,15 @@ import warnings
 
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import GrpcStorageProxy
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.engine import URL
 
-from storage._url import file
 from storage._url import StorageError
 
 
-__all__ = ["open_grpc", "open_journal"]
+__all__ = ["open_grpc"]
 
 ANSWER_SECONDS = 10.0
 _NEEDED = ("grpc", "google.protobuf")
-
-
-def open_journal(url: URL) -> JournalStorage:
-    """A log that workers append to, under a lock that also holds on NFS."""
-    path = file(url)
-    if not url.database:
-        raise StorageError(
-            f"`storage` = {url}: a journal needs a file; for example journal:///study.log."
-        )
-    if url.host:
-        raise StorageError(
-            f"`storage` = {url}: a journal is a file and {url.host} would be a host; write three "
-            "slashes for a path from the working directory, four for one from the root."
-        )
-    try:
-        return JournalStorage(JournalFileBackend(str(path)))
-    except OSError as error:
-        raise StorageError(
-            f"`storage` = {url}: cannot be opened ({error.strerror}); check the path."
-        ) from None
 
 
 def open_grpc(url: URL) -> GrpcStorageProxy:

@@ -1,0 +1,71 @@
+"""Points where some coordinates are decided: the best of the tree on that slice; decides nothing.
+
+A trial that was enqueued in part, or that began before the space was known, has suggested some of
+its parameters. The others are completed by what is known: in the best cell that the slice cuts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+from fractions import Fraction
+import math
+
+from optuna_partition import _cells
+from optuna_partition._axes import Coordinate
+from optuna_partition._cells import Cell
+from optuna_partition._cells import Point
+from optuna_partition._node import Node
+from optuna_partition._node import Order
+from optuna_partition._node import Reading
+from optuna_partition._node import State
+from optuna_partition._tree import Tree
+
+
+__all__ = ["on_slice"]
+
+
+def on_slice(tree: Tree, decided: Mapping[int, Coordinate], but: int) -> Iterator[Point]:
+    """Points of a slice that no other trial has, those of the best cells first.
+
+    In each cell first the centre, as far as it is free, then the centres of thirds and of their
+    thirds. Where a cell has no value, the larger one comes first.
+
+    Args:
+        tree: What is known.
+        decided: Axis -> coordinate.
+        but: The trial that asks; what it has suggested may stand in the tree already.
+    """
+    free = [i for i in range(len(tree.axes)) if i not in decided]
+    leaves = (leaf for leaf in tree.leaves() if _meets(tree, leaf.cell, decided))
+    for leaf in sorted(leaves, key=_rank):
+        queue = [leaf.cell]
+        for cell in queue:
+            point = tuple(
+                decided[i] if i in decided else axis.centre(cell[i])
+                for i, axis in enumerate(tree.axes)
+            )
+            if not tree.has(point, but=but):
+                yield point
+            longest = _longest(tree, cell, free)
+            queue += () if longest is None else _cells.children(tree.axes, cell, longest)
+
+
+def _meets(tree: Tree, cell: Cell, decided: Mapping[int, Coordinate]) -> bool:
+    return all(tree.axes[i].holds(cell[i], x) for i, x in decided.items())
+
+
+def _rank(leaf: Node) -> tuple[bool, float, int, Order]:
+    value = leaf.value  # none while it is empty, in flight, or waits to be cut
+    if leaf.state is State.OPENING:
+        readings = (observation.reading for observation in leaf.observations.values())
+        value = min((r for r in readings if not isinstance(r, Reading)), default=math.nan)
+    known = not math.isnan(value)
+    return not known, value if known else 0.0, leaf.depth, leaf.order
+
+
+def _longest(tree: Tree, cell: Cell, free: list[int]) -> int | None:
+    """The lowest of the longest free axes that can still be cut."""
+    sides = {i: tree.axes[i].side(cell[i]) for i in free if tree.axes[i].cut(cell[i])}
+    best = max(sides.values(), default=Fraction(0))
+    return next((i for i, side in sides.items() if side == best), None)

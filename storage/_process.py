@@ -1,0 +1,67 @@
+"""Which process: so that another one can tell that it is gone; reads /proc, touches no study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import os
+from pathlib import Path
+import socket
+
+
+__all__ = ["Process"]
+
+_NAMESPACE = Path("/proc/self/ns/pid")
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of some machine.
+
+    Attributes:
+        machine: Host and process namespace: containers may share the host's name and not its
+            processes.
+        number: Its process id.
+        start: In ticks since the machine's own, for after a reboot the number may be another's;
+            "" where that cannot be told.
+    """
+
+    machine: str
+    number: int
+    start: str
+
+    @classmethod
+    def this(cls) -> Process:
+        """The one that asks."""
+        number = os.getpid()
+        return cls(_machine(), number, _start(number))
+
+    def is_here(self) -> bool:
+        """Whether it is or was a process of this machine."""
+        return self.machine == _machine()
+
+    def is_gone(self) -> bool:
+        """Whether it is known to have ended: of another machine's processes that is not known."""
+        if not self.is_here():
+            return False
+        try:
+            os.kill(self.number, 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # someone has the number
+            pass
+        return self.start != _start(self.number)
+
+
+def _machine() -> str:
+    namespace = _NAMESPACE.stat().st_ino if _NAMESPACE.exists() else 0
+    return f"{socket.gethostname()}/{namespace}"
+
+
+def _start(number: int) -> str:
+    """When a process started; "" if it has ended or that is unknown."""
+    try:
+        stat = Path(f"/proc/{number}/stat").read_text()
+    except OSError:
+        return ""
+    state, *fields = stat.rpartition(")")[2].split()  # the name, in brackets, may hold any
+    return "" if state in "ZX" else fields[18]  # killed, and its parent has not looked yet

@@ -1,0 +1,135 @@
+"""A run that was cut off goes on as if it had not been: at every step, whatever cut it off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from beliefs import Nearests
+from bowl import bowl
+from bowl import SPACE
+import optuna
+from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
+import pytest
+
+from optuna_partition import BaMSOOSampler
+from optuna_partition import DIRECTSampler
+from optuna_partition import SOOSampler
+from optuna_partition._bamsoo import bamsoo
+from optuna_partition._hybrid import hybrid
+from optuna_partition._rule import Rule
+from optuna_partition._sampler import PartitionSampler
+
+
+N = 40
+
+
+def of_rule(rule: Rule[Any]) -> BaseSampler:
+    return PartitionSampler(rule, dict(SPACE), None, None, True, True, True)
+
+
+SAMPLERS: dict[str, Callable[[], BaseSampler]] = {
+    "soo": lambda: SOOSampler(search_space=dict(SPACE)),
+    "direct-l": lambda: DIRECTSampler(search_space=dict(SPACE)),
+    "direct": lambda: DIRECTSampler(search_space=dict(SPACE), locally_biased=False),
+    "bamsoo": lambda: of_rule(hybrid(Nearests())),
+    "bamsoo as published": lambda: of_rule(bamsoo(Nearests(0.1), 0.05)),
+}
+by_sampler = pytest.mark.parametrize("name", SAMPLERS)
+
+
+def ctrl_c(study: optuna.Study) -> None:
+    """A trial that Ctrl-C ends."""
+
+    def objective(trial: optuna.Trial) -> float:
+        bowl(trial)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        study.optimize(objective, n_trials=1)
+
+
+def error(study: optuna.Study) -> None:
+    """A trial whose error ends the run, before its last parameter."""
+
+    def objective(trial: optuna.Trial) -> float:
+        trial.suggest_float("x", -1, 2)
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        study.optimize(objective, n_trials=1)
+
+
+def death(study: optuna.Study) -> None:
+    """A trial whose worker is gone, as a heartbeat finds."""
+    trial = study.ask(dict(SPACE))
+    study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
+
+
+CUTS = [ctrl_c, error, death]
+
+
+def values(study: optuna.Study) -> list[dict[str, Any]]:
+    """The points that have a value, in their order."""
+    return [t.params for t in study.trials if t.state is TrialState.COMPLETE]
+
+
+def uninterrupted(name: str, n: int = N) -> list[dict[str, Any]]:
+    study = optuna.create_study(sampler=SAMPLERS[name]())
+    study.optimize(bowl, n_trials=n)
+    return values(study)
+
+
+@by_sampler
+@pytest.mark.parametrize("is_new", [False, True], ids=["same process", "new process"])
+def test_one_interruption_at_any_step_leaves_no_trace(name: str, is_new: bool) -> None:
+    expected = uninterrupted(name)
+    for step in range(N):
+        study = optuna.create_study(sampler=SAMPLERS[name]())
+        study.optimize(bowl, n_trials=step)
+        CUTS[step % len(CUTS)](study)
+        if is_new:
+            study.sampler = SAMPLERS[name]()
+        study.optimize(bowl, n_trials=min(N - step, 10))
+        assert values(study) == expected[: step + 10], f"trial {step} was interrupted"
+
+
+@by_sampler
+@pytest.mark.parametrize("database", [False, True], ids=["memory", "sqlite"])
+def test_interruptions_at_all_steps_leave_no_trace(
+    name: str, database: bool, tmp_path: Path
+) -> None:
+    storage = f"sqlite:///{tmp_path}/study.db" if database else None
+    study = optuna.create_study(sampler=SAMPLERS[name](), storage=storage)
+    for step in range(N):
+        for cut in CUTS[: (step + step // 3) % 3]:  # the third would be the last
+            cut(study)
+        study.optimize(bowl, n_trials=1)
+    assert values(study) == uninterrupted(name)
+
+
+@pytest.mark.parametrize("rule", [hybrid, lambda belief: bamsoo(belief, 0.05)])
+def test_what_was_decided_is_asked_again_whatever_the_model_thinks_now(
+    rule: Callable[[Any], Rule[Any]],
+) -> None:
+    """A process on another machine has other floats; here it has quite another belief."""
+    for step in range(N):
+        study = optuna.create_study(sampler=of_rule(rule(Nearests(0.1))))
+        study.optimize(bowl, n_trials=step)
+        ctrl_c(study)
+        study.sampler = of_rule(rule(Nearests(0.001)))
+        study.optimize(bowl, n_trials=1)
+        assert study.trials[-1].params == study.trials[-2].params
+
+
+def test_the_real_model_s_run_goes_on_as_well() -> None:
+    whole = optuna.create_study(sampler=BaMSOOSampler(search_space=dict(SPACE)))
+    whole.optimize(bowl, n_trials=20)
+    study = optuna.create_study(sampler=BaMSOOSampler(search_space=dict(SPACE)))
+    for step in range(20):
+        if step > 6:  # the model has begun to choose
+            CUTS[step % 3](study)
+        study.optimize(bowl, n_trials=1)
+    assert values(study) == values(whole)

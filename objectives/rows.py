@@ -9,8 +9,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import datasets
-
 from objectives.errors import UserError
 
 
@@ -89,6 +87,8 @@ def _parse(text: str, where: str) -> Any:
 
 def _download(name: str, split: str) -> list[dict[str, Any]]:
     try:
+        import datasets  # with Arrow behind it; who has files does without
+
         rows: list[dict[str, Any]] = datasets.load_dataset(name, split=split).to_list()
     # The hub's client raises what its HTTP library, the file system and the formats raise.
     except Exception as error:

@@ -19,7 +19,8 @@ import subprocess
 import sys
 
 
-NEEDED = Path(__file__).with_name("needed.txt")
+HERE = Path(__file__).parent
+ARROW = ("pyarrow", "pandas", "lxml")
 SHADOW = """#!/bin/sh
 PYTHONPATH="{site}${{PYTHONPATH:+:$PYTHONPATH}}" exec "{python}" "$@"
 """
@@ -35,17 +36,34 @@ def install(wheels: Path, folder: Path) -> None:
     Raises:
         CannotInstall: A wheel is missing, or does not fit this Python.
     """
-    names = sorted({wheel.name.partition("-")[0] for wheel in wheels.glob("*.whl")})
-    if not names:
-        raise CannotInstall(f"{wheels} holds no wheels; `make wheels DIR={wheels}` collects them")
+    names = _names(wheels)
     shutil.rmtree(folder, ignore_errors=True)
     python = _environment(folder)
     if python is None:
         _beside(wheels, folder, names)
         return
     into = ["--python", str(python), "install"]
-    _pip([*into, f"--requirement={NEEDED}"], wheels)  # tells what those ask for and nobody has
+    # the first says what its packages ask for and nobody has; the others are there by name
+    _pip([*into, f"--requirement={HERE / 'needed.txt'}"], wheels)
     _pip([*into, "--no-deps", *names], wheels)
+
+
+def _names(wheels: Path) -> list[str]:
+    """Of the packages to install; lm-eval's only where it finds what it needs."""
+    names = {wheel.name.partition("-")[0] for wheel in wheels.glob("*.whl")}
+    if not names:
+        raise CannotInstall(f"{wheels} holds no wheels; `make wheels DIR={wheels}` collects them")
+    missing = [name for name in ARROW if name not in names and not _is_there(name)]
+    if missing:
+        print(f"lm-eval is left out: there is no {', '.join(missing)}", flush=True)
+        names -= _tasks()
+    return sorted(names)
+
+
+def _tasks() -> set[str]:
+    lines = (HERE / "tasks.txt").read_text().splitlines()
+    listed = {line.partition(">")[0] for line in lines if line and not line.startswith("#")}
+    return {name.replace("-", "_") for name in listed}
 
 
 def _environment(folder: Path) -> Path | None:

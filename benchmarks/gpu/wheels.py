@@ -3,7 +3,7 @@
     python benchmarks/gpu/wheels.py wheels --python-version 3.12 --with "pyarrow pandas lxml"
 
 It runs where there is a network, on any Python with pip, for the node's Python and processor.
-needed.txt and alone.txt say what is taken, and constraints.txt in which version.
+needed.txt, pure.txt and tasks.txt say what is taken, and constraints.txt in which version.
 """
 
 from __future__ import annotations
@@ -43,11 +43,16 @@ def collect(folder: Path, python: str, machine: str, more: Sequence[str]) -> Non
     """
     tags = [f"manylinux_2_{minor}_{machine}" for minor in GLIBC]
     tags += [f"manylinux{name}_{machine}" for name in ("2014", "2010", "1")]
-    node = ["--only-binary=:all:", "--implementation=cp", f"--python-version={python}"]
-    node += [f"--platform={tag}" for tag in tags]
-    lists = [f"--requirement={HERE / name}" for name in ("needed.txt", "alone.txt")]
-    what = ["--no-deps", f"--constraint={ROOT / 'constraints.txt'}", *lists, *more]
-    _pip("download", [*node, *what, f"--dest={folder}"], f"Python {python} on {machine}")
+    here = ["--implementation=cp", *(f"--platform={tag}" for tag in tags)]
+    everywhere = ["--implementation=py", "--abi=none", "--platform=any"]
+    lists = {name: f"--requirement={HERE / name}.txt" for name in ("needed", "tasks", "pure")}
+    for where, what in (
+        (here, [lists["needed"], lists["tasks"], *more]),
+        (everywhere, [lists["pure"]]),
+    ):
+        fitting = ["--no-deps", "--only-binary=:all:", f"--python-version={python}", *where]
+        version = f"--constraint={ROOT / 'constraints.txt'}"
+        _pip("download", [*fitting, version, *what, f"--dest={folder}"], f"Python {python}")
     _pip("wheel", ["--no-deps", f"--wheel-dir={folder}", str(ROOT)], "optuna-partition")
 
 

@@ -34,6 +34,7 @@ from objectives.corpus import collate
 from objectives.corpus import IGNORED
 from objectives.corpus import Sample
 from objectives.errors import UserError
+from objectives.output_head import head_at
 from objectives.sharded import is_sharded
 from objectives.tasks import load_tasks
 from objectives.tasks import quiet
@@ -73,12 +74,10 @@ def label_losses(model: nn.Module, batch: Mapping[str, Tensor], device: torch.de
     labels = batch["labels"][:, 1:]
     labelled = labels != IGNORED
     targets = labels[labelled].to(device, non_blocking=True)
-    kept = F.pad(labelled, (0, 1))  # bool, (rows, tokens): nothing follows the last
-    logits = model(
-        input_ids=batch["input_ids"].to(device, non_blocking=True),
-        use_cache=False,
-        logits_to_keep=kept.to(device, non_blocking=True),
-    ).logits  # (labels, vocabulary)
+    predicting = F.pad(labelled, (0, 1))  # (rows, tokens): nothing follows the last
+    with head_at(model, predicting.flatten().nonzero().flatten()):
+        ids = batch["input_ids"].to(device, non_blocking=True)
+        logits = model(input_ids=ids, use_cache=False).logits  # (labels, vocabulary)
     return F.cross_entropy(logits.float(), targets, reduction="none")
 
 

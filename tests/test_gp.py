@@ -188,6 +188,16 @@ def test_the_promising_point_is_about_the_best_of_many() -> None:
     assert ours >= many - 1e-3
 
 
+def test_a_scipy_that_botorch_does_not_know_gives_the_same_points(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """From 1.18 on BoTorch (0.18) has no batches of starts, each with its own fixed features."""
+    fitted = GaussianProcess(DOMAIN).fit(evidence(40), None)
+    usual = fitted.promising(WHOLE)
+    monkeypatch.setattr("botorch.generation.gen.SCIPY_UNTESTED_VERSION", 0)
+    assert fitted.promising(WHOLE)[0] == pytest.approx(usual[0], abs=1e-6)
+
+
 @pytest.mark.parametrize(
     "y",
     [

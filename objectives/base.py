@@ -17,6 +17,7 @@ from transformers import AutoModelForCausalLM
 from transformers import AutoTokenizer
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase
+from transformers.initialization import no_init_weights
 from transformers.utils.logging import disable_progress_bar
 
 from objectives import hub
@@ -56,7 +57,7 @@ def load_skeleton(settings: ModelSettings) -> PreTrainedModel:
     """
     with _named(settings):
         config = AutoConfig.from_pretrained(settings.name, revision=settings.revision or "main")
-        with torch.device("meta"):
+        with no_init_weights(), torch.device("meta"):
             base: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     return base
 

@@ -160,7 +160,7 @@ def test_ranks_share_a_score(
         [*launcher, "--nproc-per-node=2", *map(str, arguments)],
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": str(script.parents[2]), "OMP_NUM_THREADS": "1"},
     )
     settings = ScoringSettings(tasks=str(task_folder), few_shot=1)

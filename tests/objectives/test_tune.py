@@ -262,7 +262,7 @@ def test_a_storage_that_breaks_off_is_one_message(experiment: Path) -> None:
     """Trials that were told are there; the command says what happened and what to do."""
     database = experiment.parent / "runs" / "tiny" / "study.db"
     with subprocess.Popen(
-        command(experiment, "--output", experiment.parent / "runs"),
+        command(experiment, "--output", experiment.parent / "runs", "--trials", "500"),
         cwd=ROOT,
         env=environment(),
         stdout=subprocess.PIPE,

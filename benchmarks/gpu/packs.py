@@ -20,6 +20,7 @@ from objectives.bench import Bench
 from objectives.bench import release
 from objectives.packed import train_pack
 from objectives.packed import Trained
+from objectives.search_space import Hyperparameters
 from objectives.sections import TrainingSettings
 
 
@@ -72,5 +73,5 @@ def _train(bench: Bench, settings: TrainingSettings, size: int) -> tuple[int, fl
     return sum(result.tokens for result in done), sum(result.seconds for result in done)
 
 
-def _pack(size: int) -> Sequence[lora.Hyperparameters]:
+def _pack(size: int) -> Sequence[Hyperparameters]:
     return [adapter(number) for number in range(size)]

@@ -21,6 +21,7 @@ from objectives.bench import release
 from objectives.config import Experiment
 from objectives.packed import train_pack
 from objectives.packed import Trained
+from objectives.search_space import Hyperparameters
 
 
 CHOSEN = adapter(1, learning_rate=5e-3, dropout=0.0)
@@ -53,7 +54,7 @@ def _on_cpu(experiment: Experiment) -> Bench:
 
 
 def _losses(
-    bench: Bench, experiment: Experiment, chosen: lora.Hyperparameters = CHOSEN
+    bench: Bench, experiment: Experiment, chosen: Hyperparameters = CHOSEN
 ) -> Sequence[float]:
     """Of every step, and of the validation."""
     trained = lora.train(bench, experiment.training, chosen, report=lambda *_: None)

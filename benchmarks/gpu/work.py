@@ -79,7 +79,7 @@ def random_bench(samples: Sequence[Sample], *, on_gpu: bool) -> Bench:
     accelerator = Accelerator(mixed_precision=mixed_precision(settings))
     base = random_base(on_gpu=on_gpu)
     corpus = Corpus(tuple(samples), tuple(samples[:8]), pad_id=0, fingerprint="random")
-    return Bench(accelerator, base, None, corpus)  # type: ignore[arg-type]
+    return Bench(accelerator, base, None, corpus)
 
 
 def random_experiment(**training: object) -> Experiment:

@@ -1,4 +1,4 @@
-"""A plugin of pytest's for .ci/processors: our own choice of products as on VENDOR's processors."""
+"""A plugin of pytest's for .ci/processors: our choice of products as on VENDOR's processors."""
 
 import math
 import os

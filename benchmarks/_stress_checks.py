@@ -146,8 +146,12 @@ def _outside(trials: Sequence[FrozenTrial], space: Space, early: set[int]) -> in
 
 
 def _early(trials: Sequence[FrozenTrial]) -> set[int]:
-    """Trials that may have begun before the space was known: when no trial had ended yet."""
-    ends = [t.datetime_complete for t in trials if t.state is TrialState.COMPLETE]
+    """Trials that may have begun before the space was known.
+
+    An end is seen by others a little later than its time says, so they may have begun until the
+    first trial ended that knew the space.
+    """
+    ends = [t.datetime_complete for t in trials if Ask.of(t) is not None]
     first = min((end for end in ends if end is not None), default=None)
     starts = ((t.number, t.datetime_start) for t in trials if Ask.of(t) is None)
     return {n for n, start in starts if first is None or (start is not None and start <= first)}

@@ -18,7 +18,6 @@ from optuna.trial import TrialState
 
 from optuna_partition._arguments import checked_seed
 from optuna_partition._arguments import checked_space
-from optuna_partition._claims import ANNOUNCED
 from optuna_partition._claims import Claimant
 from optuna_partition._claims import claims_on
 from optuna_partition._claims import mutex
@@ -31,6 +30,7 @@ from optuna_partition._nomad_run import Coordinates
 from optuna_partition._nomad_run import Ended
 from optuna_partition._nomad_run import Run
 from optuna_partition._nomad_variables import variable
+from optuna_partition._record import FAILED
 from optuna_partition._study import is_interrupted
 from optuna_partition._study import searched
 from optuna_partition._study import trials_of
@@ -176,10 +176,10 @@ class NOMADSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        held = trial.system_attrs.get(KEY)
-        if held is not None and state is TrialState.FAIL and not is_interrupted():
-            failed = {**held, "failed": True}
-            study._storage.set_trial_system_attr(trial._trial_id, KEY, failed)
+        if state is TrialState.FAIL and trial.params and not is_interrupted():
+            held = trial.system_attrs.get(KEY)
+            key, mark = (FAILED, True) if held is None else (KEY, {**held, "failed": True})
+            study._storage.set_trial_system_attr(trial._trial_id, key, mark)
         self._unconstrained(self, study, trial)
         self._independent_sampler.after_trial(study, trial, state, values)
 
@@ -188,9 +188,8 @@ class NOMADSampler(BaseSampler):
     ) -> dict[str, Any]:
         """Asks NOMAD until a point is this trial's."""
         known = Known(space, study.direction, trials_of(study))
-        held = trial.system_attrs.get(KEY)
-        if held is not None and not held.get(ANNOUNCED):  # a retry: its worker died half-way
-            return known.params(tuple(held["at"]))
+        if known.is_ours(trial):  # a retry: its worker died half-way
+            return known.params(tuple(trial.system_attrs[KEY]["at"]))
         claims = claims_on(study._storage, KEY)
         while True:
             point = self._ask(known)

@@ -98,6 +98,13 @@ class Known:
             return not trial.state.is_finished()
         return attribute["at"] == list(point) and not _died(trial)
 
+    def is_ours(self, trial: FrozenTrial) -> bool:
+        """Whether a trial's point was given by NOMAD in this space."""
+        attribute = trial.system_attrs.get(KEY)
+        if attribute is None or attribute.get(ANNOUNCED):
+            return False
+        return bool(attribute["space"] == self.fingerprint)
+
     def attribute(self, point: Coordinates) -> dict[str, Any]:
         """What a trial at the point says of it."""
         return {"space": self.fingerprint, "at": list(point)}
@@ -130,19 +137,13 @@ class Known:
     def _name_of(self, trial: FrozenTrial) -> str | None:
         """The name of a trial's point; None if it has none in this space."""
         name = name_of(self._variables, trial.params)
-        if name is None and self._is_ours(trial):
+        if name is None and self.is_ours(trial):
             return self.name(tuple(trial.system_attrs[KEY]["at"]))
         return name
 
-    def _is_ours(self, trial: FrozenTrial) -> bool:
-        attribute = trial.system_attrs.get(KEY)
-        if attribute is None or attribute.get(ANNOUNCED):
-            return False
-        return bool(attribute["space"] == self.fingerprint)
-
     def _begin(self, trials: Sequence[FrozenTrial]) -> Coordinates:
         """The best point before NOMAD's first, else that one, else the centre."""
-        ours = [t for t in trials if self._is_ours(t) and self._may_begin(t)]
+        ours = [t for t in trials if self.is_ours(t) and self._may_begin(t)]
         before = trials[: ours[0].number] if ours else trials
         done = [t for t in before if self._loss(t) < math.inf and self._name_of(t) is not None]
         if done:

@@ -9,7 +9,9 @@ it does not depend on the order in which trials end or are read.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import replace
 import math
@@ -96,10 +98,16 @@ class Ask:
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> Ask | None:
-        """What a trial carries, None for a trial from elsewhere."""
+        """What a trial carries; None for a trial from elsewhere, also from a later version."""
         json = trial.system_attrs.get(KEY)
         if json is None or "rule" not in json:
             return None
+        with suppress(AttributeError, KeyError, TypeError, ValueError):
+            return cls._of_json(json)
+        return None
+
+    @classmethod
+    def _of_json(cls, json: Mapping[str, Any]) -> Ask:
         return cls(
             rule=json["rule"],
             space=json["space"],
@@ -141,10 +149,12 @@ class History(Generic[CursorT]):
         self.cursor = rule.start
         self._rule, self._sign = rule, sign
         self._inferred, self._partial = inferred, partial
+        self.misfits: dict[int, Ask] = {}  # of other trees, by trial number; without their logs
         self._read = 0  # trials read so far
         self._pending: list[int] = []  # those of them that have not ended
         self._logged: set[int] = set()  # those of them whose log is in the tree
         self._deaths: dict[Point, int] = {}
+        self._orders: dict[tuple[tuple[str, ...], str], bool] = {}  # whether they are of the space
         self._last: FrozenTrial | None = None
 
     def continues(self, trials: Sequence[FrozenTrial]) -> bool:
@@ -169,18 +179,26 @@ class History(Generic[CursorT]):
         ask = Ask.of(trial)
         if ask is None:  # it has claimed and not yet written down what
             return not trial.state.is_finished()
-        if self._place(ask) != point:
+        if self.spot(ask) != point:
             return False
         if trial.state.is_finished() and self._is_elsewhere(trial, point):
             return False
         return trial.state is not TrialState.FAIL or ask.failed
 
-    def _place(self, ask: Ask) -> Point | None:
-        """The point an ask is for, also where its parameters are in another order."""
-        spot = dict(zip(ask.axes, ask.spot, strict=True))
-        if spot.keys() != self.space.distributions.keys():
+    def spot(self, ask: Ask) -> Point | None:
+        """The point an ask is for, whatever its rule; None where its space is another one.
+
+        A space whose parameters are in another order is the same.
+        """
+        if ask.space == self.space.fingerprint:
+            return self._centre(ask.spot)
+        order = ask.axes, ask.space
+        if order not in self._orders:
+            self._orders[order] = self.space.is_reordered(*order)
+        if not self._orders[order]:
             return None
-        return self._centre(tuple(spot[name] for name in self.space.distributions))
+        intervals = dict(zip(ask.axes, ask.spot, strict=True))
+        return self._centre(tuple(intervals[name] for name in self.space.distributions))
 
     def _is_elsewhere(self, trial: FrozenTrial, point: Point) -> bool:
         """Whether the objective could not take its point: it suggests another range, for one."""
@@ -230,11 +248,16 @@ class History(Generic[CursorT]):
         return is_over
 
     def _fold(self, trial: FrozenTrial) -> bool:
-        ask = self._ours(trial)
+        carried = Ask.of(trial)
+        ask = carried if carried is not None and self._fits(carried) else None
+        self.misfits.pop(trial.number, None)
+        if carried is not None and ask is None:
+            self.misfits[trial.number] = replace(carried, opened=(), bounds=())
         if ask is not None and not ask.announced and trial.number not in self._logged:
             self._log(trial.number, ask)
-        foreign = self._partial and ask is None and KEY in trial.system_attrs
-        point = None if foreign else self._point(trial, ask)
+        spot = None if carried is None else self.spot(carried)
+        foreign = self._partial and spot is None and KEY in trial.system_attrs
+        point = None if foreign else self._point(trial, spot)
         if point is not None:
             self._read_off(trial, point)
         if not trial.state.is_finished():
@@ -256,13 +279,9 @@ class History(Generic[CursorT]):
         elif _is_interrupted(trial):
             self.tree.interrupted[trial.number] = spot
 
-    def _ours(self, trial: FrozenTrial) -> Ask | None:
-        """What a trial carries, if it is this tree's."""
-        ask = Ask.of(trial)
-        if ask is None:
-            return None
-        fits = ask.rule == self._rule.name and ask.space == self.space.fingerprint
-        return ask if fits else None
+    def _fits(self, ask: Ask) -> bool:
+        """Whether the log of an ask is this tree's."""
+        return ask.rule == self._rule.name and ask.space == self.space.fingerprint
 
     def _log(self, number: int, ask: Ask) -> None:
         cursor = self._rule.load(*ask.cursor)
@@ -273,19 +292,20 @@ class History(Generic[CursorT]):
         self.cursor = self._rule.join(self.cursor, cursor)
         self._logged.add(number)
 
-    def _point(self, trial: FrozenTrial, ask: Ask | None) -> Point | None:
-        """Where a trial lies: at its cell's centre, unless its parameters say otherwise.
+    def _point(self, trial: FrozenTrial, spot: Point | None) -> Point | None:
+        """Where a trial lies: where it was asked to, unless its parameters say otherwise.
 
         Its objective may end before it has suggested them all. A claim that was not confirmed is
         not its own.
         """
-        if ask is not None:
-            centre, partly = self._centre(ask.spot), not ask.announced
-            if not trial.state.is_finished() or self.space.at(centre, trial.params, partly=partly):
-                return centre
+        if spot is not None:
+            partly = ANNOUNCED not in trial.system_attrs[KEY]
+            if not trial.state.is_finished() or self.space.at(spot, trial.params, partly=partly):
+                return spot
         if trial.state is TrialState.WAITING:
-            return self.space.point(trial.system_attrs.get("fixed_params", {}))
-        if trial.state is TrialState.RUNNING and ask is None:
+            fixed = trial.system_attrs.get("fixed_params", {})
+            return self.space.point({**fixed, **trial.params})
+        if trial.state is TrialState.RUNNING:
             return self._to_come(trial)
         return self.space.point(trial.params)
 
@@ -318,8 +338,13 @@ class History(Generic[CursorT]):
 
 
 def _is_interrupted(trial: FrozenTrial) -> bool:
-    """Whether a trial failed and nothing says that its point is bad."""
-    marks = {*trial.system_attrs, *trial.system_attrs.get(KEY, {})}
+    """Whether a trial failed and nothing says that its point is bad.
+
+    A sampler of ours says so in what it keeps in the trial, under a name that begins with `KEY`.
+    """
+    marks = set(trial.system_attrs)
+    for name, kept in trial.system_attrs.items():
+        marks |= kept.keys() if name.startswith(KEY) and isinstance(kept, dict) else set()
     return trial.state is TrialState.FAIL and not marks & {FAILED, "failed"}
 
 

@@ -30,6 +30,7 @@ from optuna_partition._early import first_value
 from optuna_partition._inferred import identity
 from optuna_partition._inferred import InferredSpace
 from optuna_partition._inferred import is_begun
+from optuna_partition._misfits import in_words
 from optuna_partition._record import Ask
 from optuna_partition._record import ATTEMPTS
 from optuna_partition._record import completion
@@ -121,6 +122,21 @@ class PartitionSampler(BaseSampler):
                 return False
             return self._read(study, space).tree.is_taken()
 
+    def misfits(self, study: Study) -> str:
+        """What of a study this sampler does not go on with as if it had not been interrupted.
+
+        Args:
+            study: Of this sampler or of another one.
+
+        Returns:
+            How many trials were asked for by another rule or over another search space, in words;
+            empty if none. They count by where they lie, as other samplers' trials do.
+        """
+        self._raise_error_if_multi_objective(study)
+        with self._lock:
+            space = self._inferred(study) if self._given is None else self._given
+            return self._misfits_in_words(study, self._read(study, space)) if space else ""
+
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
@@ -192,12 +208,14 @@ class PartitionSampler(BaseSampler):
         if trial._trial_id in self._completed:
             return self._completed[trial._trial_id]
         space = self.infer_relative_search_space(study, trial)
-        ask = Ask.of(trial)
-        if space.get(name) != distribution or (ask is not None and name in ask.axes):
+        if space.get(name) != distribution:
+            return {}
+        ask, history = Ask.of(trial), self._read(study, space)
+        if ask is not None and history.spot(ask) is not None:  # the objective's range is another
             return {}
         fixed = trial.system_attrs.get("fixed_params", {})
         decided = {n: v for n, v in {**fixed, **trial.params}.items() if n in space}
-        point = self._claim_on_slice(study, trial, self._read(study, space), decided)
+        point = self._claim_on_slice(study, trial, history, decided)
         params = {} if point is None else Space(space).params(point)
         self._completed[trial._trial_id] = params
         return params
@@ -231,7 +249,10 @@ class PartitionSampler(BaseSampler):
         history = self._read(study, search_space)
         asked = Ask.of(trial)
         if asked is not None and not asked.announced:  # a retry: its worker died half-way
-            return history.space.params(_cells.centre(history.space.axes, asked.spot))
+            if (spot := history.spot(asked)) is not None:
+                return history.space.params(spot)
+            if trial.params:  # of another space: it is completed when the objective asks
+                return {}
         point = self._claim(study, trial, history)
         if point is None:
             self._history = None  # no trial says what was opened in search of a point
@@ -322,8 +343,8 @@ class PartitionSampler(BaseSampler):
                 partial=self._is_partial(search_space),
             )
             self._history = (identity(study), history)
-            self._tell_misfits(study, trials, history.space)
         history.update(trials)
+        self._tell_misfits(study, history)
         return history
 
     def _cached(
@@ -363,25 +384,26 @@ class PartitionSampler(BaseSampler):
         again = all(t.state is TrialState.FAIL and FAILED not in t.system_attrs for t in earlier)
         return again and len(earlier) < ATTEMPTS
 
-    def _tell_misfits(self, study: Study, trials: Sequence[FrozenTrial], space: Space) -> None:
-        """Says once how many trials have a log that is another tree's."""
-        asks = [ask for trial in trials if (ask := Ask.of(trial)) is not None]
-        whole = space.distributions == self._given
-        others = [
-            ask.rule
-            for ask in asks
-            if ask.rule != self._rule.name
-            or (whole and ask.space != space.fingerprint and not ask.partial)
-        ]
-        if not others or self._told_misfits == identity(study):
+    def _tell_misfits(self, study: Study, history: History[Any]) -> None:
+        """Says once of a study that some of its trials have a log that is another tree's."""
+        if self._told_misfits == identity(study):
             return
-        self._told_misfits = identity(study)
-        _logger.warning(
-            f"{len(others)} trials of the study were asked for by another rule or over another "
-            f"search space than this `{type(self).__name__}`'s (theirs: "
-            f"{', '.join(sorted(set(others)))}; this one: {self._rule.name}). Their values count "
-            "where they lie, and the partition begins anew from them."
-        )
+        if told := self._misfits_in_words(study, history):
+            self._told_misfits = identity(study)
+            _logger.warning(
+                f"{told}; `{type(self).__name__}` asks by `{self._rule.name}`. Its partition "
+                "begins anew, from where trials lie."
+            )
+
+    def _misfits_in_words(self, study: Study, history: History[Any]) -> str:
+        """In an inferred space, and with parameters fixed, other spaces are nothing to tell of."""
+        whole = history.space.distributions == self._given
+        told_of = [
+            number
+            for number, ask in history.misfits.items()
+            if ask.rule != self._rule.name or (whole and not ask.partial)
+        ]
+        return in_words(told_of, trials_of(study), history.space) if told_of else ""
 
     def _stop_if_exhausted(self, study: Study, trial: FrozenTrial, state: TrialState) -> None:
         if self._history is None or self._history[0] != identity(study):

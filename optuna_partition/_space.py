@@ -90,6 +90,12 @@ class Space:
         space = _fingerprint({name: self.distributions[name] for name in names})
         return f"{space} {_cells.point_name(tuple(of[name] for name in names))}"
 
+    def is_reordered(self, names: Sequence[str], fingerprint: str) -> bool:
+        """Whether a fingerprint is that of this space with its parameters in that order."""
+        if set(names) != self.distributions.keys():
+            return False
+        return _fingerprint({name: self.distributions[name] for name in names}) == fingerprint
+
     def unit(self, params: Mapping[str, Any]) -> dict[str, float] | None:
         """Where parameters lie in the unit cube, or None if they lie nowhere in the space."""
         point = self.point(params)

@@ -239,3 +239,36 @@ def test_a_retry_keeps_its_cell() -> None:
     retried, other = study.ask(dict(SPACE)), study.ask(dict(SPACE))
     assert retried.params == first.params
     assert other.params != first.params
+
+
+@settings(max_examples=50)
+@given(
+    turns=st.lists(st.tuples(st.sampled_from(list(PAIRS)), st.booleans()), min_size=2, max_size=5),
+    ends=fates,
+    workers=st.integers(1, 4),
+    order=st.randoms(use_true_random=False),
+)
+def test_folds_agree_where_rules_and_orders_take_turns(
+    turns: list[tuple[str, bool]], ends: list[str], workers: int, order: random.Random
+) -> None:
+    """Trials of another rule, or whose parameters are in another order, have no log to read."""
+    study = optuna.create_study()
+    cached = {name: History(Space(SPACE), PAIRS[name][0], sign=1.0) for name, _ in turns}
+    running: list[optuna.Trial] = []
+    for n, fate in enumerate(ends):
+        name, backwards = turns[n % len(turns)]
+        space = dict(reversed(SPACE.items())) if backwards else dict(SPACE)
+        study.sampler = PartitionSampler(PAIRS[name][0], space, None, None, True, True, True)
+        running.append(study.ask(space))
+        if len(running) >= workers:
+            end(study, running.pop(order.randrange(len(running))), fate)
+        trials = study.get_trials(deepcopy=False)
+        for name, history in cached.items():
+            history.update(trials)
+            shuffled = History(Space(SPACE), PAIRS[name][0], sign=1.0)
+            for trial in order.sample(trials, len(trials)):
+                shuffled.fold(trial)
+            for other in (folded(study, PAIRS[name][0]), shuffled):
+                assert snapshot(other.tree) == snapshot(history.tree)
+                assert other.cursor == history.cursor
+                assert other.misfits.keys() == history.misfits.keys()

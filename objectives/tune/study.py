@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import optuna
 
+from objectives.comparable import check_comparable
 from objectives.comparable import keep_experiment
 from objectives.output import writing
 from objectives.plan import Plan
@@ -46,10 +47,24 @@ def open_study(plan: Plan, samples: str) -> optuna.Study:
         direction=plan.experiment.direction,
         load_if_exists=True,
     )
+    _tell_misfits(plan, study)
     keep_experiment(study, plan.experiment, samples)
     for number in storage.recover(study):
         print(f"trial {number} was left by a process that is gone; it is run again")
     return study
+
+
+def _tell_misfits(plan: Plan, study: optuna.Study) -> None:
+    """One line where earlier trials were asked for by another sampler.
+
+    Other ranges are told of before anything is loaded.
+    """
+    if check_comparable(study, plan.experiment, storage.shown(plan.url)):
+        return
+    misfits = getattr(study.sampler, "misfits", None)
+    told = misfits and misfits(study)
+    if told:
+        print(f"study {plan.name}: {told}; earlier trials count where they lie", flush=True)
 
 
 def tell_finished(plan: Plan, study: optuna.Study) -> int:

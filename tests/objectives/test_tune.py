@@ -405,7 +405,31 @@ def test_another_experiment_is_refused_by_what_changed(done: Done) -> None:
     message = bad(other)
     assert "[search] rank: was" in message and "choose another --study" in message
     other.write_text(experiment.read_text().replace("alpha = 8", "alpha = 16"))
-    assert "[search] alpha: was 8.0, is 16.0" in bad(other)
+    message = bad(other)
+    assert "[search] alpha: was 8.0, is 16.0" in message and "choose another --study" in message
+
+
+def test_a_study_goes_on_with_another_sampler_and_over_other_ranges(done: Done) -> None:
+    """Each is told in one line; the report has trials outside the last ranges."""
+    experiment, _ = done
+    narrow, wide = experiment.with_name("narrow.toml"), experiment.with_name("wide.toml")
+    narrow.write_text(experiment.read_text().replace("high = 8, log", "high = 5, log"))
+    wide.write_text(experiment.read_text().replace("high = 8, log", "high = 16, log"))
+
+    def told(file: Path, *options: str) -> list[str]:
+        ended = run(file, "--study", "moves", *options)
+        assert ended.returncode == 0, ended.stderr
+        return [line for line in ended.stdout.splitlines() if "where they lie" in line]
+
+    assert told(experiment, "--sampler", "soo", "--trials", "2", "--search-only") == []
+    (line,) = told(experiment, "--sampler", "direct", "--trials", "3", "--search-only")
+    assert line.startswith("study moves: 2 of 2 trials were asked for by `soo`; earlier trials")
+    for file, high, trials in ((wide, 16, "5"), (narrow, 5, "6")):
+        (line,) = told(file, "--sampler", "direct", "--trials", trials)
+        assert "[search] rank: was 2 to" in line and f"is 2 to {high} on a log scale" in line
+    study = load(experiment, "moves")
+    assert {trial.state for trial in study.trials} == {TrialState.COMPLETE}
+    assert len({str(trial.params) for trial in study.trials}) == 6
 
 
 def test_data_that_has_changed_under_its_name_is_refused(

@@ -161,8 +161,12 @@ class History(Generic[CursorT]):
         """Folds in what has changed; `trials` is the whole study in the order of numbers."""
         fresh = range(self._read, len(trials))
         self._read = len(trials)
-        waiting = [*self._pending, *fresh]
-        self._pending = [number for number in waiting if not self.fold(trials[number])]
+        waiting = (trials[number] for number in (*self._pending, *fresh))
+        self._pending = [t.number for t in waiting if self._says_no_more(t) or not self.fold(t)]
+
+    def _says_no_more(self, trial: FrozenTrial) -> bool:
+        """Whether a trial is in the tree and its next word is its end."""
+        return trial.number in self._logged and not trial.state.is_finished()
 
     def holds(self, trial: FrozenTrial, point: Point) -> bool:
         """Whether a trial that once claimed a point may still have it, or has evaluated it."""

@@ -145,23 +145,21 @@ class History(Generic[CursorT]):
         self._pending: list[int] = []  # those of them that have not ended
         self._logged: set[int] = set()  # those of them whose log is in the tree
         self._deaths: dict[Point, int] = {}
-        self._last: FrozenTrial | None = None
+        self._latest: FrozenTrial | None = None  # of those that have begun when they were read
 
     def continues(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether these are the trials read so far and perhaps more: ids can be used again."""
-        if self._last is None:
-            return True
-        number = self._last.number
-        return (
-            number < len(trials)
-            and trials[number].datetime_complete == self._last.datetime_complete
-        )
+        if len(trials) < self._read or self._latest is None:
+            return len(trials) >= self._read
+        return trials[self._latest.number].datetime_start == self._latest.datetime_start
 
     def update(self, trials: Sequence[FrozenTrial]) -> None:
         """Folds in what has changed; `trials` is the whole study in the order of numbers."""
-        fresh = range(self._read, len(trials))
+        fresh = trials[self._read :]
         self._read = len(trials)
-        waiting = (trials[number] for number in (*self._pending, *fresh))
+        begun = (trial for trial in reversed(fresh) if trial.datetime_start is not None)
+        self._latest = next(begun, self._latest)
+        waiting = (*(trials[number] for number in self._pending), *fresh)
         self._pending = [t.number for t in waiting if self._says_no_more(t) or not self.fold(t)]
 
     def _says_no_more(self, trial: FrozenTrial) -> bool:
@@ -248,7 +246,6 @@ class History(Generic[CursorT]):
         if point is None:
             self.tree.forget(trial.number)  # it may have held a point that it never wrote down
         self._logged.discard(trial.number)
-        self._last = trial
         return True
 
     def _leave(self, trial: FrozenTrial, spot: Cell) -> None:

@@ -151,14 +151,14 @@ def test_also_where_the_deleted_study_s_trials_were_in_flight(
     n_trials: int, tmp_path: Path
 ) -> None:
     sampler = SOOSampler(search_space=dict(SPACE))
-    storage = optuna.storages.RDBStorage(f"sqlite:///{tmp_path}/study.db")
+    storage = optuna.storages.get_storage(f"sqlite:///{tmp_path}/study.db")  # one for both studies
     for first in (3, n_trials):
         study = optuna.create_study(storage=storage, study_name="s", sampler=sampler)
         for _ in range(first):
             study.ask(dict(SPACE))
         assert points(study) == points(new_study_in_flight(first))
         optuna.delete_study(study_name="s", storage=storage)
-    storage.engine.dispose()
+    storage.remove_session()
 
 
 def new_study_in_flight(n_trials: int) -> optuna.Study:

@@ -155,24 +155,26 @@ class History(Generic[CursorT]):
         self._logged: set[int] = set()  # those of them whose log is in the tree
         self._deaths: dict[Point, int] = {}
         self._orders: dict[tuple[tuple[str, ...], str], bool] = {}  # whether they are of the space
-        self._last: FrozenTrial | None = None
+        self._latest: FrozenTrial | None = None  # of those that have begun when they were read
 
     def continues(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether these are the trials read so far and perhaps more: ids can be used again."""
-        if self._last is None:
-            return True
-        number = self._last.number
-        return (
-            number < len(trials)
-            and trials[number].datetime_complete == self._last.datetime_complete
-        )
+        if len(trials) < self._read or self._latest is None:
+            return len(trials) >= self._read
+        return trials[self._latest.number].datetime_start == self._latest.datetime_start
 
     def update(self, trials: Sequence[FrozenTrial]) -> None:
         """Folds in what has changed; `trials` is the whole study in the order of numbers."""
-        fresh = range(self._read, len(trials))
+        fresh = trials[self._read :]
         self._read = len(trials)
-        waiting = [*self._pending, *fresh]
-        self._pending = [number for number in waiting if not self.fold(trials[number])]
+        begun = (trial for trial in reversed(fresh) if trial.datetime_start is not None)
+        self._latest = next(begun, self._latest)
+        waiting = (*(trials[number] for number in self._pending), *fresh)
+        self._pending = [t.number for t in waiting if self._says_no_more(t) or not self.fold(t)]
+
+    def _says_no_more(self, trial: FrozenTrial) -> bool:
+        """Whether a trial is in the tree and its next word is its end."""
+        return trial.number in self._logged and not trial.state.is_finished()
 
     def holds(self, trial: FrozenTrial, point: Point) -> bool:
         """Whether a trial that once claimed a point may still have it, or has evaluated it."""
@@ -267,7 +269,6 @@ class History(Generic[CursorT]):
         if point is None:
             self.tree.forget(trial.number)  # it may have held a point that it never wrote down
         self._logged.discard(trial.number)
-        self._last = trial
         return True
 
     def _leave(self, trial: FrozenTrial, spot: Cell) -> None:

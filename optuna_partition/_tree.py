@@ -132,14 +132,10 @@ class Tree:
         inner, leaves = node, []
         for axis, orders in cuts:
             self._split(inner, axis, orders)
+            self._hand_down(inner)
             middle = _middle(inner)
             leaves += [child for child in inner.children if child is not middle]
             inner = middle
-        for number, observation in node.observations.items():
-            leaf = self.leaf(observation.point, inside=node)
-            leaf.observations[number] = observation
-            self._holder[number] = leaf
-        node.observations = {}
         for leaf in (*leaves, inner):
             self._classify(leaf)
 
@@ -303,6 +299,18 @@ class Tree:
             children.append(self._add(cell, sides, node.depth + 1, order))
         node.children = tuple(children)
 
+    def _hand_down(self, node: Node) -> None:
+        """Gives a cell's observations to the children they lie in."""
+        i, middle = node.axis, _middle(node)
+        assert i is not None
+        centre = self.axes[i].centre(node.cell[i])
+        for number, observation in node.observations.items():
+            point = observation.point  # centres are cached: mostly one object
+            child = middle if point[i] is centre else self.child(node, point)
+            child.observations[number] = observation
+            self._holder[number] = child
+        node.observations = {}
+
     def _add(self, cell: Cell, sides: tuple[int, ...], depth: int, order: Order) -> Node:
         node = Node(cell, depth, order, sides, _cells.longest(sides))
         self._nodes[cell] = node
@@ -318,9 +326,9 @@ class Tree:
             return _middle(node)
         return next(child for child in node.children if axis.holds(child.cell[i], x))
 
-    def leaf(self, point: Point, inside: Node | None = None) -> Node:
-        """The leaf that a point lies in, of all or of those inside a cell around it."""
-        node = inside or self.root
+    def leaf(self, point: Point) -> Node:
+        """The leaf that a point lies in."""
+        node = self.root
         while node.children:
             node = self.child(node, point)
         return node

@@ -230,7 +230,7 @@ def test_asynchronous_workers_use_up_a_finite_space_without_repeating(in_flight:
 
 
 @pytest.mark.parametrize(
-    ("dimensions", "told", "in_flight"), [(6, 0, 300), (6, 100, 200), (60, 150, 1)]
+    ("dimensions", "told", "in_flight"), [(6, 0, 300), (6, 100, 200), (60, 150, 10)]
 )
 def test_an_ask_takes_about_as_much_as_soo_s(dimensions: int, told: int, in_flight: int) -> None:
     """Counted in calls of functions, which no other process on the machine changes."""
@@ -247,4 +247,4 @@ def test_an_ask_takes_about_as_much_as_soo_s(dimensions: int, told: int, in_flig
             flying.append(profile.runcall(study.ask, dict(space)))
             study.tell(flying[0], levy(list(flying.pop(0).params.values())))
         calls.append(pstats.Stats(profile).total_calls)
-    assert calls[1] < 2 * calls[0]
+    assert calls[1] < 3 * calls[0]

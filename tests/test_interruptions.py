@@ -23,7 +23,7 @@ from optuna_partition._rule import Rule
 from optuna_partition._sampler import PartitionSampler
 
 
-N = 40
+N = 30
 
 
 def of_rule(rule: Rule[Any]) -> BaseSampler:

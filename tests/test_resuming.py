@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 import pickle
 from typing import Any
 
@@ -143,3 +144,25 @@ def test_one_sampler_can_serve_a_study_made_anew_under_the_same_id(tmp_path: Any
         sequences.append(points(study))
         optuna.delete_study(study_name="s", storage=storage)
     assert sequences[0] == sequences[1]
+
+
+@pytest.mark.parametrize("n_trials", [1, 3])
+def test_also_where_the_deleted_study_s_trials_were_in_flight(
+    n_trials: int, tmp_path: Path
+) -> None:
+    sampler = SOOSampler(search_space=dict(SPACE))
+    storage = optuna.storages.get_storage(f"sqlite:///{tmp_path}/study.db")  # one for both studies
+    for first in (3, n_trials):
+        study = optuna.create_study(storage=storage, study_name="s", sampler=sampler)
+        for _ in range(first):
+            study.ask(dict(SPACE))
+        assert points(study) == points(new_study_in_flight(first))
+        optuna.delete_study(study_name="s", storage=storage)
+    storage.remove_session()
+
+
+def new_study_in_flight(n_trials: int) -> optuna.Study:
+    study = new_study()
+    for _ in range(n_trials):
+        study.ask(dict(SPACE))
+    return study

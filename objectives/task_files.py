@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 from typing import TYPE_CHECKING
 
-from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
-
 
 if TYPE_CHECKING:
     from lm_eval.tasks._index import Entry
@@ -59,6 +57,8 @@ def _named(index: Index, name: str) -> Iterator[Config]:
 
 def _has_local_data(config: Config) -> bool:
     """Or another server's. A task in Python, or one whose data a function makes, may have any."""
+    from datasets.packaged_modules import _PACKAGED_DATASETS_MODULES
+
     source = str(config.get("dataset_path", ""))
     if source in _PACKAGED_DATASETS_MODULES:  # "json" and its like, of files or any server's
         return "hf://" not in str(config.get("dataset_kwargs", ""))

@@ -88,8 +88,12 @@ TOP = {"__init__", "samplers"}  # they bring all together
 
 def imported(file: Path) -> set[str]:
     """Full names of the modules a file imports, wherever in the file."""
+    return _names(ast.parse(file.read_text()))
+
+
+def _names(tree: ast.AST) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module is not None:
@@ -134,6 +138,15 @@ def test_only_the_command_line_knows_all_three_packages(folder: str, foreign: se
         if file.parent != ROOT / "objectives" / "tune":
             packages = {name.split(".")[0] for name in imported(file)}
             assert not packages & foreign, f"{file.name} imports {packages & foreign}"
+
+
+def test_who_scores_no_task_and_asks_no_hub_needs_no_datasets() -> None:
+    """Which brings Arrow, 67 MB; `prefix_lm` is imported where a task is scored."""
+    for file in files("objectives"):
+        tree = ast.parse(file.read_text())
+        tree.body = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
+        roots = {name.split(".")[0] for name in _names(tree)}
+        assert file.stem == "prefix_lm" or not roots & {"datasets", "lm_eval"}, file.name
 
 
 def test_public_names_are_listed_and_sorted() -> None:

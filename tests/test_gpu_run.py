@@ -37,6 +37,7 @@ BAD_PARTS = {
     ),
     "dies": "import os; print('the last words', flush=True); os.kill(os.getpid(), 9)",
     "raises": "stage.write(found=1); raise ValueError('the reason')",
+    "leaves": "import sys; sys.exit(1)",
     "needs": "from benchmarks.gpu.stage import Skipped; raise Skipped('two GPUs are needed')",
 }
 
@@ -63,6 +64,7 @@ def test_whatever_becomes_of_a_part_is_in_its_lines(tmp_path: Path) -> None:
         "hangs": "failed",
         "dies": "failed",
         "raises": "failed",
+        "leaves": "failed",
         "needs": "skipped",
     }
     found: dict[str, dict[str, Any]] = {}
@@ -74,6 +76,7 @@ def test_whatever_becomes_of_a_part_is_in_its_lines(tmp_path: Path) -> None:
     assert found["dies"]["error"] == "ended with status -9"
     assert found["dies"]["log"] == "the last words\n"
     assert (found["raises"]["found"], found["raises"]["error"]) == (1, "ValueError: the reason")
+    assert found["leaves"]["error"] == "ended with status 1"
     assert found["needs"]["skipped"] == "two GPUs are needed"
     assert "the last words" in (tmp_path / "gpu.log").read_text()
 

@@ -37,6 +37,7 @@ def main(given: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no part stays behind
     arguments.out.mkdir(parents=True, exist_ok=True)
     lines, end = arguments.out / "gpu.jsonl", time.monotonic() + 60 * arguments.minutes
+    lines.touch()
     ended: Counter[str] = Counter()
     for part in arguments.parts:
         left = end - time.monotonic()
@@ -56,7 +57,7 @@ def _played(part: Part, lines: Path, left: float, *, rehearse: bool) -> str:
     limit = min(PATIENCE * part.limit if rehearse else part.limit, left)
     _say(f"{part.name}: {part.what}; {limit:.0f} s at most, {left:.0f} s are left")
     start = time.monotonic()
-    before = len(lines.read_text()) if lines.exists() else 0
+    before = len(lines.read_text())
     how = play(part, lines, limit, rehearse=rehearse)
     print(lines.read_text()[before:], end="", flush=True)
     _say(f"{part.name}: {how} after {time.monotonic() - start:.0f} s")

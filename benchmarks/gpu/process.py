@@ -16,7 +16,7 @@ from benchmarks.gpu.parts import Part
 __all__ = ["FAILED", "SKIPPED", "play", "write"]
 
 ROOT = Path(__file__).parents[2]
-FAILED, SKIPPED = 1, 3  # exit statuses of a part that has said why
+FAILED, SKIPPED = 3, 4  # exit statuses of a part that has said why; 1 is Python's own
 HOW = {0: "done", FAILED: "failed", SKIPPED: "skipped"}
 TAIL = 1500  # characters of the log in the line about a part that could not say why
 

@@ -7,8 +7,6 @@ import gc
 import json
 from pathlib import Path
 
-import datasets
-import evaluate
 from fingerprints import fingerprint
 from huggingface_hub import constants
 import pytest
@@ -86,8 +84,8 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
     """HF_HUB_OFFLINE=1, which the libraries read when they are imported."""
     hub._no_answer.cache_clear()
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(evaluate.config, "HF_EVALUATE_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("evaluate.config.HF_EVALUATE_OFFLINE", True)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 import subprocess
 import uuid
 
+from hypothesis import HealthCheck
 from hypothesis import settings
 import optuna
 from plotting import MIXED
@@ -25,7 +26,8 @@ if not os.environ.get("OPTUNA_PARTITION_GPU"):  # see tests/objectives/gpu
 SERVERS = {"postgres": "OPTUNA_PARTITION_POSTGRES", "mysql": "OPTUNA_PARTITION_MYSQL"}
 
 pytest.register_assert_rewrite("optuna.testing.pytest_samplers")
-settings.register_profile("default", deadline=None)  # the machines are noisy
+slow = [HealthCheck.too_slow]  # no fault of a test: the machines are noisy
+settings.register_profile("default", deadline=None, suppress_health_check=slow)
 settings.load_profile("default")
 
 

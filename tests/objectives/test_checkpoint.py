@@ -26,14 +26,12 @@ import pytest
 from test_gang import experiment as gang_experiment
 from test_gang import FAULTY
 from test_gang import PARAMS
-from test_tune import command
 from test_tune import environment
 from test_tune import load
 from test_tune import ROOT
 from test_tune import run
 from test_tune import written
 from test_tune_workers import one_thread
-from test_tune_workers import until
 import torch
 
 from objectives import lora
@@ -336,6 +334,21 @@ def test_a_gang_whose_rank_was_killed_goes_on(gang_experiment: Experiment, tmp_p
     assert resumed.intermediate_values == clean.intermediate_values
 
 
+DYING = """
+import os, signal, sys
+from objectives.checkpoint import Checkpoint
+from objectives.tune import main
+save, states = Checkpoint.save, []
+def save_and_die(checkpoint, state):
+    save(checkpoint, state)
+    states.append(state)
+    if len(states) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+Checkpoint.save = save_and_die
+sys.exit(main(sys.argv[1:]))
+"""
+
+
 def test_a_killed_command_goes_on(
     tmp_path: Path, tiny_model_folder: Path, alpaca_file: Path
 ) -> None:
@@ -345,16 +358,9 @@ def test_a_killed_command_goes_on(
     file = written(tmp_path, tiny_model_folder, alpaca_file)
     file.write_text(file.read_text().replace("validations = 2", "validations = 8"))
     options = ["--sampler", "random", "--trials", "1", "--output", tmp_path / "runs"]
-    with subprocess.Popen(
-        command(file, *options),
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        until(lambda: list(tmp_path.rglob("*.checkpoint")))
-        process.kill()
-    assert process.returncode == -signal.SIGKILL
+    dying = [sys.executable, "-c", DYING, str(file), *map(str, options)]
+    killed = subprocess.run(dying, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL)
+    assert killed.returncode == -signal.SIGKILL
     ended = run(file, *options, "--gpus-per-trial", "1")
     assert ended.returncode == 0, ended.stderr
     clean = run(file, *options, "--study", "clean", "--search-only")

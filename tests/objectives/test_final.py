@@ -9,6 +9,7 @@ from typing import Any
 
 import optuna
 import pytest
+from rounding import LOSS
 from test_objective import memory_for
 
 from objectives.bench import Bench
@@ -213,7 +214,7 @@ def test_little_memory_changes_no_row(
     with memory_for(bench, 2):
         little = final_test(experiment, runner, study, tmp_path)
     for row, same in zip(rows, little, strict=True):
-        assert same.validation_loss == pytest.approx(row.validation_loss, rel=1e-5)
+        assert same.validation_loss == pytest.approx(row.validation_loss, rel=LOSS)
         assert same.scores == row.scores
     study.set_user_attr(FINAL, None)
     said: list[str] = []

@@ -88,8 +88,12 @@ def surprise(doc, results):
 
 
 def write_tasks(folder: Path) -> Path:
-    """A group `pair` of the first two, a generation, and a rule that cannot take nan."""
-    draw = random.Random(0)
+    """A group `pair` of the first two, a generation, and a rule that cannot take nan.
+
+    With this seed the best answers of a question are no nearer than 4e-4 nats, which is 100 times
+    the rounding: scores that count answers are equal, whatever the processor.
+    """
+    draw = random.Random(1)
     words = [f" {verb} {noun}" for verb in ("Name", "Sort") for noun in ("song", "river", "9")]
     questions = [
         {
@@ -205,9 +209,13 @@ def alone_likelihoods(bench: Bench, job: Job, plan: Plan) -> list[Likelihood]:
     return found
 
 
-@pytest.mark.parametrize("batch", [1, 3, 64])
-@pytest.mark.parametrize("at_once", [1, 2, 5])
-@pytest.mark.parametrize("members", [(0, 1), (2, 1, 0), (1, 1, 1, 0, 2)])
+PACKS, AT_ONCE, BATCHES = [(0, 1), (2, 1, 0), (1, 1, 1, 0, 2)], [1, 2, 5], [1, 3, 64]
+
+
+@pytest.mark.parametrize(
+    ("members", "at_once", "batch"),  # each with each of each other
+    [(PACKS[i], AT_ONCE[j], BATCHES[(i + j) % 3]) for i in range(3) for j in range(3)],
+)
 def test_likelihoods_depend_on_no_batch_and_no_other_adapter(
     bench: Bench,
     jobs: list[Job],

@@ -15,6 +15,7 @@ from lm_eval import simple_evaluate
 from lm_eval.models.huggingface import HFLM
 from lm_eval.tasks import TaskManager
 import pytest
+from rounding import LOSS
 import torch
 from transformers import AutoModelForCausalLM
 from transformers import PreTrainedModel
@@ -70,7 +71,7 @@ def test_validation_loss_is_a_sum_over_labels(
             if label != -100:
                 nats -= torch.log_softmax(logit, 0)[label].item()
                 labels += 1
-    assert loss == pytest.approx(nats / labels, rel=1e-6)
+    assert loss == pytest.approx(nats / labels, rel=LOSS)
 
 
 def test_label_losses_are_those_of_all_logits(model: PreTrainedModel, corpus: Corpus) -> None:
@@ -81,7 +82,7 @@ def test_label_losses_are_those_of_all_logits(model: PreTrainedModel, corpus: Co
     (gradient,) = torch.autograd.grad(mean, embedding)
     reference = model(**batch).loss
     (expected,) = torch.autograd.grad(reference, embedding)
-    assert mean.item() == pytest.approx(reference.item(), rel=1e-6)
+    assert mean.item() == pytest.approx(reference.item(), rel=LOSS)
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-7)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from collections.abc import Iterator
 from contextlib import contextmanager
+import copy
 import warnings
 
 from peft import get_peft_model
@@ -36,15 +37,15 @@ def check_architecture(experiment: Experiment) -> list[str]:
         UserError: The base cannot be had, has no such modules or takes no adapter there, or
             samples are longer than it reads.
     """
+    base = load_skeleton(experiment.model)
+    _check_length(base, experiment.data.max_length)
     kinds = experiment.targets()
     lines = []
     for where, targets in kinds:
-        base = load_skeleton(experiment.model)
-        _check_length(base, experiment.data.max_length)
         names = resolve(base, targets, where)
+        _check_peft(copy.deepcopy(base), names, where)
         kind = "" if len(kinds) == 1 else f" ({targets})"
         lines.append(f"adapters{kind}: {coverage(base, names)}")
-        _check_peft(base, names, where)
     return list(dict.fromkeys(lines))
 
 

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import parse_flag_from_env
+from safetensors import SafetensorError
 import torch
 from transformers import AutoConfig
 from transformers import AutoModelForCausalLM
 from transformers import AutoTokenizer
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase
+from transformers.initialization import no_init_weights
 from transformers.utils.logging import disable_progress_bar
 
 from objectives import hub
@@ -55,7 +57,7 @@ def load_skeleton(settings: ModelSettings) -> PreTrainedModel:
     """
     with _named(settings):
         config = AutoConfig.from_pretrained(settings.name, revision=settings.revision or "main")
-        with torch.device("meta"):
+        with no_init_weights(), torch.device("meta"):
             base: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     return base
 
@@ -118,7 +120,7 @@ def _named(settings: ModelSettings) -> Iterator[None]:
         hub.check()
     try:
         yield
-    except Exception as error:
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         if is_out_of_memory(error):
             raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]

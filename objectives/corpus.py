@@ -120,7 +120,7 @@ def load_corpus(
         pad_id,
         digest([*keys.values(), data.max_length, data.mask_prompt])[:16],
         (
-            *data_notes.of_rows(read, data.template),
+            *data_notes.of_rows(read, data),
             *data_notes.of_pairs(**pairs),
             *data_notes.of_lengths(tokens, data),
             *data_notes.of_tokenizer(tokenizer, read, data.template),

@@ -25,28 +25,34 @@ __all__ = ["of_lengths", "of_pairs", "of_rows", "of_tokenizer"]
 LONGEST = 400  # characters of a template that still fits a line
 
 
-def of_rows(read: Mapping[str, Rows], template: str) -> Iterator[str]:
-    """Rows and fields that are left out.
+def of_rows(read: Mapping[str, Rows], data: DataSettings) -> Iterator[str]:
+    """Rows and fields that are left out, and rows without an answer.
 
     Args:
         read: "train", and "validation" where it has a source of its own.
-        template: Of the prompts.
+        data: With the prompts' template.
     """
     for part, each in read.items():
         if each.empty:
             total = len(each.rows) + each.empty
             yield f"data: {each.empty} of {total} {part} rows are empty, and left out"
+        blank = sum(not row["output"].strip() for row in each.rows)
+        if blank and data.mask_prompt:  # with the prompt in the loss there is text to learn
+            yield (
+                f"data: {blank} of {len(each.rows)} {part} rows have an empty output, which "
+                "teaches or tests to answer nothing; delete them if that is not meant"
+            )
         inputs = _inputs(each)
-        if inputs and template != "alpaca" and "{input}" not in template:
+        if inputs and data.template != "alpaca" and "{input}" not in data.template:
             yield (
                 f"data: {inputs} of {len(each.rows)} {part} rows have an input, which is left "
                 "out: [data] template has no {input}; write it where the input is to stand"
             )
-        if each.others:
-            yield (
-                f"data: {', '.join(each.others)} of the {part} rows is not used; put what matters "
-                "into instruction or input"
-            )
+    if others := dict.fromkeys(name for each in read.values() for name in each.others):
+        yield (
+            f"data: beside instruction, input and output the rows have {', '.join(others)}, which "
+            "is not read; put what matters into instruction or input"
+        )
 
 
 def _inputs(read: Rows) -> int:

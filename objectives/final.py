@@ -69,7 +69,10 @@ def final_test(
     trials = best_trials(study, experiment.scoring.best)
     test = _Test.of(study, trials, experiment.scoring.test)
     exams = _Finals.of(experiment, run, trials, folder).exams(trials)
-    for line in test.introduction(complete=test.rows.keys() == exams.keys()):
+    complete = test.rows.keys() == exams.keys()
+    if not complete:
+        test.forget_unnamed()
+    for line in test.introduction(complete=complete):
         say(line)
     for name, examine in exams.items():
         if name not in test.rows:
@@ -138,7 +141,7 @@ class _Finals:
         self.micro_batch, self.scoring_batch = exam.micro_batch, exam.scoring_batch
         if not isinstance(result, Examined):
             return result
-        return FinalRow(name, value, result.validation_loss, result.scores)
+        return FinalRow(name, value, result.validation_loss, result.scores, result.metrics)
 
 
 @dataclass
@@ -171,6 +174,11 @@ class _Test:
         look = {"date": json["date"], "trials": json["trials"]}
         return cls(numbers, _now(), {}, [*json["earlier"], look])
 
+    def forget_unnamed(self) -> None:
+        """The rows whose metrics nobody knows: those to come could be of others."""
+        rows = self.rows.items()
+        self.rows = {name: row for name, row in rows if row.metrics.keys() == row.scores.keys()}
+
     def introduction(self, *, complete: bool) -> Iterator[str]:
         """What there is to say before the rows."""
         if complete:
@@ -200,7 +208,7 @@ def _now() -> str:
 
 
 def _told(row: FinalRow) -> str:
-    scores = [f"{task} {value:.4f} +- {error:.4f}" for task, (value, error) in row.scores.items()]
+    scores = [f"{row.heading(task)} {row.told(task, '+-')}" for task in row.scores]
     return "   ".join([f"{row.name:<14}", f"validation loss {row.validation_loss:.4f}", *scores])
 
 
@@ -210,7 +218,8 @@ def _json(row: FinalRow) -> dict[str, Any]:
 
 def _row(json: dict[str, Any]) -> FinalRow:
     scores = {task: (value, error) for task, (value, error) in json["scores"].items()}
-    return FinalRow(json["name"], json["value"], json["validation_loss"], scores)
+    metrics = json.get("metrics", {})  # older studies did not say
+    return FinalRow(json["name"], json["value"], json["validation_loss"], scores, metrics)
 
 
 def looks(study: optuna.Study) -> int:

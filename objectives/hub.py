@@ -9,9 +9,11 @@ answer, leaves the libraries their patience.
 from __future__ import annotations
 
 from functools import cache
+from importlib.util import find_spec
+import sys
 import time
+from typing import Any
 
-import httpx2
 from huggingface_hub import constants
 from huggingface_hub import get_session
 from huggingface_hub.errors import OfflineModeIsEnabled
@@ -25,10 +27,13 @@ PATIENCE = 3.0  # seconds for a network that comes up; a refused connection take
 def check() -> None:
     """Before something is had from the hub."""
     if constants.HF_HUB_OFFLINE or _no_answer() is not None:
-        import evaluate  # slow, and what lm-eval scores with; knows its own variable only
-
         constants.HF_HUB_OFFLINE = True  # `datasets` finds no hub then, and may ask other servers
-        evaluate.config.HF_EVALUATE_OFFLINE = True
+        if (
+            find_spec("evaluate") is not None
+        ):  # lm-eval scores with it; knows its own variable only
+            import evaluate  # slow
+
+            evaluate.config.HF_EVALUATE_OFFLINE = True
 
 
 def missing(what: str, instead: str) -> str | None:
@@ -52,15 +57,20 @@ def missing(what: str, instead: str) -> str | None:
 @cache
 def _no_answer() -> str | None:
     """Why none comes; None where one may, or where nobody may ask. Found out once."""
-    start = time.monotonic()
+    start, http = time.monotonic(), _client_library()
     while True:
         try:
             limit = constants.HF_HUB_ETAG_TIMEOUT  # seconds, which users of slow networks raise
             get_session().head(constants.ENDPOINT, timeout=limit, follow_redirects=False)
             return None
-        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.ProxyError) as error:
+        except (http.ConnectError, http.ConnectTimeout, http.ProxyError) as error:
             if time.monotonic() - start > PATIENCE:
                 return str(error) or type(error).__name__
             time.sleep(0.5)
-        except (httpx2.HTTPError, OfflineModeIsEnabled):  # connected, but slow; HF_HUB_OFFLINE
+        except (http.HTTPError, OfflineModeIsEnabled):  # connected, but slow; HF_HUB_OFFLINE
             return None
+
+
+def _client_library() -> Any:
+    """httpx2 behind huggingface_hub 2, httpx behind 1: alike, but for the name."""
+    return sys.modules[type(get_session()).__module__.partition(".")[0]]

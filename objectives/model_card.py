@@ -207,9 +207,9 @@ def _literal(text: str) -> str:
 
 def _table(rows: Sequence[FinalRow]) -> str:
     tasks = list(rows[0].scores)
-    head = ["", "validation loss", *tasks]
+    head = ["", "validation loss", *map(rows[0].heading, tasks)]
     lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
     for row in rows:
-        scores = [f"{row.scores[task][0]:.4f} ± {row.scores[task][1]:.4f}" for task in tasks]
+        scores = [row.told(task) for task in tasks]
         lines.append("| " + " | ".join([row.name, f"{row.validation_loss:.4f}", *scores]) + " |")
     return "\n".join(lines)

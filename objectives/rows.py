@@ -10,8 +10,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import datasets
-
 from objectives import hub
 from objectives.errors import UserError
 
@@ -110,6 +108,8 @@ def _parse(text: str, where: str) -> Any:
 def _download(name: str, split: str) -> list[dict[str, Any]]:
     hub.check()
     try:
+        import datasets  # with Arrow behind it; who has files does without
+
         rows: list[dict[str, Any]] = datasets.load_dataset(name, split=split).to_list()
     # The hub's client raises what its HTTP library, the file system and the formats raise.
     except Exception as error:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import contextlib
 from dataclasses import replace
 import difflib
+from functools import partial
 import io
 import logging
 from pathlib import Path
@@ -29,7 +30,14 @@ if TYPE_CHECKING:
 
     from objectives.sections import ScoringSettings
 
-__all__ = ["load_tasks", "metrics", "quiet"]
+__all__ = ["load_tasks", "metrics", "quiet", "usual_metric"]
+
+_USUAL = {"em": "f1", "exact": "f1", "exact_match": "f1", "likelihood_diff": "pct_stereotype"}
+"""What a task is usually told by, where its first metric is the one before the colon.
+
+DROP, CoQA, SQuAD and XQuAD list exact match and F1, and are ranked by F1 (Dua et al. 2019, Reddy
+et al. 2019, Rajpurkar et al. 2018); CrowS-Pairs by the share of stereotypes (Nangia et al. 2020).
+"""
 
 
 def load_tasks(settings: ScoringSettings, names: Sequence[str]) -> dict[str, Any]:
@@ -46,10 +54,21 @@ def load_tasks(settings: ScoringSettings, names: Sequence[str]) -> dict[str, Any
     return loaded
 
 
-def metrics(loaded: Any) -> list[str]:
-    """Metrics that every task of a (group of) task(s) has, in the first one's order."""
+def metrics(name: str, loaded: Any) -> list[str]:
+    """Metrics that a task has, or of a group all tasks and the group, in the first one's order."""
     each = [list(task.aggregation()) for task in loaded["tasks"].values()]
+    if name not in loaded["tasks"]:
+        each.append([part.metric for part in loaded["groups"][name].aggregate_metric_list])
     return [metric for metric in each[0] if all(metric in other for other in each)]
+
+
+def usual_metric(name: str, loaded: Any, wanted: str) -> str:
+    """The metric to score a task on that may not have the wanted one."""
+    available = metrics(name, loaded)
+    if wanted in available:
+        return wanted
+    usual = _USUAL.get(available[0])
+    return usual if usual in available else available[0]
 
 
 @contextlib.contextmanager
@@ -94,6 +113,7 @@ def _load(name: str, manager: TaskManager, settings: ScoringSettings) -> Any:
     for task in loaded["tasks"].values():
         _set_few_shot(task, settings.few_shot)
         _build_once(task)
+        _never_resample(task)
     if name not in loaded["tasks"] and not _has_own_score(loaded["groups"].get(name)):
         raise UserError(
             f"{_key(name, settings)} = {name!r}: it is a set of tasks without a score of its own; "
@@ -164,6 +184,20 @@ def _build_once(task: Any) -> None:
     task.build_all_requests = build_once
 
 
+def _never_resample(task: Any) -> None:
+    """Keeps the errors of means, which have a closed form, and leaves other metrics without one.
+
+    lm-eval (0.4.13) would resample those that it knows by a pool of processes, in every trial. It
+    does not know them behind another function.
+    """
+    from lm_eval.api.metrics import mean
+
+    known = {
+        name: how if how is mean else partial(how) for name, how in task.aggregation().items()
+    }
+    task.aggregation = lambda: known
+
+
 def _has_own_score(group: Any) -> bool:
     return group is not None and bool(group.aggregate_metric_list)
 
@@ -199,7 +233,7 @@ def _absolute(files: Any, folder: Path) -> Any:
 
 
 def _check_objective(settings: ScoringSettings, loaded: Any) -> None:
-    available = metrics(loaded)
+    available = metrics(settings.objective, loaded)
     if settings.metric not in available:
         raise UserError(
             f"`[scoring] metric` = {settings.metric!r}: the task {settings.objective!r} does not "

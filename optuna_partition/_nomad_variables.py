@@ -12,6 +12,8 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
+from optuna_partition._space import kinds
+
 
 __all__ = ["name_of", "Variable", "variable"]
 
@@ -61,7 +63,8 @@ class Variable:
         """The parameter's value, native and inside its distribution."""
         d = self.distribution
         if isinstance(d, CategoricalDistribution):
-            return d.choices[round(x)]
+            found = kinds(d)
+            return d.choices[found.index(found[round(x)])]  # Optuna keeps the first of equal ones
         assert isinstance(d, FloatDistribution | IntDistribution)
         if self.kind == "I":
             value = d.low + round(x) * (d.step or 1)

@@ -171,7 +171,7 @@ class History(Generic[CursorT]):
             return not trial.state.is_finished()
         if self._place(ask) != point:
             return False
-        if trial.state.is_finished() and self._is_elsewhere(trial, ask):
+        if trial.state.is_finished() and self._is_elsewhere(trial, point):
             return False
         return trial.state is not TrialState.FAIL or ask.failed
 
@@ -182,14 +182,9 @@ class History(Generic[CursorT]):
             return None
         return self._centre(tuple(spot[name] for name in self.space.distributions))
 
-    def _is_elsewhere(self, trial: FrozenTrial, ask: Ask) -> bool:
-        """Whether the objective could not take the point: it suggests another range, for one."""
-        in_space = {
-            name: x for name, x in trial.params.items() if name in self.space.distributions
-        }
-        return len(in_space) == len(self.space.distributions) and not self.space.at(
-            self._centre(ask.spot), in_space, partly=False
-        )
+    def _is_elsewhere(self, trial: FrozenTrial, point: Point) -> bool:
+        """Whether the objective could not take its point: it suggests another range, for one."""
+        return not self.space.at(point, trial.params, partly=True)
 
     def hold(self, number: int, point: Point, asking: int) -> None:
         """Leaves a point to the trial that has claimed it and perhaps not yet written it down."""
@@ -244,16 +239,22 @@ class History(Generic[CursorT]):
             self._read_off(trial, point)
         if not trial.state.is_finished():
             return False
-        if ask is not None and not ask.announced and _is_interrupted(trial):
-            self.tree.interrupted[trial.number] = ask.spot
-        if ask is not None and not ask.announced and self._is_elsewhere(trial, ask):
-            # under a number of its own, as the trial counts where it lies
-            self.tree.observe(_ELSEWHERE - trial.number, self._centre(ask.spot), Reading.FAILED)
+        if ask is not None and not ask.announced:
+            self._leave(trial, ask.spot)
         if point is None:
             self.tree.forget(trial.number)  # it may have held a point that it never wrote down
         self._logged.discard(trial.number)
         self._last = trial
         return True
+
+    def _leave(self, trial: FrozenTrial, spot: Cell) -> None:
+        """What the end of a trial says of the point it was to evaluate, wherever it lies."""
+        point = self._centre(spot)
+        if self._is_elsewhere(trial, point):
+            # under a number of its own, as the trial counts where it lies
+            self.tree.observe(_ELSEWHERE - trial.number, point, Reading.FAILED)
+        elif _is_interrupted(trial):
+            self.tree.interrupted[trial.number] = spot
 
     def _ours(self, trial: FrozenTrial) -> Ask | None:
         """What a trial carries, if it is this tree's."""

@@ -41,6 +41,7 @@ from optuna_partition._rule import Choice
 from optuna_partition._rule import Rule
 from optuna_partition._slices import on_slice
 from optuna_partition._space import Space
+from optuna_partition._study import has_one_point
 from optuna_partition._study import is_interrupted
 from optuna_partition._study import searched
 from optuna_partition._study import trials_of
@@ -112,12 +113,13 @@ class PartitionSampler(BaseSampler):
             space = self._given
             if space is None:
                 space = self._inferred(study)
-            trials = trials_of(study)
-            if any(_exceeds(trial, space) for trial in trials):
+            if not space:
+                return has_one_point(_unfailed(trials_of(study)))
+            if not Space(space).is_finite:
                 return False
-            if not space:  # of parameters with one value, if of any
-                return any(trial.params for trial in trials)
-            return Space(space).is_finite and self._read(study, space).tree.is_taken()
+            if any(_exceeds(trial, space) for trial in trials_of(study)):
+                return False
+            return self._read(study, space).tree.is_taken()
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -382,10 +384,16 @@ class PartitionSampler(BaseSampler):
         )
 
     def _stop_if_exhausted(self, study: Study, trial: FrozenTrial, state: TrialState) -> None:
-        if self._history is None:
-            if state is TrialState.COMPLETE and self.is_exhausted(study):
-                study.stop()  # parameters have one value each: this was the only point
-            return
+        if self._history is None or self._history[0] != identity(study):
+            if state is TrialState.FAIL:  # it may not have come to its other parameters
+                return
+            searched_space = self.infer_relative_search_space(study, trial)
+            if not searched_space:
+                if has_one_point(trials_of(study)):
+                    study.stop()
+                return
+            self._read(study, searched_space)
+        assert self._history is not None
         if not self._history[1].space.is_finite:
             return
         space = dict(self._history[1].space.distributions)
@@ -420,6 +428,10 @@ class PartitionSampler(BaseSampler):
             "every trial with the same distribution. `warn_independent_sampling=False` silences "
             "this."
         )
+
+
+def _unfailed(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    return [trial for trial in trials if trial.state is not TrialState.FAIL]
 
 
 def _exceeds(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> bool:

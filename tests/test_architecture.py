@@ -39,7 +39,7 @@ MAY_IMPORT = {  # inside the library
     "_models": {"_axes", "_belief", "_gp"},
     "_space": {"_axes", "_cells"},
     "_claims": set(),
-    "_study": set(),
+    "_study": {"_space"},
     "_branches": {"_belief", "_cells", "_record", "_rule", "_space", "_study"},
     "_early": {"_space"},
     "_slices": {"_axes", "_cells", "_node", "_tree"},

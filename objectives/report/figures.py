@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 import math
 from typing import Any
 
@@ -44,12 +45,23 @@ class FinalRow:
         value: The study's objective, None when it was not computed.
         validation_loss: Nats per label token, None when it was not computed.
         scores: Task -> (score, standard error).
+        metrics: Task -> what the score is; of old studies it is not known.
     """
 
     name: str
     value: float | None
     validation_loss: float | None
     scores: Mapping[str, tuple[float, float]]
+    metrics: Mapping[str, str] = field(default_factory=dict)
+
+    def heading(self, task: str) -> str:
+        """The task and its metric."""
+        return f"{task} {self.metrics.get(task, '')}".rstrip()
+
+    def told(self, task: str, sign: str = "±") -> str:
+        """The score with its error, which only a mean over questions has."""
+        score, error = self.scores[task]
+        return f"{score:.4f} " + (f"{sign} {error:.4f}" if math.isfinite(error) else "(no error)")
 
 
 # -- value against trial -------------------------------------------------------------------------
@@ -228,7 +240,8 @@ def final_scores(rows: Sequence[FinalRow], width: float = 10.0) -> Figure:
     tasks = list(dict.fromkeys(task for row in rows for task in row.scores))
     figure, panels = canvas.panels(tasks, width, height=0.8 + 0.3 * len(rows))
     for task, axes in panels.items():
-        canvas.panel_title(axes, task)
+        title = next(row.heading(task) for row in rows if task in row.scores)
+        canvas.panel_title(axes, title)
         for y, row in enumerate(rows):
             if task in row.scores and math.isfinite(row.scores[task][0]):
                 _score(axes, y, row.name, *row.scores[task])

@@ -179,10 +179,11 @@ def _final_table(final: Sequence[FinalRow], final_note: str, value_name: str) ->
         return ""
     tasks = list(dict.fromkeys(task for row in final for task in row.scores))
     base = next((row for row in final if row.name == "base"), None)
+    titles = [next(row.heading(task) for row in final if task in row.scores) for task in tasks]
     twice = value_name == VALIDATION_LOSS or _shown_anyway(final, tasks)
     values = [] if twice else [value_name]
     rows = [_final_cells(row, tasks, base, bool(values)) for row in final]
-    head = ["", *values, VALIDATION_LOSS, *tasks]
+    head = ["", *values, VALIDATION_LOSS, *titles]
     note = (
         f'<p class="muted">{_text(final_note)} Scores ± standard error; '
         "below them the difference from the base.</p>"
@@ -216,11 +217,10 @@ def _final_cells(
 def _score(row: FinalRow, task: str, base: FinalRow | None) -> str:
     if task not in row.scores:
         return NONE
-    score, error = row.scores[task]
-    text = f"{score:.4f} ± {error:.4f}"
+    text = row.told(task)
     if base is None or base is row or task not in base.scores:
         return text
-    return f"{text}<br><small>{score - base.scores[task][0]:+.4f}</small>"
+    return f"{text}<br><small>{row.scores[task][0] - base.scores[task][0]:+.4f}</small>"
 
 
 def _trials_table(history: History) -> str:

@@ -129,7 +129,7 @@ def _search_and_test(plan: Plan) -> int:
     check_writable(plan.folder)
     existing = existing_study(plan)
     if existing is not None:
-        check_comparable(existing, plan.experiment, storage.shown(plan.url))
+        _tell(check_comparable(existing, plan.experiment, storage.shown(plan.url)))
         if plan.search_only and len(finished(existing)) >= plan.settings.trials:
             tell_finished(plan, existing)
             return 0  # a worker that comes late loads nothing

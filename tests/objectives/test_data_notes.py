@@ -62,12 +62,23 @@ def test_empty_rows_are_left_out(load: Load) -> None:
     )
     without = load([row(1), row(2)], apart=[row(3)])
     assert set(corpus.train) == set(without.train) and corpus.validation == without.validation
-    assert load([row(1), {**EMPTY, "input": "x"}]).notes == (), "an input is text"
+    notes = load([row(1), {**EMPTY, "input": "x"}]).notes
+    assert not any("are empty, and left out" in note for note in notes), "an input is text"
 
 
 def test_nothing_but_empty_rows_is_refused(load: Load) -> None:
     with pytest.raises(UserError, match=r"train.jsonl: holds 2 rows, all empty; give a file with"):
         load([EMPTY, EMPTY])
+
+
+def test_rows_without_an_answer(load: Load) -> None:
+    rows, apart = [row(1), row(2, output=""), row(3, output=" \n")], [row(4, output=""), row(5)]
+    teaches = "rows have an empty output, which teaches or tests to answer nothing; delete them if"
+    assert load(rows, apart=apart, mask_prompt=True).notes == (
+        f"data: 2 of 3 train {teaches} that is not meant",
+        f"data: 1 of 2 validation {teaches} that is not meant",
+    )
+    assert load(rows, apart=apart, mask_prompt=False).notes == (), "the prompt is learned from"
 
 
 def test_an_input_that_the_template_drops(load: Load) -> None:
@@ -79,9 +90,10 @@ def test_an_input_that_the_template_drops(load: Load) -> None:
 
 
 def test_fields_that_no_template_has(load: Load) -> None:
-    assert load([row(1, system="Be brief."), row(2, history=[["a", "b"]])]).notes == (
-        "data: system, history of the train rows is not used; put what matters into instruction "
-        "or input",
+    rows = [row(1, system="Be brief."), row(2, history=[["a", "b"]])]
+    assert load(rows, apart=[row(3, system="-")]).notes == (
+        "data: beside instruction, input and output the rows have system, history, which is not "
+        "read; put what matters into instruction or input",
     )
 
 

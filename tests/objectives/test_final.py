@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+import math
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -23,6 +25,7 @@ from objectives.job import OutOfMemory
 from objectives.job import Report
 from objectives.objective import LoraObjective
 from objectives.report import FinalRow
+from objectives.report import write_report
 from objectives.runner import Runner
 from objectives.score import Scorer
 from objectives.search_space import PEFT_DEFAULTS
@@ -133,6 +136,54 @@ def test_other_test_tasks_are_another_test(
     assert "look 3 at the test tasks" in said[-4] and "of trials 0" in said[-4]
     save_best(experiment, study, rows, tmp_path)
     assert "This is look 3" in (tmp_path / "best_adapter" / "README.md").read_text()
+
+
+def test_the_metric_of_each_task_is_named_everywhere(
+    experiment: Experiment, bench: Bench, study: optuna.Study, tmp_path: Path
+) -> None:
+    """A test of its own has no accuracy: its usual metric is F1, which is no mean."""
+    tasks = ["colours", "overlap"]
+    scoring = experiment.scoring.model_copy(update={"test": tasks})
+    experiment = experiment.model_copy(update={"scoring": scoring})
+    runner = Runner(experiment, bench, Scorer.load(scoring, bench.tokenizer, tasks))
+    said: list[str] = []
+    rows = final_test(experiment, runner, study, tmp_path, said.append)
+    for row, line in zip(rows, said, strict=True):
+        (acc, error), (f1, none) = row.scores.values()
+        assert f"   colours acc {acc:.4f} +- {error:.4f}   overlap f1 {f1:.4f} (no error)" in line
+        assert math.isnan(none) and row.metrics == {"colours": "acc", "overlap": "f1"}
+    kept = study.user_attrs[FINAL]["rows"]
+    assert all(row["metrics"] == {"colours": "acc", "overlap": "f1"} for row in kept)
+    save_best(experiment, study, rows, tmp_path)
+    card = (tmp_path / "best_adapter" / "README.md").read_text()
+    assert "| validation loss | colours acc | overlap f1 |" in card and "(no error) |" in card
+    page = write_report(study, tmp_path, title="-", space={}, final=rows).read_text()
+    assert "colours acc" in page and "overlap f1" in page and "(no error)" in page
+    assert "nan" not in card and "± nan" not in page
+
+
+def without_metrics(study: optuna.Study, count: int) -> list[dict[str, Any]]:
+    """Its test, as far as so many rows, as a study of before has it."""
+    kept = dict(study.user_attrs[FINAL])
+    kept["rows"] = [{k: v for k, v in row.items() if k != "metrics"} for row in kept["rows"]]
+    study.set_user_attr(FINAL, {**kept, "rows": kept["rows"][:count]})
+    return list(kept["rows"])
+
+
+def test_a_test_that_did_not_name_its_metrics_is_shown_as_it_was(
+    experiment: Experiment, runner: Runner, study: optuna.Study, tmp_path: Path
+) -> None:
+    """Where it is to go on it begins anew, since its rows could be of another metric."""
+    rows = final_test(experiment, runner, study, tmp_path)
+    before = without_metrics(study, 3)
+    said: list[str] = []
+    shown = final_test(experiment, Stopping(runner, 0), study, tmp_path, said.append)
+    assert [row.scores for row in shown] == [row.scores for row in rows]
+    assert "not repeated" in said[0] and "   colours 0." in said[1]
+    assert study.user_attrs[FINAL]["rows"] == before
+    without_metrics(study, 2)
+    assert final_test(experiment, runner, study, tmp_path) == rows
+    assert all(row["metrics"] == {"colours": "acc"} for row in study.user_attrs[FINAL]["rows"])
 
 
 def test_a_training_that_diverges_is_left_out(

@@ -158,7 +158,7 @@ def test_a_launcher_that_does_something_else_is_said(experiment: Experiment) -> 
 
 @pytest.mark.parametrize("stranger", [STRANGER, SILENT], ids=["another key", "silent"])
 def test_a_stranger_is_not_a_rank(stranger: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launched_ranks, "_SPEAKING_SECONDS", 1)
+    monkeypatch.setattr(launched_ranks, "_SPEAKING_SECONDS", 3)
     (rank,) = launch([sys.executable, "-c", stranger + ONE], 1)
     assert (rank.number, rank.machine) == (0, socket.gethostname())
     rank.hang_up()

@@ -225,7 +225,7 @@ def test_running_it_again_adds_nothing_and_tests_nothing_again(done: Done) -> No
     final = load(experiment).user_attrs[FINAL]
     assert f"was already made on {final['date']}: shown, not repeated" in again.stdout
     colours, error = final["rows"][-1]["scores"]["colours"]
-    assert f"colours {colours:.4f} +- {error:.4f}" in again.stdout
+    assert f"colours acc {colours:.4f} +- {error:.4f}" in again.stdout
     assert values(load(experiment)) == before
 
 
@@ -262,7 +262,7 @@ def test_a_storage_that_breaks_off_is_one_message(experiment: Path) -> None:
     """Trials that were told are there; the command says what happened and what to do."""
     database = experiment.parent / "runs" / "tiny" / "study.db"
     with subprocess.Popen(
-        command(experiment, "--output", experiment.parent / "runs"),
+        command(experiment, "--output", experiment.parent / "runs", "--trials", "500"),
         cwd=ROOT,
         env=environment(),
         stdout=subprocess.PIPE,

@@ -394,6 +394,10 @@ def test_bad_options_are_one_message(experiment: Path) -> None:
     for name in ("", "../mine", "/mine", ".."):
         assert "must be a name and no path" in bad(experiment, "--study", name)
     assert "--output '': is empty" in bad(experiment, "--output", "")
+    (notes := experiment.parent / "notes").write_text("of mine\n")
+    assert "file is not a database" in bad(experiment, "--storage", f"sqlite:///{notes}")
+    assert "something else than a journal" in bad(experiment, "--storage", f"journal:///{notes}")
+    assert notes.read_text() == "of mine\n"
     unreachable = "postgresql://nobody@127.0.0.1:1/none"
     assert "postgres" in bad(experiment, "--storage", unreachable)
 

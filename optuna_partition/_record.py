@@ -28,7 +28,8 @@ from optuna_partition._node import Reading
 from optuna_partition._rule import Choice
 from optuna_partition._rule import CursorT
 from optuna_partition._rule import Rule
-from optuna_partition._space import Space
+from optuna_partition._space import AnySpace
+from optuna_partition._space import Named
 from optuna_partition._tree import Tree
 
 
@@ -52,7 +53,7 @@ class Ask:
         space: Fingerprint of the search space the cells live in.
         axes: Names of its parameters, in order.
         cell: The cell that the trial evaluates at its centre.
-        opened: The cells the ask opened, in order.
+        opened: The cells the ask opened, in order; in a conditional space also of other branches.
         cursor: Where the rule stood afterwards, as JSON values.
         partial: Whether some parameters of the sampler's space were fixed from outside.
         failed: Whether the objective itself failed, so that another attempt is no use.
@@ -65,7 +66,7 @@ class Ask:
     space: str
     axes: tuple[str, ...]
     cell: Cell
-    opened: tuple[Cell, ...]
+    opened: tuple[Named, ...]
     cursor: tuple[Any, ...]
     partial: bool = False
     failed: bool = False
@@ -78,6 +79,11 @@ class Ask:
         """The cell whose centre is evaluated."""
         return self.at or self.cell
 
+    @property
+    def named(self) -> Named:
+        """The same with the names of its axes."""
+        return Named(self.space, self.axes, self.spot)
+
     def to_json(self) -> dict[str, Any]:
         """The attribute's value."""
         more: dict[str, Any] = {f: True for f in ("partial", "failed") if getattr(self, f)}
@@ -88,11 +94,16 @@ class Ask:
         return {
             "rule": self.rule,
             "space": self.space,
-            "cell": dict(zip(self.axes, _cells.name(self.cell).split(" "), strict=True)),
-            "opened": [_cells.name(cell) for cell in self.opened],
+            "cell": _by_name(self.axes, self.cell),
+            "opened": [self._opened_to_json(cell) for cell in self.opened],
             "cursor": list(self.cursor),
             **more,
         }
+
+    def _opened_to_json(self, cell: Named) -> str | dict[str, Any]:
+        if (cell.space, cell.axes) == (self.space, self.axes):
+            return _cells.name(cell.cell)
+        return {"space": cell.space, "cell": _by_name(cell.axes, cell.cell)}
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> Ask | None:
@@ -100,12 +111,13 @@ class Ask:
         json = trial.system_attrs.get(KEY)
         if json is None or "rule" not in json:
             return None
+        space, axes = json["space"], tuple(json["cell"])
         return cls(
             rule=json["rule"],
-            space=json["space"],
-            axes=tuple(json["cell"]),
+            space=space,
+            axes=axes,
             cell=_cells.parse(" ".join(json["cell"].values())),
-            opened=tuple(_cells.parse(cell) for cell in json["opened"]),
+            opened=tuple(_opened_of_json(cell, space, axes) for cell in json["opened"]),
             cursor=tuple(json["cursor"]),
             partial=json.get("partial", False),
             failed=json.get("failed", False),
@@ -113,6 +125,17 @@ class Ask:
             at=_cells.parse(json["at"]) if "at" in json else None,
             bounds=tuple((_cells.parse(cell), v) for cell, v in json.get("bounds", ())),
         )
+
+
+def _opened_of_json(json: Any, space: str, axes: tuple[str, ...]) -> Named:
+    if isinstance(json, str):
+        return Named(space, axes, _cells.parse(json))
+    cell = _cells.parse(" ".join(json["cell"].values()))
+    return Named(json["space"], tuple(json["cell"]), cell)
+
+
+def _by_name(axes: tuple[str, ...], cell: Cell) -> dict[str, str]:
+    return dict(zip(axes, _cells.name(cell).split(" "), strict=True))
 
 
 class History(Generic[CursorT]):
@@ -129,7 +152,7 @@ class History(Generic[CursorT]):
 
     def __init__(
         self,
-        space: Space,
+        space: AnySpace,
         rule: Rule[CursorT],
         *,
         sign: float,
@@ -137,7 +160,7 @@ class History(Generic[CursorT]):
         partial: bool = False,
     ) -> None:
         self.space = space
-        self.tree: Tree = rule.plant(space.axes)
+        self.tree: Tree = rule.plant(space.axes, space.growth)
         self.cursor = rule.start
         self._rule, self._sign = rule, sign
         self._inferred, self._partial = inferred, partial
@@ -169,27 +192,18 @@ class History(Generic[CursorT]):
         ask = Ask.of(trial)
         if ask is None:  # it has claimed and not yet written down what
             return not trial.state.is_finished()
-        if self._place(ask) != point:
+        if self.space.spot(ask.named) != point:
             return False
         if trial.state.is_finished() and self._is_elsewhere(trial, ask):
             return False
         return trial.state is not TrialState.FAIL or ask.failed
 
-    def _place(self, ask: Ask) -> Point | None:
-        """The point an ask is for, also where its parameters are in another order."""
-        spot = dict(zip(ask.axes, ask.spot, strict=True))
-        if spot.keys() != self.space.distributions.keys():
-            return None
-        return self._centre(tuple(spot[name] for name in self.space.distributions))
-
     def _is_elsewhere(self, trial: FrozenTrial, ask: Ask) -> bool:
         """Whether the objective could not take the point: it suggests another range, for one."""
-        in_space = {
-            name: x for name, x in trial.params.items() if name in self.space.distributions
-        }
-        return len(in_space) == len(self.space.distributions) and not self.space.at(
-            self._centre(ask.spot), in_space, partly=False
-        )
+        point = self.space.spot(ask.named)
+        if point is None or not self.space.names(point) <= {*ask.axes} & trial.params.keys():
+            return False
+        return not self.space.at(point, trial.params)
 
     def hold(self, number: int, point: Point, asking: int) -> None:
         """Leaves a point to the trial that has claimed it and perhaps not yet written it down."""
@@ -245,10 +259,11 @@ class History(Generic[CursorT]):
         if not trial.state.is_finished():
             return False
         if ask is not None and not ask.announced and _is_interrupted(trial):
-            self.tree.interrupted[trial.number] = ask.spot
+            if (cell := self.space.lift(ask.named)) is not None:
+                self.tree.interrupted[trial.number] = cell
         if ask is not None and not ask.announced and self._is_elsewhere(trial, ask):
             # under a number of its own, as the trial counts where it lies
-            self.tree.observe(_ELSEWHERE - trial.number, self._centre(ask.spot), Reading.FAILED)
+            self.tree.observe(_ELSEWHERE - trial.number, self._spot(ask), Reading.FAILED)
         if point is None:
             self.tree.forget(trial.number)  # it may have held a point that it never wrote down
         self._logged.discard(trial.number)
@@ -260,17 +275,27 @@ class History(Generic[CursorT]):
         ask = Ask.of(trial)
         if ask is None:
             return None
-        fits = ask.rule == self._rule.name and ask.space == self.space.fingerprint
+        fits = ask.rule == self._rule.name and self.space.has(ask.named)
         return ask if fits else None
 
+    def _spot(self, ask: Ask) -> Point:
+        """The point of an ask of this tree's."""
+        point = self.space.spot(ask.named)
+        assert point is not None
+        return point
+
     def _log(self, number: int, ask: Ask) -> None:
+        self._logged.add(number)
+        cells = [self.space.lift(cell) for cell in ask.opened]
+        if cells and not any(cells):  # of a time when other branches were known
+            return
         cursor = self._rule.load(*ask.cursor)
-        for place, cell in enumerate(ask.opened):
-            self._rule.open(self.tree, cell, cursor, place)
+        for place, cell in enumerate(cells):
+            if cell is not None:
+                self._rule.open(self.tree, cell, cursor, place)
         for cell, value in ask.bounds:
             self._rule.bound(self.tree, cell, value)
         self.cursor = self._rule.join(self.cursor, cursor)
-        self._logged.add(number)
 
     def _point(self, trial: FrozenTrial, ask: Ask | None) -> Point | None:
         """Where a trial lies: at its cell's centre, unless its parameters say otherwise.
@@ -279,9 +304,9 @@ class History(Generic[CursorT]):
         not its own.
         """
         if ask is not None:
-            centre, partly = self._centre(ask.spot), not ask.announced
-            if not trial.state.is_finished() or self.space.at(centre, trial.params, partly=partly):
-                return centre
+            spot, partly = self._spot(ask), not ask.announced
+            if not trial.state.is_finished() or self.space.at(spot, trial.params, partly=partly):
+                return spot
         if trial.state is TrialState.WAITING:
             return self.space.point(trial.system_attrs.get("fixed_params", {}))
         if trial.state is TrialState.RUNNING and ask is None:
@@ -291,9 +316,10 @@ class History(Generic[CursorT]):
     def _to_come(self, trial: FrozenTrial) -> Point | None:
         """Where a running trial will lie that nobody asked a cell for, if that is known."""
         completed = trial.system_attrs.get(KEY, {})
-        is_here = completed.get("space") == self.space.fingerprint
-        if is_here and "point" in completed and ANNOUNCED not in completed:
-            return _cells.parse_point(completed["point"])
+        if "point" in completed and ANNOUNCED not in completed:
+            found = _cells.parse_point(completed["point"])
+            if (point := self.space.whole(completed["space"], found)) is not None:
+                return point
         params = expected(trial, self.space.distributions) if self._inferred else trial.params
         return self.space.point(params)
 
@@ -322,9 +348,10 @@ def _is_interrupted(trial: FrozenTrial) -> bool:
     return trial.state is TrialState.FAIL and not marks & {FAILED, "failed"}
 
 
-def completion(space: Space, point: Point) -> dict[str, Any]:
+def completion(space: AnySpace, point: Point) -> dict[str, Any]:
     """What a trial carries whose parameters were decided in part, and completed to a point."""
-    return {"space": space.fingerprint, "point": _cells.point_name(point)}
+    fingerprint, local = space.local(point)
+    return {"space": fingerprint, "point": _cells.point_name(local)}
 
 
 def is_asking(trial: FrozenTrial) -> bool:

@@ -27,6 +27,7 @@ from optuna_partition._claims import claims_on
 from optuna_partition._claims import mutex
 from optuna_partition._early import first_value
 from optuna_partition._inferred import identity
+from optuna_partition._inferred import InferredBranches
 from optuna_partition._inferred import InferredSpace
 from optuna_partition._inferred import is_begun
 from optuna_partition._record import Ask
@@ -36,9 +37,11 @@ from optuna_partition._record import FAILED
 from optuna_partition._record import History
 from optuna_partition._record import is_asking
 from optuna_partition._record import KEY
+from optuna_partition._rest import RestSampler
 from optuna_partition._rule import Choice
 from optuna_partition._rule import Rule
 from optuna_partition._slices import on_slice
+from optuna_partition._space import AnySpace
 from optuna_partition._space import Space
 from optuna_partition._study import is_interrupted
 from optuna_partition._study import searched
@@ -66,13 +69,17 @@ class PartitionSampler(BaseSampler):
         warn_independent_sampling: bool,
         stop_when_exhausted: bool,
         show_cells: bool,
+        branching: bool = False,
     ) -> None:
         self._rule = rule
         given = checked_space(search_space)
         self._given = None if given is None else searched(given)
         self._inferred = InferredSpace()
-        self._independent_sampler = independent_sampler or RandomSampler(seed=checked_seed(seed))
-        self._warn_independent_sampling = warn_independent_sampling
+        self._branches = InferredBranches() if branching else None
+        random = RandomSampler(seed=checked_seed(seed))
+        default = RestSampler(rule, random) if branching else random
+        self._independent_sampler = independent_sampler or default
+        self._warn_independent_sampling = warn_independent_sampling and not branching
         self._stop_when_exhausted = stop_when_exhausted
         self._show_cells = show_cells
         self._completed: dict[int, dict[str, Any]] = {}  # trial id -> what it is to suggest yet
@@ -96,7 +103,7 @@ class PartitionSampler(BaseSampler):
         if self._given is not None:
             return dict(self._given)
         with self._lock:
-            return self._inferred(study)
+            return dict(self._whole(study).distributions)
 
     def is_exhausted(self, study: Study) -> bool:
         """Whether the next ask has to repeat a point, as GridSampler's: for loops of ask and tell.
@@ -107,15 +114,12 @@ class PartitionSampler(BaseSampler):
         """
         self._raise_error_if_multi_objective(study)
         with self._lock:
-            space = self._given
-            if space is None:
-                space = self._inferred(study)
-            trials = trials_of(study)
+            space, trials = self._whole(study), trials_of(study)
             if any(_exceeds(trial, space) for trial in trials):
                 return False
-            if not space:  # of parameters with one value, if of any
+            if not space.axes:  # of parameters with one value, if of any
                 return any(trial.params for trial in trials)
-            return Space(space).is_finite and self._read(study, space).tree.is_taken()
+            return space.is_finite and self._read(study, space).tree.is_taken()
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -186,27 +190,29 @@ class PartitionSampler(BaseSampler):
         """All parameters of a trial that nobody asked a cell for, chosen on its slice at once."""
         if trial._trial_id in self._completed:
             return self._completed[trial._trial_id]
-        space = self.infer_relative_search_space(study, trial)
+        space = self._whole(study)
         ask = Ask.of(trial)
-        if space.get(name) != distribution or (ask is not None and name in ask.axes):
+        if space.distributions.get(name) != distribution:
+            return {}
+        if ask is not None and name in ask.axes:
             return {}
         fixed = trial.system_attrs.get("fixed_params", {})
-        decided = {n: v for n, v in {**fixed, **trial.params}.items() if n in space}
+        decided = {n: v for n, v in {**fixed, **trial.params}.items() if n in space.distributions}
         point = self._claim_on_slice(study, trial, self._read(study, space), decided)
-        params = {} if point is None else Space(space).params(point)
+        params = {} if point is None else space.params(point)
         self._completed[trial._trial_id] = params
         return params
 
     def _claim_on_slice(
-        self, study: Study, trial: FrozenTrial, history: History[Any], decided: dict[str, Any]
+        self, study: Study, trial: FrozenTrial, history: History[Any], params: dict[str, Any]
     ) -> Point | None:
         """The best point of the slice that is this trial's; None where all are taken."""
-        coordinates = history.space.coordinates(decided)
-        if coordinates is None:  # a value from outside lies on no slice
+        decided = history.space.decided(params)
+        if decided is None:  # a value from outside lies on no slice
             return None
         claims = claims_on(study._storage, KEY)
         while True:
-            point = next(on_slice(history.tree, coordinates, but=trial.number), None)
+            point = next(on_slice(history.tree, decided, but=trial.number), None)
             if point is None:
                 return None
             carried = completion(history.space, point)
@@ -223,13 +229,15 @@ class PartitionSampler(BaseSampler):
     ) -> dict[str, Any]:
         if trial.system_attrs.get("fixed_params", {}).keys() & search_space.keys():
             return {}  # enqueued in part: it is completed when the objective asks
-        history = self._read(study, search_space)
+        history = self._read(study, self._space(study, search_space))
         asked = Ask.of(trial)
         if asked is not None and not asked.announced:  # a retry: its worker died half-way
-            return history.space.params(_cells.centre(history.space.axes, asked.spot))
+            spot = history.space.spot(asked.named)
+            if spot is not None:
+                return history.space.params(spot)
         point = self._claim(study, trial, history)
         if point is None:
-            return self._ask_again(study, trial, search_space)
+            return self._ask_again(study, trial, history.space)
         return history.space.params(point)
 
     def _claim(self, study: Study, trial: FrozenTrial, history: History[Any]) -> Point | None:
@@ -244,10 +252,10 @@ class PartitionSampler(BaseSampler):
             if choice.cell is None:
                 return None
             ask = self._log(history, replace(choice, opened=opened, bounds=bounds))
-            point = _cells.centre(history.space.axes, ask.spot)
+            point = _cells.centre(history.space.axes, choice.at or choice.cell)
             holder = claims.take(self._claimant(study, trial, history, ask.to_json(), point))
             if holder is None:
-                self._show(study, trial, history, ask)
+                self._show(study, trial, history, ask, choice.cell)
                 return point
             trials = trials_of(study)
             history.update(trials)
@@ -260,23 +268,26 @@ class PartitionSampler(BaseSampler):
 
     def _log(self, history: History[Any], choice: Choice[Any]) -> Ask:
         assert choice.cell is not None
+        asked = history.space.asked(choice.cell)
         return Ask(
             rule=self._rule.name,
-            space=history.space.fingerprint,
-            axes=tuple(history.space.distributions),
-            cell=choice.cell,
-            opened=choice.opened,
+            space=asked.space,
+            axes=asked.axes,
+            cell=asked.cell,
+            opened=tuple(map(history.space.opened, choice.opened)),
             cursor=self._rule.dump(choice.cursor),
             partial=self._is_partial(history.space.distributions),
             at=choice.at,
             bounds=choice.bounds,
         )
 
-    def _show(self, study: Study, trial: FrozenTrial, history: History[Any], ask: Ask) -> None:
+    def _show(
+        self, study: Study, trial: FrozenTrial, history: History[Any], ask: Ask, cell: Cell
+    ) -> None:
         """What the ask decided, where optuna-dashboard shows it: system attributes it does not."""
         if not self._show_cells:
             return
-        depth = _cells.depth(history.space.axes, ask.cell)
+        depth = history.space.depth(cell)
         shown = {"rule": ask.rule, "depth": depth, "cell": ask.to_json()["cell"]}
         study._storage.set_trial_user_attr(trial._trial_id, KEY, shown)
 
@@ -302,18 +313,33 @@ class PartitionSampler(BaseSampler):
             study._study_id, trial.number, history.space.point_name(point), write, holds
         )
 
-    def _read(self, study: Study, search_space: dict[str, BaseDistribution]) -> History[Any]:
+    def _whole(self, study: Study) -> AnySpace:
+        """The space that is searched unless someone has taken parameters out of it."""
+        if self._given is not None:
+            return Space(self._given)
+        conditional = None if self._branches is None else self._branches(study)
+        return conditional or Space(self._inferred(study))
+
+    def _space(self, study: Study, search_space: dict[str, BaseDistribution]) -> AnySpace:
+        """The space of what is to be searched; without branches where parameters are missing."""
+        whole = self._whole(study)
+        if whole.distributions == search_space:
+            return whole
+        common = search_space if self._given is not None else self._inferred(study)
+        return Space({name: d for name, d in search_space.items() if name in common})
+
+    def _read(self, study: Study, space: AnySpace) -> History[Any]:
         """The fold of the study's trials, as they are in the storage now."""
         trials = trials_of(study)
-        history = self._cached(study, search_space, trials)
+        history = self._cached(study, space, trials)
         if history is None:
             sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
             history = History(
-                Space(search_space),
+                space,
                 self._rule,
                 sign=sign,
-                inferred=self._given is None,
-                partial=self._is_partial(search_space),
+                inferred=self._given is None and space.growth is None,
+                partial=self._is_partial(space.distributions),
             )
             self._history = (identity(study), history)
             self._tell_misfits(study, trials, history.space)
@@ -323,26 +349,24 @@ class PartitionSampler(BaseSampler):
     def _cached(
         self,
         study: Study,
-        search_space: dict[str, BaseDistribution],
+        space: AnySpace,
         trials: Sequence[FrozenTrial],
     ) -> History[Any] | None:
         if self._history is None:
             return None
         of, history = self._history
-        same = of == identity(study) and history.space.distributions == search_space
+        same = of == identity(study) and history.space.fingerprint == space.fingerprint
         return history if same and history.continues(trials) else None
 
-    def _ask_again(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
+    def _ask_again(self, study: Study, trial: FrozenTrial, space: AnySpace) -> dict[str, Any]:
         """An answer when every point is taken: any point, as GridSampler does."""
-        if not any(_exceeds(t, search_space) for t in trials_of(study)):
+        if not any(_exceeds(t, space) for t in trials_of(study)):
             _logger.warning(
                 f"`{type(self).__name__}` evaluates a point again in trial {trial.number} because "
                 "every point of the search space is evaluated or in flight."
             )
         sample = self._independent_sampler.sample_independent
-        return {name: sample(study, trial, name, d) for name, d in search_space.items()}
+        return {name: sample(study, trial, name, d) for name, d in space.distributions.items()}
 
     # ---- the ends of a study ----
 
@@ -357,7 +381,7 @@ class PartitionSampler(BaseSampler):
         again = all(t.state is TrialState.FAIL and FAILED not in t.system_attrs for t in earlier)
         return again and len(earlier) < ATTEMPTS
 
-    def _tell_misfits(self, study: Study, trials: Sequence[FrozenTrial], space: Space) -> None:
+    def _tell_misfits(self, study: Study, trials: Sequence[FrozenTrial], space: AnySpace) -> None:
         """Says once how many trials have a log that is another tree's."""
         asks = [ask for trial in trials if (ask := Ask.of(trial)) is not None]
         whole = space.distributions == self._given
@@ -384,7 +408,7 @@ class PartitionSampler(BaseSampler):
             return
         if not self._history[1].space.is_finite:
             return
-        space = dict(self._history[1].space.distributions)
+        space = self._history[1].space
         if _exceeds(trial, space):
             return
         if self._read(study, space).tree.is_exhausted(but=trial.number):
@@ -418,6 +442,8 @@ class PartitionSampler(BaseSampler):
         )
 
 
-def _exceeds(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> bool:
+def _exceeds(trial: FrozenTrial, space: AnySpace) -> bool:
     """Whether there is more to a trial than a tree over the space knows: branches, for one."""
-    return any(name not in space and not d.single() for name, d in trial.distributions.items())
+    point = space.point(trial.params)
+    known = space.distributions.keys() if point is None else space.names(point)
+    return any(name not in known and not d.single() for name, d in trial.distributions.items())

@@ -10,6 +10,7 @@ import hashlib
 import math
 import sys
 from typing import Any
+from typing import Protocol
 
 from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
@@ -23,12 +24,102 @@ from optuna_partition._axes import Continuous
 from optuna_partition._axes import Coordinate
 from optuna_partition._axes import Grid
 from optuna_partition._axes import LogGrid
+from optuna_partition._cells import Cell
 from optuna_partition._cells import Point
+from optuna_partition._growth import Decided
+from optuna_partition._growth import Growth
 
 
-__all__ = ["Space"]
+__all__ = ["AnySpace", "Named", "Space"]
 
 _FEWEST_ULPS = 8  # neighbouring centres differ by at least this many units in the last place
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A cell by the names of its axes, as trials carry it.
+
+    Args:
+        space: Fingerprint of the space of these parameters.
+        axes: Their names.
+        cell: An interval for each.
+    """
+
+    space: str
+    axes: tuple[str, ...]
+    cell: Cell
+
+
+class AnySpace(Protocol):
+    """What a tree is kept over: a space, or one in which values decide on parameters."""
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """All axes."""
+
+    @property
+    def growth(self) -> Growth | None:
+        """How a tree grows over them; None where all can be cut everywhere."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells spaces apart."""
+
+    @property
+    def distributions(self) -> Mapping[str, BaseDistribution]:
+        """All parameters."""
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the space has finitely many points by its distributions."""
+
+    def params(self, point: Point) -> dict[str, Any]:
+        """The parameters at a point, as native Python values inside their distributions."""
+
+    def point(self, params: Mapping[str, Any]) -> Point | None:
+        """Where parameters lie, or None if one is absent or outside its distribution."""
+
+    def at(self, point: Point, params: Mapping[str, Any], *, partly: bool = False) -> bool:
+        """Whether parameters are those of a point, up to the rounding of a float.
+
+        Args:
+            point: In the space.
+            params: By name.
+            partly: Whether those that are not there agree.
+        """
+
+    def names(self, point: Point) -> set[str]:
+        """The parameters that there are at a point."""
+
+    def decided(self, params: Mapping[str, Any]) -> Decided | None:
+        """Where some of the parameters lie, or None if one is outside its distribution."""
+
+    def point_name(self, point: Point) -> str:
+        """The point as text, in whatever order the parameters are: what a claim is made on."""
+
+    def depth(self, cell: Cell) -> int:
+        """How many cuts lead from the whole space to a cell."""
+
+    def asked(self, cell: Cell) -> Named:
+        """A cell by the parameters that its trial is to suggest."""
+
+    def has(self, named: Named) -> bool:
+        """Whether a cell that was asked for is of this space."""
+
+    def spot(self, named: Named) -> Point | None:
+        """The centre of a cell that was asked for, perhaps in another space of its parameters."""
+
+    def opened(self, cell: Cell) -> Named:
+        """A cell by the parameters that lead to it."""
+
+    def lift(self, named: Named) -> Cell | None:
+        """The cell that `opened` has named; None if that is none of this space's."""
+
+    def local(self, point: Point) -> tuple[str, Point]:
+        """A point on the axes of its trial's parameters alone, and their space's fingerprint."""
+
+    def whole(self, space: str, point: Point) -> Point | None:
+        """The point that `local` has given; None if that is in none of this space's."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +133,7 @@ class Space:
     distributions: Mapping[str, BaseDistribution]
     axes: tuple[Axis, ...] = field(init=False)
     fingerprint: str = field(init=False)
+    growth: Growth | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         axes = tuple(_axis(name, d) for name, d in self.distributions.items())
@@ -50,16 +142,13 @@ class Space:
 
     @property
     def is_finite(self) -> bool:
-        """Whether the space has finitely many points by its distributions."""
         return not any(isinstance(axis, Continuous) for axis in self.axes)
 
     def params(self, point: Point) -> dict[str, Any]:
-        """The parameters at a point, as native Python values inside their distributions."""
         pairs = zip(self.distributions.items(), point, strict=True)
         return {name: _value(distribution, x) for (name, distribution), x in pairs}
 
     def point(self, params: Mapping[str, Any]) -> Point | None:
-        """Where parameters lie, or None if one is absent or outside its distribution."""
         coordinates = []
         for name, distribution in self.distributions.items():
             x = _coordinate(distribution, params[name]) if name in params else None
@@ -68,8 +157,7 @@ class Space:
             coordinates.append(x)
         return tuple(coordinates)
 
-    def coordinates(self, params: Mapping[str, Any]) -> dict[int, Coordinate] | None:
-        """Axis -> coordinate of some of the parameters, or None if one is outside its own."""
+    def decided(self, params: Mapping[str, Any]) -> Decided | None:
         found: dict[int, Coordinate] = {}
         for i, (name, distribution) in enumerate(self.distributions.items()):
             if name in params:
@@ -77,10 +165,39 @@ class Space:
                 if x is None:
                     return None
                 found[i] = x
-        return found
+        return _Decided(found)
+
+    def names(self, point: Point) -> set[str]:
+        return set(self.distributions)
+
+    def depth(self, cell: Cell) -> int:
+        return _cells.depth(self.axes, cell)
+
+    def asked(self, cell: Cell) -> Named:
+        return Named(self.fingerprint, tuple(self.distributions), cell)
+
+    def has(self, named: Named) -> bool:
+        return named.space == self.fingerprint
+
+    def spot(self, named: Named) -> Point | None:
+        intervals = dict(zip(named.axes, named.cell, strict=True))
+        if intervals.keys() != self.distributions.keys():
+            return None
+        return _cells.centre(self.axes, tuple(intervals[name] for name in self.distributions))
+
+    def opened(self, cell: Cell) -> Named:
+        return self.asked(cell)
+
+    def lift(self, named: Named) -> Cell | None:
+        return named.cell if named.space == self.fingerprint else None
+
+    def local(self, point: Point) -> tuple[str, Point]:
+        return self.fingerprint, point
+
+    def whole(self, space: str, point: Point) -> Point | None:
+        return point if space == self.fingerprint else None
 
     def point_name(self, point: Point) -> str:
-        """The point as text, in whatever order the parameters are: what a claim is made on."""
         names = sorted(self.distributions)
         of = dict(zip(self.distributions, point, strict=True))
         space = _fingerprint({name: self.distributions[name] for name in names})
@@ -95,19 +212,25 @@ class Space:
         return dict(zip(self.distributions, units, strict=True))
 
     def at(self, point: Point, params: Mapping[str, Any], *, partly: bool = False) -> bool:
-        """Whether parameters are those of a point, up to the rounding of a float.
-
-        Args:
-            point: In the space.
-            params: By name.
-            partly: Whether those that are not there agree.
-        """
         return all(
             _same(distribution, value, params[name]) if name in params else partly
             for (name, distribution), value in zip(
                 self.distributions.items(), self.params(point).values(), strict=True
             )
         )
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """Coordinates where every axis is awake."""
+
+    coordinates: Mapping[int, Coordinate]
+
+    def on(self, cell: Cell) -> Mapping[int, Coordinate]:
+        return self.coordinates
+
+    def is_whole(self, cell: Cell) -> bool:
+        return True
 
 
 def _fingerprint(distributions: Mapping[str, BaseDistribution]) -> str:

@@ -179,6 +179,7 @@ class DIRECTSampler(PartitionSampler):
             warn_independent_sampling,
             stop_when_exhausted,
             show_cells,
+            branching=search_space is None and independent_sampler is None,
         )
 
 
@@ -235,4 +236,5 @@ class SOOSampler(PartitionSampler):
             warn_independent_sampling,
             stop_when_exhausted,
             show_cells,
+            branching=search_space is None and independent_sampler is None,
         )

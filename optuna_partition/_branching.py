@@ -7,6 +7,7 @@ branch: what a trial suggests follows from it, and perhaps from another decider 
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -28,9 +29,10 @@ __all__ = ["Branch", "Branches"]
 _MOST_RANGES = 10
 """A parameter of more ranges has them from other values, and tells no branches apart."""
 
-_ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 _Kind: TypeAlias = frozenset[tuple[str, int]]
 """What a trial suggests: names, each with the place of its distribution among those seen."""
+
+_ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @dataclass(frozen=True)
@@ -41,11 +43,14 @@ class Branch:
         space: What all of them suggest, by name.
         decider: The parameter that decides on more, if any does.
         branches: Those of its values that trials had, as coordinates -> what follows from them.
+        kinds: Where nothing more is decided, what trials suggest: one kind of them, unless what
+            they suggest follows from no such parameter.
     """
 
     space: Space
     decider: str | None = None
     branches: Mapping[Coordinate, Branch] = field(default_factory=dict)
+    kinds: Collection[_Kind] = ()
 
     def __iter__(self) -> Iterator[Branch]:
         """This one and those behind it."""
@@ -73,9 +78,17 @@ class Branches:
         ended = [trials[n] for n in waiting if trials[n].state in _ENDED]
         for trial in ended:
             self._learn(trial)
-        if ended:
+        if not all(map(self._is_known, ended)):
             self._root = self._grown(self._members(), frozenset())
         return self._root
+
+    def _is_known(self, trial: FrozenTrial) -> bool:
+        """Whether a trial says nothing new: its branch has such trials."""
+        branch = self._root
+        while branch is not None and branch.decider is not None:
+            value = _coordinate(branch.space, branch.decider, trial)
+            branch = None if value is None else branch.branches.get(value)
+        return branch is not None and self._kind(trial.number) in branch.kinds
 
     def _learn(self, trial: FrozenTrial) -> None:
         kind = set()
@@ -104,8 +117,9 @@ class Branches:
         kinds = {number: self._kind(number) for number in members}
         common = sorted(frozenset.intersection(*kinds.values()))
         space = Space({name: self._ranges[name][i] for name, i in common})
-        if len(set(kinds.values())) == 1:
-            return Branch(space)
+        whole = Branch(space, kinds=frozenset(kinds.values()))
+        if len(whole.kinds) == 1:
+            return whole
         found = {
             name: groups
             for name, axis in zip(space.distributions, space.axes, strict=True)
@@ -113,7 +127,7 @@ class Branches:
             if _decides(groups := self._by_value(members, name, space), kinds)
         }
         if not found:
-            return Branch(space)
+            return whole
         decider = min(found, key=lambda name: len(found[name]))
         behind = {
             value: self._grown(group, decided | {decider})
@@ -124,13 +138,18 @@ class Branches:
     def _by_value(
         self, members: Sequence[int], name: str, space: Space
     ) -> dict[Coordinate, list[int]]:
-        alone = Space({name: space.distributions[name]})
         groups: dict[Coordinate, list[int]] = {}
         for number in members:
-            point = alone.point(self._ended[number].params)
-            assert point is not None
-            groups.setdefault(point[0], []).append(number)
+            value = _coordinate(space, name, self._ended[number])
+            assert value is not None
+            groups.setdefault(value, []).append(number)
         return groups
+
+
+def _coordinate(space: Space, name: str, trial: FrozenTrial) -> Coordinate | None:
+    """Where a trial lies on an axis; None if it is not on it."""
+    point = Space({name: space.distributions[name]}).point(trial.params)
+    return None if point is None else point[0]
 
 
 def _decides(groups: Mapping[Coordinate, Sequence[int]], kinds: Mapping[int, _Kind]) -> bool:

@@ -18,6 +18,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_partition import _cells
+from optuna_partition._again import again
 from optuna_partition._arguments import checked_seed
 from optuna_partition._arguments import checked_space
 from optuna_partition._cells import Cell
@@ -237,7 +238,7 @@ class PartitionSampler(BaseSampler):
                 return history.space.params(spot)
         point = self._claim(study, trial, history)
         if point is None:
-            return self._ask_again(study, trial, history.space)
+            return self._ask_again(study, trial, history)
         return history.space.params(point)
 
     def _claim(self, study: Study, trial: FrozenTrial, history: History[Any]) -> Point | None:
@@ -358,13 +359,20 @@ class PartitionSampler(BaseSampler):
         same = of == identity(study) and history.space.fingerprint == space.fingerprint
         return history if same and history.continues(trials) else None
 
-    def _ask_again(self, study: Study, trial: FrozenTrial, space: AnySpace) -> dict[str, Any]:
-        """An answer when every point is taken: any point, as GridSampler does."""
-        if not any(_exceeds(t, space) for t in trials_of(study)):
-            _logger.warning(
-                f"`{type(self).__name__}` evaluates a point again in trial {trial.number} because "
-                "every point of the search space is evaluated or in flight."
-            )
+    def _ask_again(
+        self, study: Study, trial: FrozenTrial, history: History[Any]
+    ) -> dict[str, Any]:
+        """An answer when every point is taken: any point, as GridSampler does.
+
+        Where trials have more parameters, the point of the branch that is to be searched next.
+        """
+        space = history.space
+        if any(_exceeds(t, space) for t in trials_of(study)):
+            return space.params(again(history.tree))
+        _logger.warning(
+            f"`{type(self).__name__}` evaluates a point again in trial {trial.number} because "
+            "every point of the search space is evaluated or in flight."
+        )
         sample = self._independent_sampler.sample_independent
         return {name: sample(study, trial, name, d) for name, d in space.distributions.items()}
 

@@ -21,21 +21,29 @@ __all__ = ["again"]
 
 def again(tree: Tree) -> Point:
     """The point of the next trial; trials in flight count, so that workers take turns."""
-    searched: dict[Point, list[float]] = {}
+    searched: dict[Point, list[float | Reading]] = {}
     for leaf in tree.leaves():
         for observation in leaf.observations.values():
-            reading = observation.reading
-            value = math.inf if isinstance(reading, Reading) else reading
-            searched.setdefault(observation.point, []).append(value)
+            searched.setdefault(observation.point, []).append(observation.reading)
     front = list(_front(searched))
     return front[sum(map(len, searched.values())) % len(front)]
 
 
-def _front(searched: dict[Point, list[float]]) -> Iterator[Point]:
+def _front(searched: dict[Point, list[float | Reading]]) -> Iterator[Point]:
     """The points a sweep would take, the least searched first."""
-    depths = {point: len(values).bit_length() for point, values in searched.items()}
-    best = None
-    for point in sorted(searched, key=lambda p: (depths[p], min(searched[p]), p)):
-        if best is None or min(searched[point]) < best:
-            best = min(searched[point])
+    best = math.inf
+
+    def rank(point: Point) -> tuple[int, float, Point]:
+        readings = searched[point]
+        return len(readings).bit_length(), _best(readings), point
+
+    for i, (_, value, point) in enumerate(sorted(map(rank, searched))):
+        if i == 0 or value < best:
+            best = value
             yield point
+
+
+def _best(readings: list[float | Reading]) -> float:
+    """The best value; a point that has none yet may be the best, one that failed is the worst."""
+    values = [reading for reading in readings if not isinstance(reading, Reading)]
+    return min(values, default=-math.inf if Reading.FLYING in readings else math.inf)

@@ -37,7 +37,7 @@ from optuna_partition._space import Space
 from optuna_partition._study import trials_of
 
 
-__all__ = ["BranchSampler", "branch_of"]
+__all__ = ["BranchSampler", "branch_of", "decided_in"]
 
 FITS = "partition:branches"
 """Trial system attribute: fingerprint of a branch -> the fit of its model that this trial made."""
@@ -124,7 +124,7 @@ class BranchSampler(BaseSampler):
         """All of the branch that is not decided; nothing where there is no model."""
         trials = trials_of(study)
         branch = branch_of(trials, name, distribution)
-        decided = _decided(trial, branch)
+        decided = decided_in(trial, branch)
         free = [name for name in branch if name not in decided]
         if not decided or name not in free:
             return {}
@@ -182,7 +182,7 @@ def branch_of(
     }
 
 
-def _decided(trial: FrozenTrial, branch: Mapping[str, BaseDistribution]) -> Params:
+def decided_in(trial: FrozenTrial, branch: Mapping[str, BaseDistribution]) -> Params:
     """What the partition has chosen and what the trial has suggested, of a branch."""
     decided = {name: value for name, value in trial.params.items() if name in branch}
     ask = Ask.of(trial)

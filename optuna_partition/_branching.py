@@ -1,8 +1,9 @@
 """What a study's trials say of its branches: which parameter decides on which others; no tree.
 
 A branch is a set of parameters that some trials suggest, all and only these. A decider is a
-parameter of finitely many values that all trials suggest, where no two values lead to the same
-branch: what a trial suggests follows from it, and perhaps from another decider behind it.
+parameter of finitely many values that all trials suggest, where some other parameter is suggested
+by all trials of a value or by none. Of several the one that decides on most comes first, then the
+one of fewest values. What it does not decide on may follow from another one behind it.
 """
 
 from __future__ import annotations
@@ -120,18 +121,17 @@ class Branches:
         whole = Branch(space, kinds=frozenset(kinds.values()))
         if len(whole.kinds) == 1:
             return whole
-        found = {
-            name: groups
-            for name, axis in zip(space.distributions, space.axes, strict=True)
-            if name not in decided and not isinstance(axis, Continuous)
-            if _decides(groups := self._by_value(members, name, space), kinds)
-        }
-        if not found:
+        found = []
+        for name, axis in zip(space.distributions, space.axes, strict=True):
+            if name not in decided and not isinstance(axis, Continuous):
+                groups = self._by_value(members, name, space)
+                found.append((-_decided_by(groups.values(), kinds), len(groups), name, groups))
+        if not found or not min(found)[0]:
             return whole
-        decider = min(found, key=lambda name: len(found[name]))
+        *_, decider, groups = min(found)
         behind = {
             value: self._grown(group, decided | {decider})
-            for value, group in sorted(found[decider].items())
+            for value, group in sorted(groups.items())
         }
         return Branch(space, decider, behind)
 
@@ -152,7 +152,10 @@ def _coordinate(space: Space, name: str, trial: FrozenTrial) -> Coordinate | Non
     return None if point is None else point[0]
 
 
-def _decides(groups: Mapping[Coordinate, Sequence[int]], kinds: Mapping[int, _Kind]) -> bool:
-    """Whether no two values of a parameter lead to the same branch."""
-    by_value = [{kinds[number] for number in group} for group in groups.values()]
-    return len(groups) > 1 and sum(map(len, by_value)) == len(set().union(*by_value))
+def _decided_by(groups: Collection[Sequence[int]], kinds: Mapping[int, _Kind]) -> int:
+    """How many parameters some trials lack, and of each group all trials or none."""
+    of_groups = [[kinds[number] for number in group] for group in groups]
+    every = [frozenset.intersection(*each) for each in of_groups]
+    some = [frozenset.union(*each) for each in of_groups]
+    unsure = {found for a, b in zip(every, some, strict=True) for found in b - a}
+    return len(frozenset.union(*some) - frozenset.intersection(*every) - unsure)

@@ -49,6 +49,7 @@ class _Part:
         path: Where these are.
         decider: The axis of its own, None where nothing more is decided.
         parts: Coordinates on that axis -> what follows.
+        unseen: What follows from a coordinate that no trial had, as far as that is known.
     """
 
     space: Space
@@ -57,6 +58,12 @@ class _Part:
     path: tuple[int, ...]
     decider: int | None
     parts: Mapping[Coordinate, _Part]
+    unseen: _Part | None
+
+    def behind(self, x: Coordinate) -> _Part:
+        """What follows from a coordinate on the decider's axis."""
+        assert self.unseen is not None, "a part with a decider"
+        return self.parts.get(x, self.unseen)
 
 
 class ConditionalSpace:
@@ -90,8 +97,10 @@ class ConditionalSpace:
             for keys in (distributions.items(), trunk.items())
         )
         parts = {x: self._part(behind, trunk) for x, behind in branch.branches.items()}
-        decider = None if branch.decider is None else path[-1]
-        return _Part(branch.space, axes, Space(trunk), path, decider, parts)
+        if branch.decider is None:
+            return _Part(branch.space, axes, Space(trunk), path, None, {}, None)
+        unseen = self._part(Branch(branch.space), trunk)
+        return _Part(branch.space, axes, Space(trunk), path, path[-1], parts, unseen)
 
     # ---- as a space ----
 
@@ -140,9 +149,17 @@ class ConditionalSpace:
 
     # ---- what trials carry ----
 
+    def branch(self, named: Named) -> Cell | None:
+        """The cell that covers all points with the parameters of one; None if it is not here."""
+        cell = self.lift(named)
+        part = None if cell is None else self._leading_to(cell.__getitem__)
+        if cell is None or part is None or part.decider is not None:
+            return None
+        return self._awake(cell, part)
+
     def depth(self, cell: Cell) -> int:
         """How many cuts lead from the whole space to a cell."""
-        space, axes = _led_by(self._leading_to(lambda i: cell[i]))
+        space, axes = _led_by(self._leading_to(cell.__getitem__))
         return _cells.depth(space.axes, _taken(cell, axes))
 
     def asked(self, cell: Cell) -> Named:
@@ -168,7 +185,7 @@ class ConditionalSpace:
 
     def opened(self, cell: Cell) -> Named:
         """A cell by the parameters that lead to it."""
-        part = self._leading_to(lambda i: cell[i])
+        part = self._leading_to(cell.__getitem__)
         space, axes = _led_by(part)
         return space.asked(_taken(cell, axes))
 
@@ -195,7 +212,7 @@ class ConditionalSpace:
 
     def parts(self, cell: Cell, axis: int) -> tuple[Cell, ...]:
         """The parts of a cell cut on an axis, from left to right."""
-        around = self._leading_to(lambda i: cell[i])
+        around = self._leading_to(cell.__getitem__)
         cut = _cells.children(self.axes, cell, axis)
         if around.decider != axis:
             return cut
@@ -207,8 +224,7 @@ class ConditionalSpace:
         assert axis is not None
         if self.axes[axis].cut(cell[axis]):
             return cell
-        behind = around.parts.get(self.axes[axis].centre(cell[axis]))
-        return cell if behind is None else self._awake(cell, behind)
+        return self._awake(cell, around.behind(self.axes[axis].centre(cell[axis])))
 
     def _awake(self, cell: Cell, part: _Part) -> Cell:
         """A cell in which what follows from a part's values can be cut."""
@@ -217,10 +233,11 @@ class ConditionalSpace:
         return _filled(cell, awake, [self.axes[i].whole() for i in awake])
 
     def _size(self, part: _Part) -> float:
-        """How many points a part has; a value that no trial had counts as one."""
-        if part.decider is None:
+        """How many points a part has, as far as its parameters are known."""
+        if part.decider is None or part.unseen is None:
             return math.prod(self.axes[i].size() for i in part.axes if i not in part.path)
-        unseen = self.axes[part.decider].size() - len(part.parts)
+        n_unseen = int(self.axes[part.decider].size()) - len(part.parts)
+        unseen = n_unseen * self._size(part.unseen) if n_unseen else 0
         return unseen + sum(self._size(behind) for behind in part.parts.values())
 
     def on(self, cell: Cell, params: Mapping[str, Any]) -> dict[int, Coordinate] | None:
@@ -228,7 +245,7 @@ class ConditionalSpace:
 
         None if no part of the cell can have them all.
         """
-        part = self._leading_to(lambda i: cell[i])
+        part = self._leading_to(cell.__getitem__)
         space, axes = _led_by(part)
         if part.decider is None and not params.keys() <= space.distributions.keys():
             return None
@@ -256,10 +273,7 @@ class ConditionalSpace:
             found = interval(part.decider)
             if found is None or self.axes[part.decider].cut(found):
                 break
-            behind = part.parts.get(self.axes[part.decider].centre(found))
-            if behind is None:
-                break
-            part = behind
+            part = part.behind(self.axes[part.decider].centre(found))
         return part
 
 
@@ -285,7 +299,7 @@ def _all(part: _Part) -> Iterator[_Part]:
 
 def _behind(part: _Part, point: Point) -> _Part | None:
     """What follows from a part at a point, if anything does."""
-    return None if part.decider is None else part.parts.get(point[part.decider])
+    return None if part.decider is None else part.behind(point[part.decider])
 
 
 def _led_by(part: _Part) -> tuple[Space, tuple[int, ...]]:

@@ -263,7 +263,7 @@ class History(Generic[CursorT]):
                 self.tree.interrupted[trial.number] = cell
         if ask is not None and not ask.announced and self._is_elsewhere(trial, ask):
             # under a number of its own, as the trial counts where it lies
-            self.tree.observe(_ELSEWHERE - trial.number, self._spot(ask), Reading.FAILED)
+            self.tree.observe(_ELSEWHERE - trial.number, self._spot(trial, ask), Reading.FAILED)
         if point is None:
             self.tree.forget(trial.number)  # it may have held a point that it never wrote down
         self._logged.discard(trial.number)
@@ -278,11 +278,15 @@ class History(Generic[CursorT]):
         fits = ask.rule == self._rule.name and self.space.has(ask.named)
         return ask if fits else None
 
-    def _spot(self, ask: Ask) -> Point:
-        """The point of an ask of this tree's."""
-        point = self.space.spot(ask.named)
-        assert point is not None
-        return point
+    def _spot(self, trial: FrozenTrial, ask: Ask) -> Point:
+        """The point of an ask of this tree's, and of what its branch turned out to have."""
+        spot = self.space.spot(ask.named)
+        assert spot is not None
+        more = (self.space.names(spot) - {*ask.axes}) & trial.params.keys()
+        if not more:
+            return spot
+        params = {**self.space.params(spot), **{name: trial.params[name] for name in more}}
+        return self.space.point(params) or spot
 
     def _log(self, number: int, ask: Ask) -> None:
         self._logged.add(number)
@@ -304,7 +308,7 @@ class History(Generic[CursorT]):
         not its own.
         """
         if ask is not None:
-            spot, partly = self._spot(ask), not ask.announced
+            spot, partly = self._spot(trial, ask), not ask.announced
             if not trial.state.is_finished() or self.space.at(spot, trial.params, partly=partly):
                 return spot
         if trial.state is TrialState.WAITING:

@@ -21,6 +21,7 @@ from optuna_partition import _cells
 from optuna_partition._again import again
 from optuna_partition._arguments import checked_seed
 from optuna_partition._arguments import checked_space
+from optuna_partition._branches import decided_in
 from optuna_partition._cells import Cell
 from optuna_partition._cells import Point
 from optuna_partition._claims import Claimant
@@ -195,10 +196,11 @@ class PartitionSampler(BaseSampler):
         ask = Ask.of(trial)
         if space.distributions.get(name) != distribution:
             return {}
-        if ask is not None and name in ask.axes:
+        if ask is not None and space.has(ask.named):  # its point is another's
             return {}
         fixed = trial.system_attrs.get("fixed_params", {})
-        decided = {n: v for n, v in {**fixed, **trial.params}.items() if n in space.distributions}
+        params = {**fixed, **decided_in(trial, space.distributions)}
+        decided = {n: v for n, v in params.items() if n in space.distributions}
         point = self._claim_on_slice(study, trial, self._read(study, space), decided)
         params = {} if point is None else space.params(point)
         self._completed[trial._trial_id] = params
@@ -364,15 +366,19 @@ class PartitionSampler(BaseSampler):
     ) -> dict[str, Any]:
         """An answer when every point is taken: any point, as GridSampler does.
 
-        Where trials have more parameters, the point of the branch that is to be searched next.
+        Where trials have more parameters, the point of the branch that is to be searched next;
+        those in flight may be such trials, unless the space is given.
         """
-        space = history.space
-        if any(_exceeds(t, space) for t in trials_of(study)):
+        space, trials = history.space, trials_of(study)
+        has_branches = any(_exceeds(t, space) for t in trials)
+        if not has_branches:
+            _logger.warning(
+                f"`{type(self).__name__}` evaluates a point again in trial {trial.number} because "
+                "every point of the search space is evaluated or in flight."
+            )
+        running = [t for t in trials if not t.state.is_finished() and t.number != trial.number]
+        if has_branches or (running and self._branches is not None):
             return space.params(again(history.tree))
-        _logger.warning(
-            f"`{type(self).__name__}` evaluates a point again in trial {trial.number} because "
-            "every point of the search space is evaluated or in flight."
-        )
         sample = self._independent_sampler.sample_independent
         return {name: sample(study, trial, name, d) for name, d in space.distributions.items()}
 

@@ -97,6 +97,9 @@ class AnySpace(Protocol):
     def point_name(self, point: Point) -> str:
         """The point as text, in whatever order the parameters are: what a claim is made on."""
 
+    def branch(self, named: Named) -> Cell | None:
+        """The cell that covers all points with the parameters of one; None if it is not here."""
+
     def depth(self, cell: Cell) -> int:
         """How many cuts lead from the whole space to a cell."""
 
@@ -169,6 +172,9 @@ class Space:
 
     def names(self, point: Point) -> set[str]:
         return set(self.distributions)
+
+    def branch(self, named: Named) -> Cell | None:
+        return _cells.root(self.axes) if named.space == self.fingerprint else None
 
     def depth(self, cell: Cell) -> int:
         return _cells.depth(self.axes, cell)

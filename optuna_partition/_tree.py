@@ -214,7 +214,7 @@ class Tree:
     def first_free(self, leaf: Node) -> Cell | None:
         """The largest cell inside a leaf at whose centre no trial is, the leftmost of them."""
         if leaf not in self._searches:
-            self._searches[leaf] = Search(self.axes, leaf.cell)
+            self._searches[leaf] = Search(self.axes, self.parts, leaf.cell)
         return self._searches[leaf].first(self.has)
 
     def best_free(self, value: Callable[[Node], float]) -> Cell | None:

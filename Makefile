@@ -3,8 +3,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
+# of `make wheels` and `make gpu WHEELS=...`, for a GPU node without a network
+NODE := .venv-node
+PYTHON_VERSION ?= 3.12
+OUT ?= runs/gpu
+MINUTES ?= 9
 
-.PHONY: demo test check unit gpu format clean
+.PHONY: demo test check unit gpu wheels format clean
 
 demo: $(READY)  ## tune a real LoRA fine-tuning of the stand-in model: 14 trials, about 5 minutes
 	$(BIN)/python -m objectives.tune examples/standin.toml --sampler soo --trials 14
@@ -17,13 +22,20 @@ check: $(READY)
 	$(BIN)/mypy
 
 unit: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-gpu: $(READY)  ## where there is a GPU: its tests, then trials per hour beside a plain script, 1 B
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[quantization]"
-	OPTUNA_PARTITION_GPU=1 $(BIN)/python -m pytest tests/objectives/gpu
-	OPTUNA_PARTITION_GPU=1 $(BIN)/python -m pytest tests/objectives/test_variants.py -k four_bits
-	$(BIN)/python benchmarks/throughput.py --model random:1b --modes warm,pack4,pack8 --out gpu.jsonl
+# REHEARSE=1 plays it on a CPU
+gpu: $(if $(WHEELS),$(NODE)/ready,$(READY))  ## where there is a GPU: what only a GPU can show
+	$(if $(WHEELS),,$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[quantization]")
+	$(if $(WHEELS),$(NODE),.venv)/bin/python -m benchmarks.gpu --out $(OUT) --minutes $(MINUTES) $(if $(REHEARSE),--rehearse)
+
+$(NODE)/ready: $(wildcard $(WHEELS)/*.whl)
+	$(PYTHON) benchmarks/gpu/install.py $(WHEELS) $(NODE)
+	touch $@
+
+wheels:  ## into DIR what a GPU node without a network lacks; CUDA=13.0 and WITH="pyarrow ..." take more
+	$(PYTHON) benchmarks/gpu/wheels.py $(or $(DIR),$(error say where to: make wheels DIR=wheels)) \
+	  --python-version $(PYTHON_VERSION) $(if $(CUDA),--cuda $(CUDA)) --with "$(WITH)"
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
@@ -35,4 +47,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv $(NODE) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -18,10 +18,11 @@ from objectives.corpus import Corpus
 from objectives.corpus import Sample
 from objectives.corpus import steps
 from objectives.search_space import Hyperparameters
+from objectives.sections import TrainingSettings
 from optuna_partition import LatinHypercubeSampler
 
 
-__all__ = ["STANDIN", "Work", "plain_trial", "prepare"]
+__all__ = ["STANDIN", "Work", "in_order", "plain_trial", "prepare"]
 
 STANDIN = Path(__file__).parents[1] / "examples" / "standin"
 TASK = "standin_validation"
@@ -78,23 +79,30 @@ class Work:
     folder: Path
 
     def order(self, chosen: Hyperparameters) -> list[int]:
-        """Numbers of the training samples as the trial meets them: `steps` of marked samples."""
-        lengths = [len(sample.input_ids) for sample in self.corpus.train]
-        marked = [Sample((i,) * n, (i,) * n) for i, n in enumerate(lengths)]
-        batches = steps(
-            marked,
-            effective_batch=chosen.effective_batch,
-            micro_batch=self.experiment.training.micro_batch,
-            epochs=self.experiment.training.epochs,
-            seed=self.experiment.training.seed,
-            pad_id=0,
-        )
-        return [int(i) for step in batches for batch in step for i in batch["input_ids"][:, 0]]
+        """Numbers of the training samples as the trial meets them."""
+        training = self.experiment.training
+        return in_order(self.corpus.train, training, chosen.effective_batch)
 
     def tokens(self) -> int:
         """Read in all trainings together, padding left out."""
         lengths = [len(sample.input_ids) for sample in self.corpus.train]
         return sum(lengths[i] for chosen in self.trials for i in self.order(chosen))
+
+
+def in_order(
+    samples: Sequence[Sample], training: TrainingSettings, effective_batch: int
+) -> list[int]:
+    """Numbers of the samples as a training meets them: `steps` of marked samples."""
+    marked = [Sample((i,) * len(s.input_ids), s.labels) for i, s in enumerate(samples)]
+    batches = steps(
+        marked,
+        effective_batch=effective_batch,
+        micro_batch=training.micro_batch,
+        epochs=training.epochs,
+        seed=training.seed,
+        pad_id=0,
+    )
+    return [int(i) for step in batches for batch in step for i in batch["input_ids"][:, 0]]
 
 
 def prepare(

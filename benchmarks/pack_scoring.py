@@ -49,7 +49,7 @@ def main() -> None:
     bench = load_bench(experiment)
     gc.freeze()  # as a worker does
     with tempfile.TemporaryDirectory() as folder:
-        jobs = [_saved(bench, experiment, Path(folder), rank) for rank in arguments.ranks]
+        jobs = [saved(bench, experiment, Path(folder), rank) for rank in arguments.ranks]
         print(_line(bench, experiment, jobs, arguments.repeats))
 
 
@@ -60,7 +60,7 @@ def _experiment() -> Experiment:
     return experiment.model_copy(update={"data": data, "scoring": scoring})
 
 
-def _saved(bench: Bench, experiment: Experiment, folder: Path, rank: int) -> Job:
+def saved(bench: Bench, experiment: Experiment, folder: Path, rank: int) -> Job:
     """An adapter that moves the scores: its B is random, too."""
     chosen = Hyperparameters(1e-3, 0.01, rank, 2 * rank, 0.1, 8)
     model = new_adapter(bench, experiment.training, chosen)

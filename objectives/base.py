@@ -10,16 +10,17 @@ from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import parse_flag_from_env
-from huggingface_hub import constants
 from safetensors import SafetensorError
 import torch
-from torch import nn
+from transformers import AutoConfig
 from transformers import AutoModelForCausalLM
 from transformers import AutoTokenizer
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase
+from transformers.initialization import no_init_weights
 from transformers.utils.logging import disable_progress_bar
 
+from objectives import hub
 from objectives.config import Experiment
 from objectives.corpus import Corpus
 from objectives.errors import UserError
@@ -32,7 +33,7 @@ from objectives.sharded import load_shares
 from objectives.targets import resolve
 
 
-__all__ = ["check_base", "load_base", "load_tokenizer", "mixed_precision"]
+__all__ = ["check_base", "load_base", "load_skeleton", "load_tokenizer", "mixed_precision"]
 
 
 def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
@@ -46,6 +47,19 @@ def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
             settings.name, revision=settings.revision or "main"
         )
     return tokenizer
+
+
+def load_skeleton(settings: ModelSettings) -> PreTrainedModel:
+    """The base as its configuration has it, without weights.
+
+    Raises:
+        UserError: It cannot be had.
+    """
+    with _named(settings):
+        config = AutoConfig.from_pretrained(settings.name, revision=settings.revision or "main")
+        with no_init_weights(), torch.device("meta"):
+            base: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    return base
 
 
 def load_base(settings: ModelSettings, accelerator: Accelerator) -> PreTrainedModel:
@@ -102,26 +116,30 @@ def _has_cuda() -> bool:
 @contextmanager
 def _named(settings: ModelSettings) -> Iterator[None]:
     """transformers' many ways to say that a model cannot be had, as one short message."""
+    if not Path(settings.name).is_dir():
+        hub.check()
     try:
         yield
     except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
         if is_out_of_memory(error):
             raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        what = f"`[model] name` = {settings.name!r}: cannot be loaded"
-        raise UserError(f"{what} ({reason}); {_way_out(settings)}") from None
+        raise UserError(f"`[model] name` = {settings.name!r}: {_told(settings, reason)}") from None
 
 
-def _way_out(settings: ModelSettings) -> str:
+def _told(settings: ModelSettings, reason: str) -> str:
+    """What is wrong, and the way out."""
     if Path(settings.name).is_dir():
         return (
-            "the folder must hold a decoder's configuration, weights and tokenizer, as "
-            "`save_pretrained` of AutoModelForCausalLM and AutoTokenizer writes them"
+            f"cannot be loaded ({reason}); the folder must hold a decoder's configuration, "
+            "weights and tokenizer, as `save_pretrained` of AutoModelForCausalLM and "
+            "AutoTokenizer writes them"
         )
-    if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE is set: unset it, or give a folder with the model in it"
-    return (
-        "check the spelling and the network, run `hf auth login` for a gated model, "
+    return hub.missing(
+        "is neither a folder here nor whole in the hub's cache",
+        "give a folder with the model in it",
+    ) or (
+        f"cannot be loaded ({reason}); check the spelling, run `hf auth login` for a gated model, "
         "or give a folder with the model in it"
     )
 
@@ -164,24 +182,7 @@ def check_base(base: PreTrainedModel, experiment: Experiment, corpus: Corpus) ->
     Raises:
         UserError: The base does not fit the settings or the samples, or is no decoder.
     """
-    _check_targets(base, experiment)
-    _check_length(base, experiment.data.max_length)
+    for where, targets in experiment.targets():
+        resolve(base, targets, where)  # a model saved quantised has other kinds of modules
     _check_vocabulary(base, corpus)
     _check_causal(base, experiment.model)
-
-
-def _check_targets(base: nn.Module, experiment: Experiment) -> None:
-    """Those of every trial there may be."""
-    resolve(base, experiment.training.targets, "`[training] targets`")
-    searched = experiment.search.targets
-    for choice in () if searched is None else searched.choices:
-        resolve(base, str(choice), "`[search] targets`")
-
-
-def _check_length(base: PreTrainedModel, max_length: int) -> None:
-    limit = getattr(base.config, "max_position_embeddings", None)
-    if limit is not None and max_length > limit:
-        raise UserError(
-            f"`[data] max_length` = {max_length}: the model takes {limit} tokens at most; "
-            f"write max_length = {limit} or less"
-        )

@@ -11,13 +11,10 @@ to and adapters where `save_adapter` is, and trains nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 import os
 from pathlib import Path
-import warnings
 
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
@@ -33,6 +30,8 @@ from torch import nn
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase
 
+from objectives.architecture import check_architecture
+from objectives.architecture import quiet_peft
 from objectives.base import check_base
 from objectives.base import load_base
 from objectives.base import load_tokenizer
@@ -42,6 +41,7 @@ from objectives.corpus import Corpus
 from objectives.corpus import load_corpus
 from objectives.errors import UserError
 from objectives.lora_linear import LoraLinear
+from objectives.output import unwritable
 from objectives.quantized import check_can_quantize
 from objectives.search_space import Hyperparameters
 from objectives.sections import TrainingSettings
@@ -69,6 +69,7 @@ class Bench:
         tokenizer: The base's.
         corpus: Token samples for training and validation.
         revision: Of the base, as the experiment names it; goes into the adapter's configuration.
+        notes: What the user should know of base and data before the first training, a line each.
     """
 
     accelerator: Accelerator
@@ -76,6 +77,7 @@ class Bench:
     tokenizer: PreTrainedTokenizerBase
     corpus: Corpus
     revision: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def load_bench(experiment: Experiment, *, cache: Path | None = None) -> Bench:
@@ -95,10 +97,12 @@ def load_bench(experiment: Experiment, *, cache: Path | None = None) -> Bench:
     _check_configuration(accelerator)
     if experiment.model.quantization is not None:
         check_can_quantize()
+    adapters = check_architecture(experiment)
     tokenizer, corpus = load_data(experiment, cache=cache)
     base = load_base(experiment.model, accelerator)
     check_base(base, experiment, corpus)
-    return Bench(accelerator, base, tokenizer, corpus, experiment.model.revision)
+    notes = (*adapters, *corpus.notes)
+    return Bench(accelerator, base, tokenizer, corpus, experiment.model.revision, notes)
 
 
 def _check_configuration(accelerator: Accelerator) -> None:
@@ -135,7 +139,7 @@ def new_adapter(bench: Bench, settings: TrainingSettings, chosen: Hyperparameter
     config = _lora_config(bench, settings, chosen)
     # here and not earlier: the adapter's start is random, and so is dropout
     set_seed(settings.seed)
-    with _quiet():
+    with quiet_peft():
         model = get_peft_model(bench.base, config)
     assert isinstance(model, PeftModel)
     if bench.accelerator.num_processes > 1:  # the same adapter on every rank, but other dropout
@@ -169,7 +173,7 @@ def load_adapter(bench: Bench, folder: Path) -> PeftModel:
     """Puts a saved adapter on the base, frozen; `release` takes it off."""
     config = LoraConfig.from_pretrained(str(folder))
     assert isinstance(config, LoraConfig)
-    with _quiet():
+    with quiet_peft():
         model = PeftModel.from_pretrained(
             bench.base,
             str(folder),
@@ -195,10 +199,7 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
         # Without the `False` peft asks the hub, on every save, whether the vocabulary was resized.
         model.save_pretrained(str(folder), save_embedding_layers=False)
     except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"the adapter folder {folder} cannot be written ({error}); make room, and the same "
-            "command continues the study"
-        ) from None
+        raise unwritable(folder, error) from None
 
 
 def release(bench: Bench, model: nn.Module) -> None:
@@ -219,13 +220,3 @@ def release(bench: Bench, model: nn.Module) -> None:
         del bench.base.peft_config
     bench.base.eval()
     bench.accelerator.free_memory()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """peft 0.21 asks transformers 5 for an attribute by its old name, and every user is told."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing`")
-        # GPT-2's modules are transposed: peft sees it and says so for each adapter
-        warnings.filterwarnings("ignore", message="fan_in_fan_out is set to False")
-        yield

@@ -5,7 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import optuna
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import check_distribution_compatibility
 from optuna.distributions import distribution_to_json
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
+from optuna.distributions import json_to_distribution
 
 from objectives.config import Experiment
 from objectives.errors import UserError
@@ -41,13 +46,16 @@ def keep_experiment(study: optuna.Study, experiment: Experiment, samples: str) -
     study.set_user_attr(EXPERIMENT, _values_depend_on(experiment))
 
 
-def check_comparable(study: optuna.Study, experiment: Experiment, where: str) -> None:
-    """Refuses a study of another experiment.
+def check_comparable(study: optuna.Study, experiment: Experiment, where: str) -> list[str]:
+    """Refuses a study of another experiment; its ranges may have other ends.
 
     Args:
         study: One that exists.
         experiment: The one to continue it with.
         where: The study's storage, for the message.
+
+    Returns:
+        A line for each range that has changed.
 
     Raises:
         UserError: Names each setting that has changed, as it was and as it is.
@@ -55,20 +63,56 @@ def check_comparable(study: optuna.Study, experiment: Experiment, where: str) ->
     before = study.user_attrs.get(EXPERIMENT, {})
     now = _values_depend_on(experiment)
     changed = [key for key in {**before, **now} if before and before.get(key) != now.get(key)]
+    told = {
+        key: f"{key}: was {_in_words(before.get(key))}, is {_in_words(now.get(key))}"
+        for key in changed
+    }
+    wrong = [key for key in changed if not _are_ranges(before.get(key), now.get(key))]
     name = study.study_name
-    if changed:
-        lines = [
-            f"  {k}: was {before.get(k, 'absent')}, is {now.get(k, 'absent')}" for k in changed
-        ]
+    if wrong:
         raise UserError(
-            f"--study {name}: exists in {where} with another experiment, whose values do "
-            "not compare; choose another --study, or restore:\n" + "\n".join(lines)
+            f"--study {name}: exists in {where} with another experiment, and its trials are none "
+            "of this one; choose another --study, or restore:\n"
+            + "\n".join(f"  {told[key]}" for key in wrong)
         )
     if study.direction.name.lower() != experiment.direction:
         raise UserError(
             f"--study {name}: exists in {where} to {study.direction.name.lower()}, and "
             f"this experiment is to {experiment.direction}; choose another --study"
         )
+    return [f"{line}; earlier trials count where they lie in it" for line in told.values()]
+
+
+def _are_ranges(before: str | None, now: str | None) -> bool:
+    """Whether a hyperparameter is searched as it was, but for the ends of its range."""
+    if before is None or now is None or not (_is_searched(before) and _is_searched(now)):
+        return False
+    try:
+        check_distribution_compatibility(json_to_distribution(before), json_to_distribution(now))
+    except ValueError:  # Optuna keeps one kind of distribution for a name
+        return False
+    return True
+
+
+def _is_searched(setting: str) -> bool:
+    """As kept in the study, a distribution is Optuna's JSON."""
+    return setting.startswith('{"name":')
+
+
+def _in_words(setting: str | None) -> str:
+    """A setting as kept in the study."""
+    if setting is None:
+        return "absent"
+    if not _is_searched(setting):
+        return setting
+    distribution = json_to_distribution(setting)
+    if isinstance(distribution, CategoricalDistribution):
+        return f"one of {', '.join(map(str, distribution.choices))}"
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    scale = " on a log scale" if distribution.log else ""
+    natural = 1 if isinstance(distribution, IntDistribution) else None
+    step = "" if distribution.step == natural else f" in steps of {distribution.step:.12g}"
+    return f"{distribution.low:.12g} to {distribution.high:.12g}{step}{scale}"
 
 
 def _values_depend_on(experiment: Experiment) -> dict[str, str]:

@@ -84,6 +84,21 @@ class Experiment(BaseModel):
         loss = self.scoring.objective == "loss" or self.scoring.metric in _LOWER_IS_BETTER
         return "minimize" if loss else "maximize"
 
+    @property
+    def value_name(self) -> str:
+        """What a trial's value is, for people."""
+        scoring = self.scoring
+        if scoring.objective == "loss":
+            return "validation loss"
+        return f"{scoring.metric} on {scoring.objective}"
+
+    def targets(self) -> list[tuple[str, str | list[str]]]:
+        """What each kind of adapter there may be is put on, behind the setting that says so."""
+        searched = self.search.targets
+        choices = () if searched is None else searched.choices
+        fixed = ("`[training] targets`", self.training.targets)
+        return [fixed, *(("`[search] targets`", str(choice)) for choice in choices)]
+
     def search_space(self) -> dict[str, BaseDistribution]:
         """The searched hyperparameters, in a fixed order."""
         return self.search.distributions()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 import difflib
 import json
 from typing import Any
@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from pydantic_core import PydanticCustomError
 
 
-__all__ = ["describe", "refuse"]
+__all__ = ["describe", "near", "refuse"]
 
 SETTING_SYNTAX = "write a number, {low = ..., high = ...} or {choices = [...]}"
 
@@ -73,7 +73,7 @@ def _section_line(section: str, details: ErrorDetails, sections: dict[str, Any])
         case "rule":
             return f"[{section}]: {details['msg']}"
         case "extra_forbidden" if isinstance(details["input"], dict):
-            return f"[{section}]: there is no such section; {_near(section, sections, '[{}]')}"
+            return f"[{section}]: there is no such section; {near(section, sections, '[{}]')}"
         case "extra_forbidden":
             value = toml(details["input"])
             way_out = _elsewhere(section, sections) or "it belongs under a section such as [study]"
@@ -97,13 +97,13 @@ def _key_line(
             return f"{key} is missing; add {_example(sections[section], key)}"
         case "extra_forbidden" if len(keys) > 1:
             names = ("low", "high", "log", "step", "integer", "choices")
-            return f"{key} = {value}: there is no such key; {_near(keys[-1], names, '{}')}"
+            return f"{key} = {value}: there is no such key; {near(keys[-1], names, '{}')}"
         case "extra_forbidden":
             names = sections[section].model_fields
-            way_out = _elsewhere(key, sections) or _near(key, names, "{}")
+            way_out = _elsewhere(key, sections) or near(key, names, "{}")
             return f"{key} = {value}: there is no such key; {way_out}"
     rule = _RULES.get(details["type"], details["msg"]).format(**context)
-    way_out = _near(str(details["input"]), _literals(context), '"{}"', otherwise="")
+    way_out = near(str(details["input"]), _literals(context), '"{}"', otherwise="")
     return f"{key} = {value}: {rule}; {way_out or _way_out(section, keys, sections)}"
 
 
@@ -134,11 +134,18 @@ def _literals(context: dict[str, Any]) -> list[str]:
     return str(context.get("expected", "")).replace(" or ", ", ").replace("'", "").split(", ")
 
 
-def _near(name: str, names: Iterable[str], form: str, otherwise: str | None = None) -> str:
-    """`did you mean ...?`, or all there is where nothing is near."""
-    near = difflib.get_close_matches(name.lower(), list(names), n=1)
-    if near:
-        return f"did you mean {form.format(near[0])}?"
+def near(name: str, names: Collection[str], form: str, otherwise: str | None = None) -> str:
+    """`did you mean ...?` for a name that is not there.
+
+    Args:
+        name: What was written.
+        names: What there is.
+        form: How a name is written, `{}` in the place of its letters.
+        otherwise: What to say where nothing is near; by default all there is.
+    """
+    found = difflib.get_close_matches(name.lower(), list(names), n=1)
+    if found:
+        return f"did you mean {form.format(found[0])}?"
     return f"choose from {', '.join(names)}" if otherwise is None else otherwise
 
 

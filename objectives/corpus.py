@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-import logging
 from pathlib import Path
 import random
 import re
@@ -24,8 +23,10 @@ import numpy as np
 import torch
 from transformers import PreTrainedTokenizerBase
 
+from objectives import data_notes
 from objectives.errors import UserError
 from objectives.rows import load_rows
+from objectives.rows import Rows
 from objectives.sections import DataSettings
 from objectives.tokens import digest
 from objectives.tokens import Pair
@@ -44,8 +45,6 @@ __all__ = [
     "prompt",
     "steps",
 ]
-
-_logger = logging.getLogger(__name__)
 
 IGNORED = -100  # the label that torch's cross entropy leaves out
 WINDOW = 8  # steps whose samples are sorted by length together
@@ -84,12 +83,14 @@ class Corpus:
         validation: To take the validation loss on.
         pad_id: Token behind the end of short samples; never attended to.
         fingerprint: Equal for equal samples; 16 hexadecimal digits.
+        notes: What of the rows is not learned from, or twice, or is no test; a line each.
     """
 
     train: tuple[Sample, ...]
     validation: tuple[Sample, ...]
     pad_id: int
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
 
 def load_corpus(
@@ -109,14 +110,22 @@ def load_corpus(
     if tokenizer.eos_token_id is None:
         raise UserError("the tokenizer has no EOS token; set eos_token in its configuration")
     salt = tokenizer_hash(tokenizer)
-    parts, keys = {}, []
-    for part, pairs in zip(("train", "validation"), _split(data), strict=True):
-        key = digest([salt, *pairs])
-        parts[part] = _samples(tokenise(pairs, tokenizer, cache, key), data, part)
-        keys.append(key)
+    read, pairs = _split(data)
+    keys = {part: digest([salt, *rows]) for part, rows in pairs.items()}
+    tokens = {p: tokenise(rows, tokenizer, cache, keys[p]) for p, rows in pairs.items()}
     pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    fingerprint = digest([*keys, data.max_length, data.mask_prompt])[:16]
-    return Corpus(parts["train"], parts["validation"], pad_id, fingerprint)
+    return Corpus(
+        _samples(tokens["train"], data, "train"),
+        _samples(tokens["validation"], data, "validation"),
+        pad_id,
+        digest([*keys.values(), data.max_length, data.mask_prompt])[:16],
+        (
+            *data_notes.of_rows(read, data),
+            *data_notes.of_pairs(**pairs),
+            *data_notes.of_lengths(tokens, data),
+            *data_notes.of_tokenizer(tokenizer, read, data.template),
+        ),
+    )
 
 
 def prompt(row: Mapping[str, str], template: str) -> str:
@@ -195,11 +204,13 @@ def _chunks(items: Sequence[int], size: int) -> Iterator[list[int]]:
     return (list(items[i : i + size]) for i in range(0, len(items), size))
 
 
-def _split(data: DataSettings) -> tuple[list[Pair], list[Pair]]:
-    """The training and the validation rows as prompts and answers."""
-    train = _read(data.train, "train", data)
+def _split(data: DataSettings) -> tuple[dict[str, Rows], dict[str, list[Pair]]]:
+    """The rows that were read, and those of train and validation as prompts and answers."""
+    read = {"train": _read(data.train, "train", data)}
+    train = _pairs(read["train"], data)
     if data.validation is not None:
-        validation = _read(data.validation, "validation", data)
+        read["validation"] = _read(data.validation, "validation", data)
+        validation = _pairs(read["validation"], data)
     elif data.validation_rows < len(train):
         # Before the limits: every limit is validated on the same rows.
         validation, train = train[: data.validation_rows], train[data.validation_rows :]
@@ -208,13 +219,17 @@ def _split(data: DataSettings) -> tuple[list[Pair], list[Pair]]:
             f"[data] validation_rows = {data.validation_rows}: must be less than the "
             f"{len(train)} rows of {data.train}; lower it, or give validation a file"
         )
-    return train[: data.limit], validation[: data.validation_limit]
+    return read, {"train": train[: data.limit], "validation": validation[: data.validation_limit]}
 
 
-def _read(source: str, split: str, data: DataSettings) -> list[Pair]:
-    """Prompts and answers in an order that only split_seed decides."""
+def _read(source: str, split: str, data: DataSettings) -> Rows:
     required = ["instruction", *(["input"] if "{input}" in data.template else []), "output"]
-    rows = load_rows(source, split=split, required=required)
+    return load_rows(source, split=split, required=required)
+
+
+def _pairs(read: Rows, data: DataSettings) -> list[Pair]:
+    """Prompts and answers in an order that only split_seed decides."""
+    rows = list(read.rows)
     random.Random(data.split_seed).shuffle(rows)
     return [(prompt(row, data.template), row["output"]) for row in rows]
 
@@ -229,13 +244,10 @@ def _samples(tokens: Tokens, data: DataSettings, part: str) -> tuple[Sample, ...
         masked = start if data.mask_prompt else 0
         if len(ids) > max(masked, 1):
             samples.append(Sample(ids, (IGNORED,) * masked + ids[masked:]))
-    _report_dropped(len(tokens.ends) - len(samples), len(tokens.ends), data, part)
+    if not samples:
+        total = len(tokens.ends)
+        raise UserError(
+            f"[data] max_length = {data.max_length}: cuts off the whole answer of {total} of "
+            f"{total} {part} rows, so none is left; raise it"
+        )
     return tuple(samples)
-
-
-def _report_dropped(dropped: int, total: int, data: DataSettings, part: str) -> None:
-    what = f"[data] max_length = {data.max_length}: cuts off the whole answer of {dropped} of"
-    if dropped == total:
-        raise UserError(f"{what} {total} {part} rows, so none is left; raise it")
-    if dropped:
-        _logger.warning("%s %d %s rows, which are left out; raise it", what, total, part)

@@ -14,10 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from datetime import UTC
 from functools import partial
-import json
 import math
 from pathlib import Path
-import shutil
 from typing import Any
 
 import optuna
@@ -33,12 +31,11 @@ from objectives.job import Failed
 from objectives.job import Finished
 from objectives.job import Job
 from objectives.job import OutOfMemory
-from objectives.model_card import model_card
 from objectives.report.figures import FinalRow
 from objectives.search_space import PEFT_DEFAULTS
 
 
-__all__ = ["FINAL", "final_test", "looks", "save_best"]
+__all__ = ["FINAL", "final_test", "honesty", "looks"]
 
 FINAL = "final"
 """Study user attribute: rows of the final test, their trials, its date, the looks before it."""
@@ -72,7 +69,10 @@ def final_test(
     trials = best_trials(study, experiment.scoring.best)
     test = _Test.of(study, trials, experiment.scoring.test)
     exams = _Finals.of(experiment, run, trials, folder).exams(trials)
-    for line in test.introduction(complete=test.rows.keys() == exams.keys()):
+    complete = test.rows.keys() == exams.keys()
+    if not complete:
+        test.forget_unnamed()
+    for line in test.introduction(complete=complete):
         say(line)
     for name, examine in exams.items():
         if name not in test.rows:
@@ -141,7 +141,7 @@ class _Finals:
         self.micro_batch, self.scoring_batch = exam.micro_batch, exam.scoring_batch
         if not isinstance(result, Examined):
             return result
-        return FinalRow(name, value, result.validation_loss, result.scores)
+        return FinalRow(name, value, result.validation_loss, result.scores, result.metrics)
 
 
 @dataclass
@@ -174,6 +174,11 @@ class _Test:
         look = {"date": json["date"], "trials": json["trials"]}
         return cls(numbers, _now(), {}, [*json["earlier"], look])
 
+    def forget_unnamed(self) -> None:
+        """The rows whose metrics nobody knows: those to come could be of others."""
+        rows = self.rows.items()
+        self.rows = {name: row for name, row in rows if row.metrics.keys() == row.scores.keys()}
+
     def introduction(self, *, complete: bool) -> Iterator[str]:
         """What there is to say before the rows."""
         if complete:
@@ -203,7 +208,7 @@ def _now() -> str:
 
 
 def _told(row: FinalRow) -> str:
-    scores = [f"{task} {value:.4f} +- {error:.4f}" for task, (value, error) in row.scores.items()]
+    scores = [f"{row.heading(task)} {row.told(task, '+-')}" for task in row.scores]
     return "   ".join([f"{row.name:<14}", f"validation loss {row.validation_loss:.4f}", *scores])
 
 
@@ -213,7 +218,8 @@ def _json(row: FinalRow) -> dict[str, Any]:
 
 def _row(json: dict[str, Any]) -> FinalRow:
     scores = {task: (value, error) for task, (value, error) in json["scores"].items()}
-    return FinalRow(json["name"], json["value"], json["validation_loss"], scores)
+    metrics = json.get("metrics", {})  # older studies did not say
+    return FinalRow(json["name"], json["value"], json["validation_loss"], scores, metrics)
 
 
 def looks(study: optuna.Study) -> int:
@@ -221,22 +227,25 @@ def looks(study: optuna.Study) -> int:
     return 1 + len(study.user_attrs.get(FINAL, {}).get("earlier", ()))
 
 
-def save_best(
-    experiment: Experiment, study: optuna.Study, rows: Sequence[FinalRow], folder: Path
-) -> Path | None:
-    """Copies the best adapter to `folder/best_adapter`, with its hyperparameters and a card."""
-    best = best_trials(study, 1)
-    if not best:
-        return None
-    (trial,) = best
-    target = folder / "best_adapter"
-    shutil.rmtree(target, ignore_errors=True)
-    shutil.copytree(trial.user_attrs["adapter"], target)
-    chosen = asdict(experiment.hyperparameters(trial.params))
-    # the folder is made to be published, and a storage's URL holds a password
-    told = experiment.model_dump(mode="json", exclude={"study": {"storage"}})
-    settings = {"hyperparameters": chosen, "experiment": told}
-    (target / "experiment.json").write_text(json.dumps(settings, indent=2) + "\n")
-    card = model_card(experiment, study.study_name, trial, rows, looks=looks(study))
-    (target / "README.md").write_text(card)
-    return target
+def honesty(experiment: Experiment, looks: int) -> str:
+    """How far the scores of the final test may be believed.
+
+    Args:
+        experiment: Its test tasks, and what the adapters were chosen by.
+        looks: How often adapters of the study have been scored on those tasks.
+    """
+    scoring = experiment.scoring
+    part = "" if scoring.limit is None else f" Of each task, {scoring.limit} documents."
+    return _chosen_by(experiment, looks) + part
+
+
+def _chosen_by(experiment: Experiment, looks: int) -> str:
+    scoring = experiment.scoring
+    if scoring.objective in scoring.test:
+        return f"The adapters were chosen by {scoring.objective}: their scores on it flatter."
+    if looks > 1:
+        return (
+            f"This is look {looks} at these tasks, after more search: the scores flatter, "
+            "as those of a validation do."
+        )
+    return "The adapters were chosen without these tasks, and scored on them once."

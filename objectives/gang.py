@@ -96,7 +96,7 @@ class Gang:
         self._count, self._devices = ranks, devices
         self._time_limit, self._warm, self._test = time_limit, warm, test
         self._ranks: list[Rank] = []
-        self._samples = ""  # of the ranks that are there
+        self._ready = Ready("", ())  # of the ranks that are there
         self._raised: list[str] = []  # since a job last went well
 
     def __enter__(self) -> Gang:
@@ -105,25 +105,25 @@ class Gang:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def start(self) -> str:
+    def start(self) -> Ready:
         """Waits until all ranks are ready; nothing to do if they are.
 
         Returns:
-            The fingerprint of the samples that they have loaded.
+            What they have loaded.
 
         Raises:
             UserError: A rank says what the user can mend.
             GangFailed: A rank could not load, for another reason.
         """
         if self._ranks and all(rank.process.poll() is None for rank in self._ranks):
-            return self._samples
+            return self._ready
         self.close()  # one has died since the last job
         try:
-            self._samples = self._start()
+            self._ready = self._start()
         except BaseException:
             self.close()
             raise
-        return self._samples
+        return self._ready
 
     def close(self) -> None:
         """Ends the ranks at once, and what they may have started."""
@@ -166,7 +166,7 @@ class Gang:
             self.close()
         return outcome
 
-    def _start(self) -> str:
+    def _start(self) -> Ready:
         if self._launcher:
             self._launch()
         else:
@@ -174,16 +174,17 @@ class Gang:
         for rank in self._ranks:
             rank.send(Setup(self._experiment, self._cache, rank.number, self._test))
         silent = {rank.pipe: rank for rank in self._ranks}
-        samples = set()
+        ready = []
         while silent:
             for pipe in wait(list(silent)):
-                samples.add(_ready(silent.pop(pipe)).samples)  # type: ignore[call-overload]
+                ready.append(_ready(silent.pop(pipe)))  # type: ignore[call-overload]
+        samples = {each.samples for each in ready}
         if len(samples) > 1:
             raise UserError(
                 f"the ranks have loaded different samples (fingerprints {', '.join(samples)}): "
                 "data or tokenizer is not the same on all machines; copy it from one to the others"
             )
-        return samples.pop()
+        return ready[0]
 
     def _launch(self) -> None:
         try:

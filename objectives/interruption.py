@@ -1,16 +1,41 @@
-"""SIGINT and SIGTERM during a search: where they may stop it; touches the process's signals."""
+"""SIGINT and SIGTERM: where they may stop a search; touches the process's signals."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextlib import suppress
+import os
 import signal
 from types import FrameType
 
 
-__all__ = ["Interruption"]
+__all__ = ["INTERRUPTED", "STOPPED", "Interruption", "end_at_once", "end_in_order"]
 
+INTERRUPTED = 130
+"""Exit status, as a shell counts an end by SIGINT."""
+STOPPED = "stopped; the same command continues this study"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def end_at_once() -> None:
+    """Until there is something to put in order, Ctrl-C ends the process where it is.
+
+    A KeyboardInterrupt may come in the middle of an import, and be lost or turned into another
+    error there.
+    """
+    signal.signal(signal.SIGINT, _end)
+
+
+def end_in_order() -> None:
+    """From here on Ctrl-C is a KeyboardInterrupt again."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(*_: int | FrameType | None) -> None:
+    with suppress(OSError):
+        os.write(1, f"{STOPPED}\n".encode())
+    os._exit(INTERRUPTED)
 
 
 class Interruption:

@@ -116,10 +116,12 @@ class Examined:
     Attributes:
         validation_loss: Nats per label token.
         scores: Test task -> (score, standard error).
+        metrics: Test task -> what the score is.
     """
 
     validation_loss: float
     scores: Mapping[str, tuple[float, float]]
+    metrics: Mapping[str, str]
 
 
 @dataclass(frozen=True)

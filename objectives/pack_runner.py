@@ -30,16 +30,18 @@ from objectives.job import Validation
 from objectives.memory import peak_memory
 from objectives.pack_score import PackScorer
 from objectives.packed import as_peft
+from objectives.packed import check_packable
 from objectives.packed import Left
 from objectives.packed import Result
 from objectives.packed import train_pack
 from objectives.score import Scorer
 from objectives.search_space import Hyperparameters
+from objectives.search_space import PEFT_DEFAULTS
 from objectives.sections import TrainingSettings
 from objectives.variants import ALL_LINEAR
 
 
-__all__ = ["PackRunner", "pack_size"]
+__all__ = ["PackRunner", "check_pack", "pack_size"]
 
 ON_CPU = 4  # saves most of what a pack saves there: the overhead of small operations
 LARGEST = 8  # trials asked for together do not learn from each other
@@ -97,6 +99,18 @@ class PackRunner:
         trained = {n: each for n, each in enumerate(outcomes) if isinstance(each, Training)}
         scored = self._score([jobs[n] for n in trained], list(trained.values()))
         return list((dict(enumerate(outcomes)) | dict(zip(trained, scored, strict=True))).values())
+
+
+def check_pack(experiment: Experiment, bench: Bench) -> None:
+    """Before the first trial: each kind of adapter that trials may have, in a small pack.
+
+    Raises:
+        UserError: It cannot be packed.
+    """
+    searched = experiment.search.targets
+    for targets in (None,) if searched is None else searched.choices:
+        chosen = replace(PEFT_DEFAULTS, targets=None if targets is None else str(targets))
+        check_packable(bench, experiment.training, [chosen, chosen])
 
 
 def pack_size(experiment: Experiment, bench: Bench) -> int:

@@ -56,7 +56,15 @@ from objectives.search_space import Hyperparameters
 from objectives.sections import TrainingSettings
 
 
-__all__ = ["Left", "PackReport", "Result", "Trained", "as_peft", "train_pack"]
+__all__ = [
+    "Left",
+    "PackReport",
+    "Result",
+    "Trained",
+    "as_peft",
+    "check_packable",
+    "train_pack",
+]
 
 CPU_TOKENS = 1024  # of a forward; with more, a CPU core takes longer for each
 
@@ -136,6 +144,23 @@ def train_pack(
     return pack.results()
 
 
+def check_packable(
+    bench: Bench, settings: TrainingSettings, chosen: Sequence[Hyperparameters]
+) -> None:
+    """Before anything is trained: one forward of these adapters with the shortest sample.
+
+    Raises:
+        UserError: See `train_pack`.
+    """
+    _check_process(bench)
+    pack = _Pack(bench, settings, chosen)
+    try:
+        pack.try_out()
+    finally:
+        pack.clear()
+        release(bench, bench.base)
+
+
 def as_peft(
     bench: Bench, settings: TrainingSettings, chosen: Hyperparameters, weights: Weights
 ) -> PeftModel:
@@ -191,6 +216,13 @@ class _Pack:
                     losses = self._validate([a.number for a in due])
                 for adapter, loss in zip(due, losses, strict=True):
                     self._validated(adapter, loss, report)
+
+    def try_out(self) -> None:
+        self._make()
+        shortest = min(self._bench.corpus.train, key=lambda sample: len(sample.input_ids))
+        batch = collate([shortest], self._bench.corpus.pad_id)
+        with torch.no_grad():
+            self._nats(list(self._adapters), [batch] * len(self._adapters))
 
     def results(self) -> list[Result]:
         return [self._results[number] for number in range(len(self._chosen))]

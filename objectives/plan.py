@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Collection
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,9 @@ from pathlib import Path
 import shlex
 import sys
 
+from objectives.arguments import check_choice
+from objectives.arguments import read_arguments
+from objectives.arguments import worker_arguments
 from objectives.config import Experiment
 from objectives.config import load_experiment
 from objectives.errors import UserError
@@ -77,7 +79,7 @@ def read_plan(
     Raises:
         UserError: One of them says what cannot be done.
     """
-    parsed = _parser(samplers, pruners).parse_args(arguments)
+    parsed = read_arguments(arguments, samplers, pruners)
     experiment = load_experiment(parsed.file)
     given = {
         name: value
@@ -85,8 +87,8 @@ def read_plan(
         if (value := getattr(parsed, name, None)) is not None
     }
     settings = experiment.study.model_copy(update=given)
-    _check_choice("--sampler", settings.sampler, samplers)
-    _check_choice("--pruner", settings.pruner, pruners)
+    check_choice("--sampler", settings.sampler, samplers)
+    check_choice("--pruner", settings.pruner, pruners)
     _check_storage(settings.storage)
     _check_output(settings.output)
     _check_name(settings.name)
@@ -104,61 +106,8 @@ def read_plan(
         folder=folder,
         workers=parsed.workers,
         search_only=parsed.search_only,
-        worker=(sys.executable, "-m", "objectives.tune", *_worker_arguments(parsed)),
+        worker=(sys.executable, "-m", "objectives.tune", *worker_arguments(parsed)),
     )
-
-
-def _parser(samplers: Collection[str], pruners: Collection[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m objectives.tune",
-        description="Searches the hyperparameters of a LoRA fine-tuning.",
-    )
-    parser.add_argument("file", type=Path, help="the experiment, TOML (see examples/)")
-    parser.add_argument("--storage", help="the study's storage, a URL; default sqlite in --output")
-    parser.add_argument("--study", dest="name", help="name of the study; default the file's")
-    parser.add_argument("--sampler", help=f"one of {', '.join(samplers)}")
-    parser.add_argument("--trials", type=int, help="finished trials wanted, earlier runs included")
-    parser.add_argument("--seed", type=int, help="of a sampler that draws")
-    parser.add_argument("--pruner", help=f"one of {', '.join(pruners)}")
-    parser.add_argument("--output", help="folder for adapters and report; default runs")
-    parser.add_argument("--workers", type=int, help="processes on this machine; default this one")
-    parser.add_argument(
-        "--gpus-per-trial",
-        type=int,
-        help="processes that train a trial together, each on a GPU; default the worker itself",
-    )
-    parser.add_argument(
-        "--launcher",
-        help="command that starts those processes, on other machines as well; default none",
-    )
-    parser.add_argument(
-        "--pack", type=_pack, help="trials trained together on one base, or auto; default one"
-    )
-    parser.add_argument("--time-limit", type=float, help="seconds for a trial; default none")
-    parser.add_argument(
-        "--cold",
-        dest="warm",
-        action="store_const",
-        const=False,
-        help="new processes for every trial: slower, and nothing of a trial is left behind",
-    )
-    parser.add_argument(
-        "--search-only",
-        action="store_true",
-        help="no final test and no report: one worker among many (see storage/README.md)",
-    )
-    return parser
-
-
-def _pack(text: str) -> int | str:
-    if text != "auto" and not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text}: must be a number of trials, or auto")
-    return text if text == "auto" else int(text)
-
-
-def _check_choice(flag: str, value: str, choices: Collection[str]) -> None:
-    if value not in choices:
-        raise UserError(f"{flag} {value}: must be one of {', '.join(choices)}")
 
 
 def _check_storage(url: str | None) -> None:
@@ -267,15 +216,3 @@ def _check_pruner(settings: StudySettings, experiment: Experiment) -> None:
 def _may_be_dora(experiment: Experiment) -> bool:
     searched = experiment.search.dora
     return experiment.training.dora or (searched is not None and True in searched.choices)
-
-
-def _worker_arguments(parsed: argparse.Namespace) -> list[str]:
-    """What the command was given, and no more: a password in the file does not go on a screen."""
-    given = {
-        "--study" if name == "name" else f"--{name.replace('_', '-')}": str(value)
-        for name, value in vars(parsed).items()
-        if name not in ("file", "workers", "search_only", "warm") and value is not None
-    }
-    cold = [] if parsed.warm is None else ["--cold"]
-    pairs = [text for pair in given.items() for text in pair]
-    return [str(parsed.file), *pairs, *cold, "--search-only"]

@@ -22,6 +22,7 @@ from torch import nn
 from torch import Tensor
 from transformers import DynamicCache
 
+from objectives.output_head import head_at
 from objectives.prefix_tree import Group
 from objectives.prefix_tree import make_plan
 from objectives.prefix_tree import Plan
@@ -135,20 +136,20 @@ def _asked_logits(
     """Logits, (adapters, positions asked, vocabulary), float32; each target's index in them."""
     longest = len(batch[0].tokens)  # rows come longest first
     flat = [i * longest + node for i, row in enumerate(batch) for node in row.asked]
-    asked = torch.zeros(len(batch) * longest, dtype=torch.bool)
-    asked[flat] = True
-    index = (asked.cumsum(0) - 1)[flat]
+    is_asked = torch.zeros(len(batch) * longest, dtype=torch.bool)
+    is_asked[flat] = True
+    index = (is_asked.cumsum(0) - 1)[flat]
     mask = _mask(model, _padded([row.ends for row in batch]), prefix)
-    logits = model(
-        input_ids=_repeated(_padded([row.tokens for row in batch]), adapters).to(model.device),
-        position_ids=_repeated(_padded([row.positions for row in batch]), adapters).to(
-            model.device
-        ),
-        attention_mask=_repeated(mask, adapters),
-        past_key_values=_expanded(prefix, len(batch)),
-        use_cache=bool(prefix),
-        logits_to_keep=_repeated(asked.view(len(batch), longest), adapters).to(model.device),
-    ).logits
+    with head_at(model, is_asked.repeat(adapters).nonzero().flatten()):
+        logits = model(
+            input_ids=_repeated(_padded([row.tokens for row in batch]), adapters).to(model.device),
+            position_ids=_repeated(_padded([row.positions for row in batch]), adapters).to(
+                model.device
+            ),
+            attention_mask=_repeated(mask, adapters),
+            past_key_values=_expanded(prefix, len(batch)),
+            use_cache=bool(prefix),
+        ).logits
     return logits.float().view(adapters, -1, logits.shape[-1]), index.to(logits.device)
 
 

@@ -78,8 +78,8 @@ class Progress:
     def _line(self, trial: FrozenTrial, best: str, done: int) -> None:
         self._done_here += 1
         self._write(
-            f"trial {done:>3} of {self._wanted}   {self._result(trial)}   {best}   "
-            f"{self._left(self._wanted - done)}"
+            f"trial {done:>3} of {self._wanted}   number {trial.number}: {self._result(trial)}   "
+            f"{best}   {self._left(self._wanted - done)}"
         )
 
     def _result(self, trial: FrozenTrial) -> str:
@@ -100,4 +100,4 @@ def _best(study: optuna.Study) -> str:
         best = study.best_trial
     except ValueError:  # Optuna's word for: no trial has a value yet
         return "no value yet"
-    return f"best {best.value:.4f} (trial {best.number})"
+    return f"best {best.value:.4f} (number {best.number})"

@@ -45,9 +45,11 @@ class Loaded(Examiner, Protocol):
 
     Attributes:
         samples: Fingerprint of the corpus.
+        notes: What the user should know before the first training, a line each.
     """
 
     samples: str
+    notes: tuple[str, ...]
 
 
 Load = Callable[[Experiment, Path | None, bool], Loaded]
@@ -75,7 +77,7 @@ def _serve(link: _Link, load: Load) -> None:
     setup: Setup = link.receive()
     run = load(setup.experiment, setup.cache, setup.test)
     gc.freeze()  # every trial ends with a collection, which need not look at what stays
-    link.send(Ready(run.samples))
+    link.send(Ready(run.samples, run.notes))
 
     def report(validation: Validation) -> bool:
         if setup.rank == 0:

@@ -5,21 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+from dataclasses import dataclass
 import json
 from pathlib import Path
 from typing import Any
 
-import datasets
-
+from objectives import hub
 from objectives.errors import UserError
 
 
-__all__ = ["load_rows"]
+__all__ = ["Rows", "load_rows"]
 
 FIELDS = ("instruction", "input", "output")
 
 
-def load_rows(source: str, *, split: str, required: Sequence[str]) -> list[dict[str, str]]:
+@dataclass(frozen=True)
+class Rows:
+    """A data set.
+
+    Attributes:
+        rows: Each with the fields instruction, input and output, and text in one of them.
+        empty: How many more have none.
+        others: Fields that are none of the three, and empty not everywhere.
+    """
+
+    rows: list[dict[str, str]]
+    empty: int
+    others: tuple[str, ...]
+
+
+def load_rows(source: str, *, split: str, required: Sequence[str]) -> Rows:
     """Reads all rows of a data set.
 
     Args:
@@ -27,9 +42,6 @@ def load_rows(source: str, *, split: str, required: Sequence[str]) -> list[dict[
             of a data set on the hub.
         split: Of a data set on the hub.
         required: The fields every row must have; the others of Alpaca's three become "".
-
-    Returns:
-        Rows with the fields instruction, input and output.
 
     Raises:
         UserError: The data cannot be found or read, or a row lacks a field.
@@ -41,10 +53,16 @@ def load_rows(source: str, *, split: str, required: Sequence[str]) -> list[dict[
         raise UserError(f"{source}: there is no such file; correct the path in [data]")
     else:
         numbered = enumerate(_download(source, split), start=1)
-    rows = [_checked(row, f"{source}, row {number}", required) for number, row in numbered]
-    if not rows:
-        raise UserError(f"{source}: holds no rows; give a file with at least one")
-    return rows
+    rows, others = [], dict[str, None]()  # in the order in which they come
+    for number, row in numbered:
+        rows.append(_checked(row, f"{source}, row {number}", required))
+        others |= dict.fromkeys(name for name, value in row.items() if value not in (None, ""))
+    kept = [row for row in rows if any(text.strip() for text in row.values())]
+    if not kept:
+        found = f"{len(rows)} rows, all empty" if rows else "no rows"
+        raise UserError(f"{source}: holds {found}; give a file with at least one")
+    names = tuple(name for name in others if name not in FIELDS)
+    return Rows(kept, len(rows) - len(kept), names)
 
 
 def _read_file(path: Path) -> Iterator[tuple[int, Any]]:
@@ -88,15 +106,22 @@ def _parse(text: str, where: str) -> Any:
 
 
 def _download(name: str, split: str) -> list[dict[str, Any]]:
+    hub.check()
     try:
+        import datasets  # with Arrow behind it; who has files does without
+
         rows: list[dict[str, Any]] = datasets.load_dataset(name, split=split).to_list()
     # The hub's client raises what its HTTP library, the file system and the formats raise.
     except Exception as error:
         reason = str(error).strip().split("\n")[0] or type(error).__name__
-        raise UserError(
-            f"data set {name}, split {split}: cannot be loaded ({reason}); check the name and the "
-            "network, or download it elsewhere and give a .json or .jsonl file in [data]"
-        ) from None
+        told = hub.missing(
+            "is neither a file here nor in the hub's cache",
+            "give a .json or .jsonl file in [data]",
+        ) or (
+            f"cannot be loaded ({reason}); check the name and the network, or download it "
+            "elsewhere and give a .json or .jsonl file in [data]"
+        )
+        raise UserError(f"data set {name}, split {split}: {told}") from None
     return rows
 
 

@@ -74,7 +74,7 @@ class Runner:
         """
         check_direction(experiment, scorer)
         self._experiment, self._bench, self._scorer = experiment, bench, scorer
-        self.samples = bench.corpus.fingerprint
+        self.samples, self.notes = bench.corpus.fingerprint, bench.notes
 
     def __call__(self, job: Job, report: Report) -> Outcome:
         if torch.cuda.is_available() and job.trained is None:
@@ -92,7 +92,12 @@ class Runner:
             model = self._examinee(exam)
             loss = lora.validate(self._bench, model, self._settings(exam.micro_batch))
             during = "scoring"
-            return Examined(loss, self._test_scores(model, exam.scoring_batch))
+            scores = self._test_scores(model, exam.scoring_batch)
+            return Examined(
+                loss,
+                {score.task: (score.value, score.stderr) for score in scores},
+                {score.task: score.metric for score in scores},
+            )
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -104,10 +109,8 @@ class Runner:
         bare: nn.Module = self._bench.base
         return bare if exam.adapter is None else load_adapter(self._bench, Path(exam.adapter))
 
-    def _test_scores(self, model: nn.Module, batch: int) -> dict[str, tuple[float, float]]:
-        tasks = self._experiment.scoring.test
-        scores = {task: self._on_task(task, batch, model) for task in tasks}
-        return {task: (score.value, score.stderr) for task, score in scores.items()}
+    def _test_scores(self, model: nn.Module, batch: int) -> list[Score]:
+        return [self._on_task(t, batch, model) for t in self._experiment.scoring.test]
 
     def _settings(self, micro_batch: int) -> TrainingSettings:
         return self._experiment.training.model_copy(update={"micro_batch": micro_batch})

@@ -34,10 +34,11 @@ from objectives.corpus import collate
 from objectives.corpus import IGNORED
 from objectives.corpus import Sample
 from objectives.errors import UserError
+from objectives.output_head import head_at
 from objectives.sharded import is_sharded
 from objectives.tasks import load_tasks
-from objectives.tasks import metrics
 from objectives.tasks import quiet
+from objectives.tasks import usual_metric
 
 
 if TYPE_CHECKING:
@@ -73,12 +74,10 @@ def label_losses(model: nn.Module, batch: Mapping[str, Tensor], device: torch.de
     labels = batch["labels"][:, 1:]
     labelled = labels != IGNORED
     targets = labels[labelled].to(device, non_blocking=True)
-    kept = F.pad(labelled, (0, 1))  # bool, (rows, tokens): nothing follows the last
-    logits = model(
-        input_ids=batch["input_ids"].to(device, non_blocking=True),
-        use_cache=False,
-        logits_to_keep=kept.to(device, non_blocking=True),
-    ).logits  # (labels, vocabulary)
+    predicting = F.pad(labelled, (0, 1))  # (rows, tokens): nothing follows the last
+    with head_at(model, predicting.flatten().nonzero().flatten()):
+        ids = batch["input_ids"].to(device, non_blocking=True)
+        logits = model(input_ids=ids, use_cache=False).logits  # (labels, vocabulary)
     return F.cross_entropy(logits.float(), targets, reduction="none")
 
 
@@ -143,7 +142,7 @@ class Score:
 
     Attributes:
         task: lm-eval's name of the task or group.
-        metric: lm-eval's name of the metric.
+        metric: lm-eval's name of the metric, and of its filter in brackets where there is one.
         value: The metric.
         stderr: Its standard error; nan for a metric that is not a mean over the questions.
         n: Questions scored.
@@ -198,7 +197,7 @@ class Scorer:
             model: A causal language model, not wrapped for DDP; it is left in evaluation mode.
             task: One of the tasks that were loaded.
             metric: lm-eval's name; without it `settings.metric` where the task has it, otherwise
-                its first.
+                its usual one.
             limit: Documents per task, the first ones; without it `settings.limit`.
             accelerator: Gives the ranks, which share the documents. Every rank must call this, and
                 gets the same score. Without it this process scores alone. On a base in shares
@@ -207,7 +206,7 @@ class Scorer:
                 that `asks_likelihoods`.
         """
         loaded = self.tasks[task]
-        metric = metric or _default_metric(self.settings, loaded)
+        metric = metric or usual_metric(task, loaded, self.settings.metric)
         for part in loaded["tasks"].values():  # the same examples for every model
             part.set_fewshot_seed(FEW_SHOT_SEED)
         lm = self._lm(model, accelerator, answers)
@@ -254,9 +253,7 @@ class Scorer:
                 lm=lm,
                 task_dict=loaded,
                 limit=limit,
-                # any number above 0 asks for the closed form of a mean's error; other metrics
-                # would be resampled by a pool of processes, in every trial
-                bootstrap_iters=int(_all_means(loaded)),
+                bootstrap_iters=1,  # any number above 0 asks for the closed form of a mean's error
                 log_samples=False,
                 confirm_run_unsafe_code=self.settings.unsafe_code,
             )
@@ -279,27 +276,16 @@ def _from_rank_0(score: Score | None, ranks: int) -> Score:
     return held[0]
 
 
-def _default_metric(settings: ScoringSettings, loaded: Any) -> str:
-    available = metrics(loaded)
-    return settings.metric if settings.metric in available else available[0]
-
-
-def _all_means(loaded: Any) -> bool:
-    from lm_eval.api.metrics import mean
-
-    aggregations = [task.aggregation() for task in loaded["tasks"].values()]
-    return all(how is mean for each in aggregations for how in each.values())
-
-
 def _pick(result: Mapping[str, Any], task: str, metric: str) -> Score:
     """One metric of lm-eval's `{"acc,none": 0.5, "acc_stderr,none": 0.1, "sample_len": 9}`."""
     key = next((key for key in result if key.partition(",")[0] == metric), None)
     if key is None:
         raise UserError(f"metric {metric!r}: the task {task!r} does not give it")
     stderr = result.get(key.replace(metric, f"{metric}_stderr", 1), math.nan)
+    kept_by = key.partition(",")[2]
     return Score(
         task=task,
-        metric=metric,
+        metric=metric if kept_by == "none" else f"{metric} ({kept_by})",
         value=float(result[key]),
         stderr=float(stderr) if isinstance(stderr, int | float) else math.nan,  # lm-eval: "N/A"
         n=int(result["sample_len"]),

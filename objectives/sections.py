@@ -134,7 +134,8 @@ class TrainingSettings(BaseModel):
         schedule: Of the learning rate, after the warm-up.
         clip: Largest norm of the gradient.
         targets: Modules that get an adapter: "all-linear", "attention", "mlp", or their names.
-            `[search]` can have choices of it, and of the next two.
+            `[search]` can have choices of it, and of the next two. No group has the output head,
+            a router, experts whose weights are fused, or what `objectives.unfit` has besides.
         rslora: Scale by alpha / sqrt(rank) instead of alpha / rank.
         dora: Weight-decomposed adapter; about 1.5 times the time.
         seed: Of the adapter's start, the dropout and the order of the samples.
@@ -162,7 +163,7 @@ class ScoringSettings(BaseModel):
 
     Attributes:
         objective: "loss" (validation loss, nats per token) or the name of an lm-eval task.
-        metric: lm-eval's name of the score.
+        metric: lm-eval's name of the score. A test task that has not this one goes by its usual.
         tasks: Folder of the user's own task YAML.
         batch: Sequences per forward while scoring.
         limit: Documents per task.

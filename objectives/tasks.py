@@ -12,12 +12,16 @@ from collections.abc import Sequence
 import contextlib
 from dataclasses import replace
 import difflib
+from functools import partial
 import io
 import logging
 from pathlib import Path
+import re
 from typing import Any
 from typing import TYPE_CHECKING
 
+from objectives import hub
+from objectives import task_files
 from objectives.errors import UserError
 
 
@@ -26,7 +30,14 @@ if TYPE_CHECKING:
 
     from objectives.sections import ScoringSettings
 
-__all__ = ["load_tasks", "metrics", "quiet"]
+__all__ = ["load_tasks", "metrics", "quiet", "usual_metric"]
+
+_USUAL = {"em": "f1", "exact": "f1", "exact_match": "f1", "likelihood_diff": "pct_stereotype"}
+"""What a task is usually told by, where its first metric is the one before the colon.
+
+DROP, CoQA, SQuAD and XQuAD list exact match and F1, and are ranked by F1 (Dua et al. 2019, Reddy
+et al. 2019, Rajpurkar et al. 2018); CrowS-Pairs by the share of stereotypes (Nangia et al. 2020).
+"""
 
 
 def load_tasks(settings: ScoringSettings, names: Sequence[str]) -> dict[str, Any]:
@@ -43,10 +54,21 @@ def load_tasks(settings: ScoringSettings, names: Sequence[str]) -> dict[str, Any
     return loaded
 
 
-def metrics(loaded: Any) -> list[str]:
-    """Metrics that every task of a (group of) task(s) has, in the first one's order."""
+def metrics(name: str, loaded: Any) -> list[str]:
+    """Metrics that a task has, or of a group all tasks and the group, in the first one's order."""
     each = [list(task.aggregation()) for task in loaded["tasks"].values()]
+    if name not in loaded["tasks"]:
+        each.append([part.metric for part in loaded["groups"][name].aggregate_metric_list])
     return [metric for metric in each[0] if all(metric in other for other in each)]
+
+
+def usual_metric(name: str, loaded: Any, wanted: str) -> str:
+    """The metric to score a task on that may not have the wanted one."""
+    available = metrics(name, loaded)
+    if wanted in available:
+        return wanted
+    usual = _USUAL.get(available[0])
+    return usual if usual in available else available[0]
 
 
 @contextlib.contextmanager
@@ -78,15 +100,20 @@ def _manager(settings: ScoringSettings, tasks: Sequence[str]) -> TaskManager:
 def _load(name: str, manager: TaskManager, settings: ScoringSettings) -> Any:
     if name not in manager.task_index:
         raise UserError(_unknown(name, manager, settings))
+    _check_consent(name, task_files.runs_code(manager.task_index, name), settings)
+    if task_files.may_ask_hub(manager.task_index, name):
+        hub.check()
     try:
         with quiet():
             loaded = manager.load([name])
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{_key(name, settings)} = {name!r}: {_cannot_load(error)}") from None
-    _check_consent(name, loaded, settings)
+    in_python = any(getattr(task, "UNSAFE_CODE", False) for task in loaded["tasks"].values())
+    _check_consent(name, in_python, settings)
     for task in loaded["tasks"].values():
         _set_few_shot(task, settings.few_shot)
         _build_once(task)
+        _never_resample(task)
     if name not in loaded["tasks"] and not _has_own_score(loaded["groups"].get(name)):
         raise UserError(
             f"{_key(name, settings)} = {name!r}: it is a set of tasks without a score of its own; "
@@ -98,22 +125,33 @@ def _load(name: str, manager: TaskManager, settings: ScoringSettings) -> Any:
 def _cannot_load(error: BaseException) -> str:
     if "HF_ALLOW_CODE_EVAL" in str(error):  # Hugging Face's `evaluate`, on its metric `code_eval`
         return (
-            "the task runs code that the model wrote; if this machine may do that, set the "
-            "environment variable HF_ALLOW_CODE_EVAL=1 and write unsafe_code = true"
+            "the task runs code that the model wrote, by Hugging Face's code_eval; if this "
+            "machine may do that, set the environment variable HF_ALLOW_CODE_EVAL=1"
         )
-    return (
+    return _not_here(str(error)) or (
         f"the task's data cannot be loaded ({_first_line(error)}); check the network and "
         "HF_HUB_OFFLINE, download it beforehand, or name a task in the folder `[scoring] tasks`"
     )
 
 
-def _check_consent(name: str, loaded: Any, settings: ScoringSettings) -> None:
+def _not_here(error: str) -> str | None:
+    """The message where `datasets` or `evaluate` has not reached the hub."""
+    data = re.search(r"Couldn't reach (?:the Hugging Face Hub for dataset )?'([^']+)'", error)
+    metric = re.search(r"Module '([^']+)' doesn't exist on the Hugging Face Hub", error)
+    if data is None and metric is None:
+        return None
+    what = f"data set {data[1]}" if data else f"metric {metric[1]}" if metric else ""
+    instead = "name a task in the folder `[scoring] tasks`"
+    return hub.missing(f"the task's {what} is not in the hub's cache", instead)
+
+
+def _check_consent(name: str, runs_code: bool, settings: ScoringSettings) -> None:
     """lm-eval would refuse to score the task, after the first training."""
-    unsafe = any(getattr(task, "UNSAFE_CODE", False) for task in loaded["tasks"].values())
-    if unsafe and not settings.unsafe_code:
+    if runs_code and not settings.unsafe_code:
         raise UserError(
-            f"{_key(name, settings)} = {name!r}: the task runs code that the model wrote; "
-            "if this machine may do that, write `[scoring] unsafe_code = true`"
+            f"{_key(name, settings)} = {name!r}: the task runs code that the model wrote; if this "
+            "machine may do that, write `[scoring] unsafe_code = true`, and where the task scores "
+            "by Hugging Face's code_eval, set the environment variable HF_ALLOW_CODE_EVAL=1"
         )
 
 
@@ -144,6 +182,20 @@ def _build_once(task: Any) -> None:
         task._instances = built[key]
 
     task.build_all_requests = build_once
+
+
+def _never_resample(task: Any) -> None:
+    """Keeps the errors of means, which have a closed form, and leaves other metrics without one.
+
+    lm-eval (0.4.13) would resample those that it knows by a pool of processes, in every trial. It
+    does not know them behind another function.
+    """
+    from lm_eval.api.metrics import mean
+
+    known = {
+        name: how if how is mean else partial(how) for name, how in task.aggregation().items()
+    }
+    task.aggregation = lambda: known
 
 
 def _has_own_score(group: Any) -> bool:
@@ -181,7 +233,7 @@ def _absolute(files: Any, folder: Path) -> Any:
 
 
 def _check_objective(settings: ScoringSettings, loaded: Any) -> None:
-    available = metrics(loaded)
+    available = metrics(settings.objective, loaded)
     if settings.metric not in available:
         raise UserError(
             f"`[scoring] metric` = {settings.metric!r}: the task {settings.objective!r} does not "

@@ -24,7 +24,7 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save
 from transformers import PreTrainedTokenizerBase
 
-from objectives.errors import UserError
+from objectives.output import unwritable
 
 
 __all__ = ["Pair", "Tokens", "digest", "tokenise", "tokenizer_hash"]
@@ -73,9 +73,7 @@ def tokenise(
     try:
         _write(file, save(vars(tokens)))
     except OSError as error:
-        raise UserError(
-            f"cache folder {cache}: cannot be written ({error.strerror}); name another"
-        ) from None
+        raise unwritable(cache, error) from None
     return tokens
 
 

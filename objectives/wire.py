@@ -64,9 +64,11 @@ class Ready:
 
     Attributes:
         samples: Fingerprint of the corpus.
+        notes: What the user should know before the first training, a line each.
     """
 
     samples: str
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)

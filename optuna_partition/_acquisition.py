@@ -109,7 +109,8 @@ class _Search:
             lower_bounds=self._tensor(self.box[0]),
             upper_bounds=self._tensor(self.box[1]),
             fixed_features=fixed or None,
-            options={"maxiter": _STEPS},
+            # each start by itself, also where scipy is too new for BoTorch's batches of starts
+            options={"maxiter": _STEPS, "max_optimization_problem_aggregation_size": 1},
         )
         climbed: Array = found.squeeze(1).detach().cpu().numpy()
         return climbed

@@ -21,17 +21,29 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 import math
+import sys
 from typing import Protocol
 from typing import TypeAlias
 
 
-__all__ = ["Axis", "Continuous", "Coordinate", "Grid", "Interval", "LogGrid"]
+__all__ = [
+    "Axis",
+    "Continuous",
+    "Coordinate",
+    "Grid",
+    "Interval",
+    "LogGrid",
+    "float_above",
+    "float_below",
+    "float_step",
+]
 
 Interval: TypeAlias = tuple[int, int]
 Coordinate: TypeAlias = Fraction | int
 
 _PIN_LEVEL = 13  # 3^-13 of an axis is nothing to an expensive function
 _LOG_SHARE_UNIT = 2**20  # a log side is rounded to this, so that ulps of `log` cannot matter
+_FLOAT_BITS = sys.float_info.mant_dig
 
 
 class Axis(Protocol):
@@ -219,6 +231,12 @@ class LogGrid:
 
     The centre is the integer square root of first * last. The middle block [m, M] starts near
     the cube root of first^2 * last, and M is chosen so that isqrt(m * M) is the parent's centre.
+    Beyond 2^53 the integers are those that are floats, and all of these numbers are rounded to
+    one.
+
+    Args:
+        low: The first; a float.
+        high: The last; a float.
     """
 
     low: int
@@ -228,13 +246,13 @@ class LogGrid:
         return (self.low, self.high)
 
     def size(self) -> float:
-        return self.high - self.low + 1
+        return _rank(self.high) - _rank(self.low) + 1
 
     def grain(self) -> int:
         return _LOG_SHARE_UNIT
 
     def centre(self, interval: Interval) -> int:
-        return math.isqrt(interval[0] * interval[1])
+        return float_below(math.isqrt(interval[0] * interval[1]))
 
     def side(self, interval: Interval) -> Fraction:
         first, last = interval
@@ -247,12 +265,12 @@ class LogGrid:
             return ()
         middle = self.centre(interval)
         if middle == first:
-            return ((first, first), (first + 1, last))
-        # m * (last - 1) >= middle^2 leaves room for a right block
-        start = max(_cube_root(first * first * last) + 1, -(-middle * middle // (last - 1)))
-        start = min(start, middle)
-        end = -(-middle * middle // start)
-        return ((first, start - 1), (start, end), (end + 1, last))
+            return ((first, first), (float_above(first + 1), last))
+        # m * (the last but one) >= middle^2 leaves room for a right block
+        least = -(-middle * middle // float_below(last - 1))
+        start = min(float_above(max(_cube_root(first * first * last) + 1, least)), middle)
+        end = float_above(-(-middle * middle // start))
+        return ((first, float_below(start - 1)), (start, end), (float_above(end + 1), last))
 
     def holds(self, interval: Interval, x: Coordinate) -> bool:
         return interval[0] <= x <= interval[1]
@@ -274,12 +292,40 @@ class LogGrid:
     def pin(self, unit: float) -> Interval:
         ratio = (2 * self.high + 1) / (2 * self.low - 1)
         value = round((2 * self.low - 1) / 2 * ratio**unit)
-        value = min(max(value, self.low), self.high)
+        value = min(max(float_below(value), self.low), self.high)
         return value, value
 
     def _share(self, a: int, b: int) -> float:
         """The distance of two half-integers a / 2 and b / 2 on the logarithmic axis."""
         return math.log(b / a) / math.log((2 * self.high + 1) / (2 * self.low - 1))
+
+
+def float_below(n: int) -> int:
+    """The largest integer up to n, which is not negative, that is a float."""
+    coarse = _coarseness(n)
+    return n >> coarse << coarse
+
+
+def float_above(n: int) -> int:
+    """The least integer from n on, which is positive, that is a float."""
+    coarse = _coarseness(n - 1)
+    return -(-n >> coarse) << coarse
+
+
+def float_step(n: int) -> int:
+    """The least step in which all integers up to n, which is positive, are floats."""
+    return 1 << _coarseness(n - 1)
+
+
+def _rank(n: int) -> int:
+    """How many positive integers up to n, a float, are floats."""
+    coarse = _coarseness(n)
+    return (coarse << _FLOAT_BITS - 1) + (n >> coarse)
+
+
+def _coarseness(n: int) -> int:
+    """How many of the last bits of n its float cannot hold."""
+    return max(0, n.bit_length() - _FLOAT_BITS)
 
 
 def _cube_root(n: int) -> int:

@@ -83,9 +83,9 @@ class Domain:
 
 
 def _steps(axis: Axis) -> Array | None:
-    if isinstance(axis, Continuous) or axis.size() > _MOST_STEPS:
-        return None
     first, last = axis.whole()
+    if isinstance(axis, Continuous) or last - first >= _MOST_STEPS:
+        return None
     return np.array([axis.unit(x) for x in range(first, last + 1)])
 
 

@@ -21,10 +21,8 @@ from botorch.models import MixedSingleTaskGP
 from botorch.models import SingleTaskGP
 from botorch.models.transforms.input import Warp
 from botorch.optim.fit import fit_gpytorch_mll_scipy
-from gpytorch.constraints import GreaterThan
 from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.mlls import ExactMarginalLogLikelihood
-from gpytorch.priors import LogNormalPrior
 from linear_operator.utils.errors import NanError
 from linear_operator.utils.errors import NotPSDError
 import numpy as np
@@ -42,13 +40,17 @@ from optuna_partition._belief import Theta
 from optuna_partition._belief import thinned
 from optuna_partition._belief import winsorised
 from optuna_partition._exact import Exact
+from optuna_partition._kernel import above
+from optuna_partition._kernel import exact
+from optuna_partition._kernel import log_normal
 from optuna_partition._kernel import ProductAndSum
 
 
 __all__ = ["GaussianProcess"]
 
 _LEAST_NOISE = 1e-6  # variance; BoTorch's 1e-4 keeps a smooth function from its last digits
-_NOISE_PRIOR = LogNormalPrior(-8.0, 2.0)
+_FIRST_NOISE = 1e-4
+_NOISE_PRIOR = log_normal(-8.0, 2.0)
 _WARP_SPREAD = 0.5  # of the logarithm of the two exponents; 0.87 warps more and was worse
 _FIRST_STEPS, _LATER_STEPS = 150, 60  # of the fit; a later one starts where the last ended
 _MOST_FITTED = 128  # values hyperparameters are fitted to; the model then sees them all
@@ -125,11 +127,13 @@ class GaussianProcess:
         return SingleTaskGP(x, y, outcome_transform=None)
 
     def _warped(self, x: Tensor, y: Tensor) -> SingleTaskGP:
-        noise = GreaterThan(_LEAST_NOISE, transform=None, initial_value=1e-4)
+        noise = above(_LEAST_NOISE, _FIRST_NOISE)
+        likelihood = GaussianLikelihood(noise_prior=_NOISE_PRIOR, noise_constraint=noise).double()
+        likelihood.noise = exact(_FIRST_NOISE)
         return SingleTaskGP(
             x,
             y,
-            likelihood=GaussianLikelihood(noise_prior=_NOISE_PRIOR, noise_constraint=noise),
+            likelihood=likelihood,
             covar_module=ProductAndSum(x.shape[-1], self.domain.categorical),
             outcome_transform=None,
             input_transform=_warp(self.domain),
@@ -141,13 +145,16 @@ def _warp(domain: Domain) -> Warp | None:
     ordered = [i for i in range(n_axes) if i not in domain.categorical]
     if not ordered:
         return None
-    return Warp(
+    warp = Warp(
         d=n_axes,
         indices=ordered,
-        concentration1_prior=LogNormalPrior(0.0, _WARP_SPREAD),
-        concentration0_prior=LogNormalPrior(0.0, _WARP_SPREAD),
+        concentration1_prior=log_normal(0.0, _WARP_SPREAD),
+        concentration0_prior=log_normal(0.0, _WARP_SPREAD),
         bounds=torch.tensor([[0.0] * n_axes, [1.0] * n_axes], dtype=torch.double),
     )
+    for constraint in (warp.concentration0_constraint, warp.concentration1_constraint):
+        constraint.lower_bound = exact(Warp._min_concentration_level)
+    return warp
 
 
 @dataclass(frozen=True)

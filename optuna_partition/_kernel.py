@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 
-__all__ = ["ProductAndSum"]
+__all__ = ["ProductAndSum", "above", "exact", "log_normal"]
 
 _SHORTEST = 2.5e-2  # lengthscale, as BoTorch's default has it
 _LEAST = 1e-4  # weight
@@ -49,17 +49,17 @@ class ProductAndSum(Kernel):  # type: ignore[misc]  # GPyTorch has no types
         self.register_buffer("unordered", unordered)
         self.has_unordered = len(categorical) > 0
         # BoTorch's prior is longer in more dimensions (Hvarfner et al. 2024); one axis is one
-        product = LogNormalPrior(math.sqrt(2) + 0.5 * math.log(n_axes), math.sqrt(3))
-        alone = LogNormalPrior(math.sqrt(2), math.sqrt(3))
+        product = log_normal(math.sqrt(2) + 0.5 * math.log(n_axes), math.sqrt(3))
+        alone = log_normal(math.sqrt(2), math.sqrt(3))
         self._add("product_scales", n_axes, product, _SHORTEST, float(product.mode))
         self._add("sum_scales", n_axes, alone, _SHORTEST, float(alone.mode))
-        self._add("weights", 2, LogNormalPrior(-1.0, 1.0), _LEAST, 0.5)
+        self._add("weights", 2, log_normal(-1.0, 1.0), _LEAST, 0.5)
 
     def _add(
         self, name: str, size: int, prior: LogNormalPrior, least: float, start: float
     ) -> None:
-        self.register_parameter(name, torch.nn.Parameter(torch.full((size,), start)))
-        self.register_constraint(name, GreaterThan(least, transform=None, initial_value=start))
+        self.register_parameter(name, torch.nn.Parameter(exact(start).repeat(size)))
+        self.register_constraint(name, above(least, start))
         self.register_prior(f"{name}_prior", prior, name)
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
@@ -74,6 +74,22 @@ class ProductAndSum(Kernel):  # type: ignore[misc]  # GPyTorch has no types
         alone = _matern(gap * self.sum_scales.reciprocal()).mean(-1)
         covariance: Tensor = in_product * _matern(radius) + in_sum * alone
         return covariance
+
+
+def exact(number: float) -> Tensor:
+    """In float64, whatever type a user has made torch's default: that would round it."""
+    return torch.tensor(number, dtype=torch.double)
+
+
+def above(least: float, start: float) -> GreaterThan:
+    """A constraint on hyperparameters, and where they start."""
+    constraint = GreaterThan(least, transform=None, initial_value=exact(start))
+    constraint.lower_bound = exact(least)  # GPyTorch rounds what it is given
+    return constraint
+
+
+def log_normal(location: float, scale: float) -> LogNormalPrior:
+    return LogNormalPrior(exact(location), exact(scale))
 
 
 def _matern(radius: Tensor) -> Tensor:

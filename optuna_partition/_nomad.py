@@ -22,6 +22,7 @@ from optuna_partition._claims import ANNOUNCED
 from optuna_partition._claims import Claimant
 from optuna_partition._claims import claims_on
 from optuna_partition._claims import mutex
+from optuna_partition._constraints import Unconstrained
 from optuna_partition._inferred import InferredSpace
 from optuna_partition._nomad_known import best_value
 from optuna_partition._nomad_known import KEY
@@ -57,8 +58,10 @@ class NOMADSampler(BaseSampler):
 
     The search begins at the best trial that was there before (`study.enqueue_trial` a good one),
     else at the centre of the space. Failed and pruned trials are failed evaluations. Categories
-    are integers by their index, as if neighbours were alike. When NOMAD has converged, which it
-    does soon in a small finite space, or crashed, points come from `independent_sampler`.
+    are integers by their index, as if neighbours were alike. A float's range narrower than 1e-6 or
+    wider than 1e100 is searched by its shares, since NOMAD takes 1e-13 for nothing. When NOMAD has
+    converged, which it does soon in a small finite space, or its process has died, points come
+    from `independent_sampler`, and a warning says why.
 
     NOMAD runs in a process of its own, in whose place a new one is told everything again when
     a point in flight gets its value or another study asks: some ms per trial.
@@ -104,6 +107,7 @@ class NOMADSampler(BaseSampler):
         self._seed = checked_seed(seed)
         self._independent_sampler = independent_sampler or RandomSampler(seed=seed)
         self._warn_independent_sampling = warn_independent_sampling
+        self._unconstrained = Unconstrained()
         self._run: Run | None = None
         self._lock = threading.RLock()
 
@@ -176,6 +180,7 @@ class NOMADSampler(BaseSampler):
         if held is not None and state is TrialState.FAIL and not is_interrupted():
             failed = {**held, "failed": True}
             study._storage.set_trial_system_attr(trial._trial_id, KEY, failed)
+        self._unconstrained(self, study, trial)
         self._independent_sampler.after_trial(study, trial, state, values)
 
     def _suggest(

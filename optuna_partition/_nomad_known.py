@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Sequence
 import math
 from typing import Any
@@ -18,6 +19,7 @@ from optuna_partition._nomad_process import Problem
 from optuna_partition._nomad_run import Answer
 from optuna_partition._nomad_run import Coordinates
 from optuna_partition._nomad_variables import name_of
+from optuna_partition._nomad_variables import Variable
 from optuna_partition._nomad_variables import variable
 from optuna_partition._record import ATTEMPTS
 from optuna_partition._space import Space
@@ -54,9 +56,9 @@ class Known:
     ) -> None:
         self.space = space
         self.taken = frozenset(taken)
-        self.fingerprint = Space(space).fingerprint
         self._sign = 1.0 if direction == StudyDirection.MINIMIZE else -1.0
-        self._variables = [variable(d) for d in space.values()]
+        self._variables = {name: variable(d) for name, d in space.items()}
+        self.fingerprint = _fingerprint(space, self._variables.values())
         self._values: dict[str, float] = {}
         self._flying = {self.name(point) for point in taken}
         self._failed: set[str] = set()
@@ -67,12 +69,12 @@ class Known:
 
     def params(self, point: Coordinates) -> dict[str, Any]:
         """The parameters at a point."""
-        pairs = zip(self.space, self._variables, point, strict=True)
-        return {name: variable.value(x) for name, variable, x in pairs}
+        pairs = zip(self._variables.items(), point, strict=True)
+        return {name: variable.value(x) for (name, variable), x in pairs}
 
     def name(self, point: Coordinates) -> str:
         """The point's name, which two points share where their parameters are the same."""
-        name = name_of(self.space, self.params(point))
+        name = name_of(self._variables, self.params(point))
         assert name is not None
         return name
 
@@ -103,9 +105,9 @@ class Known:
     def problem(self, seed: int) -> Problem:
         """What NOMAD is to minimise."""
         return Problem(
-            types=[v.kind for v in self._variables],
-            low=[float(v.low) for v in self._variables],
-            high=[float(v.high) for v in self._variables],
+            types=[v.kind for v in self._variables.values()],
+            low=[float(v.low) for v in self._variables.values()],
+            high=[float(v.high) for v in self._variables.values()],
             start=list(self._start),
             seed=seed,
         )
@@ -127,7 +129,7 @@ class Known:
 
     def _name_of(self, trial: FrozenTrial) -> str | None:
         """The name of a trial's point; None if it has none in this space."""
-        name = name_of(self.space, trial.params)
+        name = name_of(self._variables, trial.params)
         if name is None and self._is_ours(trial):
             return self.name(tuple(trial.system_attrs[KEY]["at"]))
         return name
@@ -145,11 +147,11 @@ class Known:
         done = [t for t in before if self._loss(t) < math.inf and self._name_of(t) is not None]
         if done:
             best = min(done, key=self._loss).params
-            pairs = zip(self.space, self._variables, strict=True)
+            pairs = self._variables.items()
             return tuple(variable.coordinate(best[name]) for name, variable in pairs)
         if ours:
             return tuple(ours[0].system_attrs[KEY]["at"])
-        return tuple(variable.centre for variable in self._variables)
+        return tuple(variable.centre for variable in self._variables.values())
 
     def _may_begin(self, trial: FrozenTrial) -> bool:
         return not trial.state.is_finished() or self._loss(trial) < math.inf
@@ -159,6 +161,12 @@ class Known:
         if trial.state is not TrialState.COMPLETE or trial.value is None:
             return math.inf
         return self._sign * trial.value
+
+
+def _fingerprint(space: dict[str, BaseDistribution], variables: Iterable[Variable]) -> str:
+    """What tells the coordinates in trials' attributes from those of other variables."""
+    shares = ["share"] if any(variable.is_share for variable in variables) else []
+    return " ".join([Space(space).fingerprint, *shares])
 
 
 def best_value(

@@ -7,6 +7,7 @@ from contextlib import suppress
 import json
 import os
 from pathlib import Path
+import signal
 import subprocess
 import sys
 import weakref
@@ -79,8 +80,16 @@ class Run:
         if point is not None:
             return tuple(point)
         status = self._process.wait()
-        self._why_ended = "it has converged" if line else f"it crashed with status {status}"
+        self._why_ended = "it has converged" if line else _death(status)
         raise Ended(self._why_ended)
+
+
+def _death(status: int) -> str:
+    """Why there is no process any more, by its exit status."""
+    try:
+        return f"its process was ended by {signal.Signals(-status).name}"
+    except ValueError:  # no signal, or none with a name
+        return f"its process ended with status {status}"
 
 
 def _end(process: subprocess.Popen[str], owner: int) -> None:

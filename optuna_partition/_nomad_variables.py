@@ -12,10 +12,14 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
+from optuna_partition._space import kinds
+
 
 __all__ = ["name_of", "Variable", "variable"]
 
 _LARGEST = 2**53  # beyond it a float is not every integer
+_NARROWEST, _WIDEST = 1e-6, 1e100
+"""Widths NOMAD searches well: it takes 1e-13 for 0, and crashes where two bounds are equal."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Variable:
     float                       itself                          R
     float, `log=True`           its decimal logarithm           R
     integer, `log=True`         the same, rounded when used     R
+    any of these, where the     its share of the range          R
+    range is no width for NOMAD
     other integer, float steps  steps above `low`               I
     category                    index of the choice             I
     ==========================  ==============================  =============
@@ -37,12 +43,16 @@ class Variable:
         kind: NOMAD's type.
         low: Lower bound.
         high: Upper bound.
+        origin: What the variable is 0 at, on a real axis.
+        scale: What the variable is 1 per.
     """
 
     distribution: BaseDistribution
     kind: str
     low: float
     high: float
+    origin: float = 0.0
+    scale: float = 1.0
 
     @property
     def centre(self) -> float:
@@ -53,12 +63,14 @@ class Variable:
         """The parameter's value, native and inside its distribution."""
         d = self.distribution
         if isinstance(d, CategoricalDistribution):
-            return d.choices[round(x)]
+            found = kinds(d)
+            return d.choices[found.index(found[round(x)])]  # Optuna keeps the first of equal ones
         assert isinstance(d, FloatDistribution | IntDistribution)
         if self.kind == "I":
             value = d.low + round(x) * (d.step or 1)
         else:
-            value = 10**x if d.log else x
+            place = self.origin + x * self.scale
+            value = 10**place if d.log else place
         value = min(max(value, d.low), d.high)
         return round(value) if isinstance(d, IntDistribution) else float(value)
 
@@ -71,7 +83,13 @@ class Variable:
         assert isinstance(d, FloatDistribution | IntDistribution)
         if self.kind == "I":
             return float(round((internal - d.low) / (d.step or 1)))
-        return min(max(math.log10(internal) if d.log else internal, self.low), self.high)
+        place = math.log10(internal) if d.log else internal
+        return min(max((place - self.origin) / self.scale, self.low), self.high)
+
+    @property
+    def is_share(self) -> bool:
+        """Whether the variable is a share of the parameter's range."""
+        return (self.origin, self.scale) != (0.0, 1.0)
 
 
 def variable(distribution: BaseDistribution) -> Variable:
@@ -87,23 +105,32 @@ def variable(distribution: BaseDistribution) -> Variable:
         )
     low, high, step = distribution.low, distribution.high, distribution.step
     if distribution.log:
-        return Variable(distribution, "R", math.log10(low), math.log10(high))
+        return _real(distribution, math.log10(low), math.log10(high))
     if step is not None:
         return Variable(distribution, "I", 0.0, float(round((high - low) / step)))
-    return Variable(distribution, "R", low, high)
+    return _real(distribution, low, high)
 
 
-def name_of(space: Mapping[str, BaseDistribution], params: Mapping[str, Any]) -> str | None:
+def _real(distribution: BaseDistribution, low: float, high: float) -> Variable:
+    if _NARROWEST <= high - low <= _WIDEST:
+        return Variable(distribution, "R", low, high)
+    width = high - low or 1.0  # of two neighbouring floats the logarithms can be the same
+    return Variable(distribution, "R", 0.0, 1.0, origin=low, scale=width)
+
+
+def name_of(variables: Mapping[str, Variable], params: Mapping[str, Any]) -> str | None:
     """A name that tells points apart, up to the rounding of a float; None outside the space."""
     names = []
-    for parameter, distribution in space.items():
+    for parameter, found in variables.items():
         if parameter not in params:
             return None
         try:
-            internal = distribution.to_internal_repr(params[parameter])
+            internal = found.distribution.to_internal_repr(params[parameter])
         except ValueError:  # not a choice, or not a number
             return None
-        if not distribution._contains(internal):
+        if not found.distribution._contains(internal):
             return None
-        names.append(f"{internal + 0.0:.12g}")
+        place = found.coordinate(params[parameter]) if found.is_share else internal + 0.0
+        digits = 12 if isinstance(found.distribution, FloatDistribution) else 17
+        names.append(f"{place:.{digits}g}")
     return " ".join(names)

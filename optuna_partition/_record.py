@@ -194,16 +194,13 @@ class History(Generic[CursorT]):
             return not trial.state.is_finished()
         if self.space.spot(ask.named) != point:
             return False
-        if trial.state.is_finished() and self._is_elsewhere(trial, ask):
+        if trial.state.is_finished() and self._is_elsewhere(trial, point):
             return False
         return trial.state is not TrialState.FAIL or ask.failed
 
-    def _is_elsewhere(self, trial: FrozenTrial, ask: Ask) -> bool:
-        """Whether the objective could not take the point: it suggests another range, for one."""
-        point = self.space.spot(ask.named)
-        if point is None or not self.space.names(point) <= {*ask.axes} & trial.params.keys():
-            return False
-        return not self.space.at(point, trial.params)
+    def _is_elsewhere(self, trial: FrozenTrial, point: Point) -> bool:
+        """Whether the objective could not take its point: it suggests another range, for one."""
+        return not self.space.at(point, trial.params, partly=True)
 
     def hold(self, number: int, point: Point, asking: int) -> None:
         """Leaves a point to the trial that has claimed it and perhaps not yet written it down."""
@@ -258,17 +255,22 @@ class History(Generic[CursorT]):
             self._read_off(trial, point)
         if not trial.state.is_finished():
             return False
-        if ask is not None and not ask.announced and _is_interrupted(trial):
-            if (cell := self.space.lift(ask.named)) is not None:
-                self.tree.interrupted[trial.number] = cell
-        if ask is not None and not ask.announced and self._is_elsewhere(trial, ask):
-            # under a number of its own, as the trial counts where it lies
-            self.tree.observe(_ELSEWHERE - trial.number, self._spot(trial, ask), Reading.FAILED)
+        if ask is not None and not ask.announced:
+            self._leave(trial, ask)
         if point is None:
             self.tree.forget(trial.number)  # it may have held a point that it never wrote down
         self._logged.discard(trial.number)
         self._last = trial
         return True
+
+    def _leave(self, trial: FrozenTrial, ask: Ask) -> None:
+        """What the end of a trial says of the point it was to evaluate, wherever it lies."""
+        point = self._spot(trial, ask)
+        if self._is_elsewhere(trial, point):
+            # under a number of its own, as the trial counts where it lies
+            self.tree.observe(_ELSEWHERE - trial.number, point, Reading.FAILED)
+        elif _is_interrupted(trial) and (cell := self.space.lift(ask.named)) is not None:
+            self.tree.interrupted[trial.number] = cell
 
     def _ours(self, trial: FrozenTrial) -> Ask | None:
         """What a trial carries, if it is this tree's."""

@@ -27,6 +27,7 @@ from optuna_partition._cells import Point
 from optuna_partition._claims import Claimant
 from optuna_partition._claims import claims_on
 from optuna_partition._claims import mutex
+from optuna_partition._constraints import Unconstrained
 from optuna_partition._early import first_value
 from optuna_partition._inferred import identity
 from optuna_partition._inferred import InferredBranches
@@ -45,6 +46,7 @@ from optuna_partition._rule import Rule
 from optuna_partition._slices import on_slice
 from optuna_partition._space import AnySpace
 from optuna_partition._space import Space
+from optuna_partition._study import has_one_point
 from optuna_partition._study import is_interrupted
 from optuna_partition._study import searched
 from optuna_partition._study import trials_of
@@ -84,6 +86,7 @@ class PartitionSampler(BaseSampler):
         self._warn_independent_sampling = warn_independent_sampling and not branching
         self._stop_when_exhausted = stop_when_exhausted
         self._show_cells = show_cells
+        self._unconstrained = Unconstrained()
         self._completed: dict[int, dict[str, Any]] = {}  # trial id -> what it is to suggest yet
         self._warned_unsuggested = False
         self._told_misfits: tuple[int, int] | None = None  # the study they were told of
@@ -117,11 +120,11 @@ class PartitionSampler(BaseSampler):
         self._raise_error_if_multi_objective(study)
         with self._lock:
             space, trials = self._whole(study), trials_of(study)
-            if any(_exceeds(trial, space) for trial in trials):
+            if not space.axes:
+                return has_one_point(_unfailed(trials))
+            if not space.is_finite or any(_exceeds(trial, space) for trial in trials):
                 return False
-            if not space.axes:  # of parameters with one value, if of any
-                return any(trial.params for trial in trials)
-            return space.is_finite and self._read(study, space).tree.is_taken()
+            return self._read(study, space).tree.is_taken()
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -182,6 +185,7 @@ class PartitionSampler(BaseSampler):
         if self._stop_when_exhausted and study._thread_local.in_optimize_loop:
             with self._lock:
                 self._stop_if_exhausted(study, trial, state)
+        self._unconstrained(self, study, trial)
         self._independent_sampler.after_trial(study, trial, state, values)
 
     # ---- trials whose parameters are decided in part ----
@@ -240,6 +244,7 @@ class PartitionSampler(BaseSampler):
                 return history.space.params(spot)
         point = self._claim(study, trial, history)
         if point is None:
+            self._history = None  # no trial says what was opened in search of a point
             return self._ask_again(study, trial, history)
         return history.space.params(point)
 
@@ -416,10 +421,16 @@ class PartitionSampler(BaseSampler):
         )
 
     def _stop_if_exhausted(self, study: Study, trial: FrozenTrial, state: TrialState) -> None:
-        if self._history is None:
-            if state is TrialState.COMPLETE and self.is_exhausted(study):
-                study.stop()  # parameters have one value each: this was the only point
-            return
+        if self._history is None or self._history[0] != identity(study):
+            if state is TrialState.FAIL:  # it may not have come to its other parameters
+                return
+            space = self._whole(study)
+            if not space.axes:
+                if has_one_point(trials_of(study)):
+                    study.stop()
+                return
+            self._read(study, space)
+        assert self._history is not None
         if not self._history[1].space.is_finite:
             return
         space = self._history[1].space
@@ -454,6 +465,10 @@ class PartitionSampler(BaseSampler):
             "every trial with the same distribution. `warn_independent_sampling=False` silences "
             "this."
         )
+
+
+def _unfailed(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    return [trial for trial in trials if trial.state is not TrialState.FAIL]
 
 
 def _exceeds(trial: FrozenTrial, space: AnySpace) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from fractions import Fraction
@@ -22,6 +23,9 @@ from optuna_partition import _cells
 from optuna_partition._axes import Axis
 from optuna_partition._axes import Continuous
 from optuna_partition._axes import Coordinate
+from optuna_partition._axes import float_above
+from optuna_partition._axes import float_below
+from optuna_partition._axes import float_step
 from optuna_partition._axes import Grid
 from optuna_partition._axes import LogGrid
 from optuna_partition._cells import Cell
@@ -30,7 +34,7 @@ from optuna_partition._growth import Decided
 from optuna_partition._growth import Growth
 
 
-__all__ = ["AnySpace", "Named", "Space"]
+__all__ = ["AnySpace", "integers", "is_single", "kinds", "Named", "Space"]
 
 _FEWEST_ULPS = 8  # neighbouring centres differ by at least this many units in the last place
 
@@ -240,17 +244,94 @@ class _Decided:
 
 
 def _fingerprint(distributions: Mapping[str, BaseDistribution]) -> str:
-    text = "\n".join(f"{name} {distribution_to_json(d)}" for name, d in distributions.items())
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    lines = (f"{name} {distribution_to_json(d)}{_thinned(d)}" for name, d in distributions.items())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def _thinned(distribution: BaseDistribution) -> str:
+    """What there is of a distribution where that is not every value by itself; else nothing."""
+    if isinstance(distribution, CategoricalDistribution):
+        count = max(kinds(distribution)) + 1
+        return "" if count == len(distribution.choices) else f" {count} kinds"
+    if isinstance(distribution, IntDistribution):
+        low, step = integers(distribution)
+        beyond = distribution.log and float_step(distribution.high) > 1
+        return f" {low} {step}" if beyond or step != distribution.step else ""
+    return ""
+
+
+def is_single(distribution: BaseDistribution) -> bool:
+    """Whether a distribution has one value, equal choices being one."""
+    if isinstance(distribution, CategoricalDistribution):
+        return max(kinds(distribution)) == 0
+    return distribution.single()
+
+
+def kinds(distribution: CategoricalDistribution) -> tuple[int, ...]:
+    """For each choice its place among those that Optuna can tell apart.
+
+    Of choices that are equal it keeps the first: 1, 1.0 and True are one to it, and so is nan.
+    """
+    choices = distribution.choices
+    if _are_told_apart(choices):  # as nearly always, and quickly seen
+        return tuple(range(len(choices)))
+    firsts: list[Any] = []
+    found: list[int] = []
+    for choice in choices:
+        same = (i for i, first in enumerate(firsts) if _is_equal(first, choice))
+        found.append(next(same, len(firsts)))
+        if found[-1] == len(firsts):
+            firsts.append(choice)
+    return tuple(found)
+
+
+def _are_told_apart(choices: Sequence[Any]) -> bool:
+    try:
+        return len(set(choices)) == len(choices) and sum(c != c for c in choices) < 2
+    except TypeError:  # not all can be hashed
+        return False
+
+
+def _is_equal(a: Any, b: Any) -> bool:
+    return bool(a == b or (a != a and b != b))
+
+
+def integers(distribution: IntDistribution, name: str = "") -> tuple[int, int]:
+    """The first and the step of the integers that Optuna can keep, which it does as floats.
+
+    Args:
+        distribution: A parameter's.
+        name: The parameter's, for the message.
+
+    Raises:
+        ValueError: It would take its own values for others, outside the distribution.
+    """
+    low, high, step = distribution.low, distribution.high, distribution.step
+    every = float_step(max(abs(low), abs(high), high - low, 1))
+    if distribution.log:
+        first, step = float_above(low), 1
+    elif (low | step) % every == 0:
+        first = low
+    else:
+        first = -(-low // every) * every
+        step = every if every % step == 0 and low % step == 0 else 0
+    if first > high or step == 0:
+        raise ValueError(
+            "`low` and `step` must give integers that are exact as floats, which is how Optuna "
+            f"keeps them, but got ({name}={distribution}); suggest a smaller integer, and let the "
+            "objective multiply or add."
+        )
+    return first, step
 
 
 def _axis(name: str, distribution: BaseDistribution) -> Axis:
     if isinstance(distribution, CategoricalDistribution):
-        return Grid(len(_distinct(distribution)), ordered=False)
+        return Grid(max(kinds(distribution)) + 1, ordered=False)
     if isinstance(distribution, IntDistribution):
+        low, step = integers(distribution, name)
         if distribution.log:
-            return LogGrid(distribution.low, distribution.high)
-        return Grid((distribution.high - distribution.low) // distribution.step + 1)
+            return LogGrid(low, float_below(distribution.high))
+        return Grid((distribution.high - low) // step + 1)
     if isinstance(distribution, FloatDistribution):
         if distribution.step is not None:
             return Grid(round((distribution.high - distribution.low) / distribution.step) + 1)
@@ -259,22 +340,6 @@ def _axis(name: str, distribution: BaseDistribution) -> Axis:
         f"`search_space` must map names to Optuna distributions, but got ({name}={distribution!r})"
         "; use FloatDistribution, IntDistribution or CategoricalDistribution."
     )
-
-
-def _distinct(distribution: CategoricalDistribution) -> list[Any]:
-    """The choices that differ: Optuna does not tell 1 from True, nor one NaN from another."""
-    choices = distribution.choices
-    if all(isinstance(choice, str) for choice in choices):  # as nearly always
-        return list(dict.fromkeys(choices))
-    found: list[Any] = []
-    for choice in choices:
-        if not any(_equal(choice, other) for other in found):
-            found.append(choice)
-    return found
-
-
-def _equal(a: Any, b: Any) -> bool:
-    return bool(a == b or (a != a and b != b))
 
 
 def _levels(distribution: FloatDistribution) -> int:
@@ -305,9 +370,10 @@ def _scale(distribution: FloatDistribution) -> tuple[float, float]:
 
 def _value(distribution: BaseDistribution, x: Coordinate) -> Any:
     if isinstance(distribution, CategoricalDistribution):
-        return _distinct(distribution)[int(x)]
+        return distribution.choices[kinds(distribution).index(int(x))]
     if isinstance(distribution, IntDistribution):
-        return int(x) if distribution.log else distribution.low + int(x) * distribution.step
+        first, every = integers(distribution)
+        return int(x) if distribution.log else first + int(x) * every
     assert isinstance(distribution, FloatDistribution)
     if distribution.step is not None:
         return min(distribution.low + int(x) * distribution.step, distribution.high)
@@ -325,12 +391,13 @@ def _coordinate(distribution: BaseDistribution, value: Any) -> Coordinate | None
     if not distribution._contains(internal):
         return None
     if isinstance(distribution, CategoricalDistribution):
-        choice = distribution.choices[int(internal)]
-        return next(i for i, c in enumerate(_distinct(distribution)) if _equal(c, choice))
+        return kinds(distribution)[int(internal)]
     if isinstance(distribution, IntDistribution):
         if distribution.log:
             return int(internal)
-        return (int(internal) - distribution.low) // distribution.step
+        first, every = integers(distribution)
+        nearest = (int(internal) - first + every // 2) // every
+        return min(max(nearest, 0), (distribution.high - first) // every)
     assert isinstance(distribution, FloatDistribution)
     if distribution.step is not None:
         return round((internal - distribution.low) / distribution.step)
@@ -361,5 +428,4 @@ def _same(distribution: BaseDistribution, ours: Any, theirs: Any) -> bool:
     if isinstance(distribution, FloatDistribution):
         width = distribution.high - distribution.low
         return math.isclose(ours, theirs, rel_tol=1e-9, abs_tol=1e-12 * width)
-    # Optuna keeps integers as floats, too: beyond 2^53 a trial has the nearest one
-    return bool(distribution.to_internal_repr(ours) == distribution.to_internal_repr(theirs))
+    return _coordinate(distribution, ours) == _coordinate(distribution, theirs)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 import sys
 from types import FrameType
+import warnings
 
 from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 from optuna.study import Study
@@ -14,8 +16,12 @@ from optuna.study._optimize import _run_trial
 from optuna.study._tell import _tell_with_warning
 from optuna.trial import FrozenTrial
 
+from optuna_partition._space import integers
+from optuna_partition._space import is_single
+from optuna_partition._space import kinds
 
-__all__ = ["is_interrupted", "searched", "trials_of"]
+
+__all__ = ["has_one_point", "is_interrupted", "searched", "trials_of"]
 
 _FINEST_STEP = sys.float_info.epsilon / 1e-8  # Optuna allows for an error of 1e-8 steps
 
@@ -32,12 +38,10 @@ def searched(space: dict[str, BaseDistribution]) -> dict[str, BaseDistribution]:
         ValueError: Optuna would find a parameter's own values outside its distribution.
     """
     for name, distribution in space.items():
-        if _is_inexact(distribution):
-            raise ValueError(
-                "`low` and `step` must give integers that are exact as floats, which is how "
-                f"Optuna keeps them, but got ({name}={distribution}); suggest a factor of `step`, "
-                "from 0 to some thousands, and multiply."
-            )
+        if isinstance(distribution, IntDistribution) and not distribution.single():
+            integers(distribution, name)
+        if isinstance(distribution, CategoricalDistribution):
+            _warn_of_equal_choices(name, distribution)
         if _is_too_fine(distribution):
             raise ValueError(
                 f"`step` must be larger than {_FINEST_STEP:.2g} of `low` and `high`, or Optuna "
@@ -47,13 +51,16 @@ def searched(space: dict[str, BaseDistribution]) -> dict[str, BaseDistribution]:
     return {name: d for name, d in space.items() if not d.single()}
 
 
-def _is_inexact(distribution: BaseDistribution) -> bool:
-    """Whether Optuna would find some of a parameter's own values between its steps."""
-    if not isinstance(distribution, IntDistribution) or distribution.step == 1:
-        return False
-    exact = math.gcd(distribution.low, distribution.step)
-    exact &= -exact  # the largest power of two that divides all values
-    return max(abs(distribution.low), abs(distribution.high)) > exact * 2**53
+def _warn_of_equal_choices(name: str, distribution: CategoricalDistribution) -> None:
+    found = kinds(distribution)
+    if max(found) + 1 < len(found):
+        left_out = [c for i, c in enumerate(distribution.choices) if found[i] in found[:i]]
+        warnings.warn(
+            f"Of equal choices Optuna keeps the first, so that {left_out} of "
+            f"({name}={distribution}) will not be tried: use texts that differ, and let the "
+            "objective make values of them.",
+            stacklevel=3,
+        )
 
 
 def _is_too_fine(distribution: BaseDistribution) -> bool:
@@ -61,6 +68,16 @@ def _is_too_fine(distribution: BaseDistribution) -> bool:
         return False
     largest = max(abs(distribution.low), abs(distribution.high))
     return not distribution.single() and distribution.step <= _FINEST_STEP * largest
+
+
+def has_one_point(trials: Sequence[FrozenTrial]) -> bool:
+    """Whether trials suggest parameters, and each of these has a single value.
+
+    Trials that suggest nothing say nothing of a space: there may be none, or more to come.
+    """
+    return any(trial.distributions for trial in trials) and all(
+        is_single(d) for trial in trials for d in trial.distributions.values()
+    )
 
 
 def is_interrupted() -> bool:

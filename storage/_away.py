@@ -6,6 +6,9 @@ import sys
 
 from optuna.exceptions import StorageInternalError
 
+from storage._disk import full_disk
+from storage._url import parse
+
 
 __all__ = ["broke_off", "reason"]
 
@@ -23,16 +26,25 @@ def broke_off(error: BaseException) -> bool:
     return grpc is not None and isinstance(error, grpc.RpcError)
 
 
-def reason(error: BaseException) -> str:
-    """What a driver or a proxy said, in a line.
+def reason(error: BaseException, url: str) -> str:
+    """What a driver or a proxy said, in a line; of a full disk, which.
 
     Optuna's own text, that the data may be invalid, says nothing of the cause.
+
+    Args:
+        error: One that `broke_off`.
+        url: The storage's.
     """
+    said = _said(error)
+    return full_disk(parse(url), said) or said
+
+
+def _said(error: BaseException) -> str:
     details = getattr(error, "details", None)
     if callable(details):
         return str(details())
     if isinstance(error, _AFTER) and error.__context__ is not None:
-        return reason(error.__context__)
+        return _said(error.__context__)
     cause = error.__cause__ or error
     said = str(getattr(cause, "orig", None) or cause).strip()
     return said.splitlines()[0] if said else type(cause).__name__

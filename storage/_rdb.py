@@ -17,6 +17,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.exc import IntegrityError
 
+from storage._disk import full_disk
 from storage._recover import try_again
 from storage._sqlite import BUSY_SECONDS
 from storage._sqlite import check_file
@@ -129,6 +130,9 @@ def _refused(url: URL, error: BaseException) -> StorageError:
     if isinstance(error, RuntimeError):  # Optuna's, of tables of another version; with a command
         return StorageError(f"`storage` = {shown}: {error}".replace("$STORAGE_URL", shown))
     reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    full = full_disk(url, reason)
+    if full is not None:
+        return StorageError(f"`storage` = {shown}: {full}.")
     way_out = (
         "give a database, or the name of a file that is to be made"
         if _is_sqlite(url)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import contextlib
 import os
 from pathlib import Path
+import shutil
 import subprocess
 import sys
 
@@ -45,3 +46,8 @@ def close(backend: optuna.storages.BaseStorage) -> None:
         backend.engine.dispose()
     elif isinstance(backend, GrpcStorageProxy):
         backend.close()
+
+
+def fill(disk: Path, leave: int) -> None:
+    """Leaves so many bytes free on a file system."""
+    (disk / "filled").write_bytes(bytes(shutil.disk_usage(disk).free - leave))

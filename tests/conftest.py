@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import os
 from pathlib import Path
+import subprocess
 import uuid
 
 from hypothesis import settings
@@ -28,11 +29,36 @@ settings.register_profile("default", deadline=None)  # the machines are noisy
 settings.load_profile("default")
 
 
+LONGEST = (
+    *("test_night", "test_tune_gang", "test_tune", "test_tune_workers", "test_gang"),
+    *("test_stress", "test_launched", "test_checkpoint", "test_report", "test_branches"),
+    *("test_energy", "test_sharded", "test_packed", "test_score", "test_gp"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: whoever runs whole files side by side waits for no last one."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+
+
 @pytest.fixture(autouse=True)
 def quiet_optuna() -> Iterator[None]:
     """Optuna tells of every trial; the tests that read its log ask for it."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     yield
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder]
+    if os.getuid() != 0 or subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
 
 
 @pytest.fixture(params=["sqlite", "postgres", "mysql"])

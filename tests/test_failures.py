@@ -49,6 +49,26 @@ def test_points_that_the_objective_cannot_take_have_failed(
     assert found[0] == found[1]
 
 
+@every_sampler
+@pytest.mark.parametrize("end", [ValueError, optuna.TrialPruned, None])
+def test_a_point_it_cannot_take_has_failed_also_where_it_suggests_no_more(
+    make: Callable[..., BaseSampler], end: type[Exception] | None
+) -> None:
+    """The cell was asked for again and again."""
+    space: dict[str, BaseDistribution] = dict.fromkeys("xy", FloatDistribution(0, 1))
+
+    def objective(trial: optuna.Trial) -> float:
+        trial.suggest_float("x", 0, 0.4)
+        if end is not None:
+            raise end
+        return math.nan
+
+    study = optuna.create_study(sampler=make(search_space=space))
+    study.optimize(objective, n_trials=20, catch=ValueError)
+    asked = [str(trial.system_attrs["partition"]["cell"]) for trial in study.trials]
+    assert len(set(asked)) == 20
+
+
 @pytest.mark.parametrize("sampler", [SOOSampler, DIRECTSampler, BaMSOOSampler])
 def test_a_first_trial_that_fails_is_not_tried_again(sampler: Callable[[], BaseSampler]) -> None:
     study = optuna.create_study(sampler=sampler())

@@ -122,6 +122,28 @@ def test_cached_and_fresh_folds_agree_after_every_step(
         running.append(theirs)
 
 
+@pytest.mark.parametrize("rule", [rule for rule, _ in PAIRS.values()], ids=list(PAIRS))
+def test_an_ask_that_finds_every_point_taken_leaves_no_trace(rule: Rule[Any]) -> None:
+    """No trial says what it has opened, and a point may yet become free."""
+    space: dict[str, BaseDistribution] = {"n": IntDistribution(0, 6), "k": IntDistribution(0, 2)}
+    study = optuna.create_study(
+        sampler=PartitionSampler(rule, dict(space), 0, None, False, True, True)
+    )
+    trials = [study.ask(dict(space)) for _ in range(21)]
+    for trial in trials[1::2]:
+        study.tell(trial, float(trial.params["n"]))
+    study.ask(dict(space))  # finds nothing
+    end(study, trials[0], "died")
+    fresh = History(Space(space), rule, sign=1.0)
+    fresh.update(study.get_trials(deepcopy=False))
+    ours, theirs = fresh.choose(), study.ask(dict(space))
+    asked = study.trials[theirs.number].system_attrs["partition"]
+    assert asked["cursor"] == list(rule.dump(ours.cursor))
+    assert ours.cell is not None
+    assert " ".join(asked["cell"].values()) == _cells.name(ours.cell)
+    assert asked["opened"] == [_cells.name(cell) for cell in ours.opened]
+
+
 @by_rule
 @settings(max_examples=30)
 @given(ends=fates, workers=st.integers(2, 12))

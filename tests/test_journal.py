@@ -145,7 +145,8 @@ def test_a_full_disk_is_told_of_and_does_no_harm(path: Path) -> None:
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert storage.broke_off(caught.value)
-        assert storage.reason(caught.value) == f"{path}: File too large"
+        said = storage.reason(caught.value, f"journal:///{path}")
+        assert said.startswith(f"{path} cannot be written, for the disk at /")
         study.set_user_attr("c", "d")
         assert study.user_attrs == {"c": "d"}
     plain = JournalStorage(JournalFileBackend(str(path)))

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import pickle
-from typing import Any
 
 from bowl import bowl
 from bowl import every_sampler
@@ -274,63 +273,6 @@ def test_a_step_that_is_just_not_too_fine_is_searched() -> None:
     study.optimize(lambda trial: trial.suggest_float("x", 1e6, 1e6 + 9, step=0.03), n_trials=60)
     asked = [trial.system_attrs["partition"]["cell"]["x"] for trial in study.trials[1:]]
     assert len(set(asked)) == 59
-
-
-@every_sampler
-@pytest.mark.parametrize("is_given", [True, False])
-def test_a_space_of_single_values_has_one_point(
-    make: Callable[..., BaseSampler], is_given: bool
-) -> None:
-    space: dict[str, BaseDistribution] = {
-        "n": IntDistribution(3, 3),
-        "c": CategoricalDistribution(["a"]),
-    }
-    study = optuna.create_study(sampler=make(search_space=space if is_given else None))
-    study.optimize(lambda trial: float(trial._suggest("n", space["n"])), n_trials=25)
-    assert len(study.trials) == 1
-    assert study.sampler.is_exhausted(study)  # type: ignore[attr-defined]
-
-
-@every_sampler
-def test_an_objective_without_parameters_runs_as_often_as_asked(
-    make: Callable[..., BaseSampler],
-) -> None:
-    study = optuna.create_study(sampler=make())
-    study.optimize(lambda trial: 1.0, n_trials=5)
-    assert len(study.trials) == 5
-
-
-@every_sampler
-@pytest.mark.parametrize(
-    ("choices", "distinct"),
-    [
-        ([1, True, 2], 2),
-        ([0, False, "0", 0.0], 2),
-        ([float("nan"), float("nan"), None], 2),
-        (["a", "b", "a"], 2),
-    ],
-)
-def test_choices_that_optuna_cannot_tell_apart_are_one(
-    make: Callable[..., BaseSampler], choices: list[Any], distinct: int
-) -> None:
-    space: dict[str, BaseDistribution] = {
-        "c": CategoricalDistribution(choices),
-        "n": IntDistribution(0, 2),
-    }
-    study = optuna.create_study(sampler=make(search_space=space))
-    study.optimize(lambda trial: float(len([trial._suggest(n, d) for n, d in space.items()])))
-    assert len({str(p) for p in points(study)}) == len(study.trials) == 3 * distinct
-
-
-def test_large_integers_are_searched_where_floats_hold_them() -> None:
-    """Optuna keeps integers as floats."""
-    study = optuna.create_study(sampler=SOOSampler())
-    study.optimize(lambda trial: float(trial.suggest_int("n", 0, 33 * 2**60, step=2**60)))
-    assert len({trial.params["n"] for trial in study.trials}) == len(study.trials) == 34
-    with pytest.raises(ValueError, match=r"exact as floats.*\(n=IntDistribution"):
-        SOOSampler(search_space={"n": IntDistribution(1, 1 + 33 * 2**60, step=2**60)})
-    with pytest.raises(ValueError, match=r"exact as floats"):
-        SOOSampler(search_space={"n": IntDistribution(0, 33 * 3**38, step=3**38)})
 
 
 def test_several_objectives_are_refused() -> None:

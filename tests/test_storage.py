@@ -9,7 +9,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 
 from backends import close
 from backends import opened
@@ -89,7 +88,7 @@ def test_a_proxy_in_front_of_a_database(tmp_path: Path) -> None:
 
 def test_six_workers_start_at_once_on_an_empty_database(empty_database: str) -> None:
     code = (
-        "import sys, optuna, storage; sys.stdin.readline(); "
+        "import sys, optuna, storage; print('ready', flush=True); sys.stdin.readline(); "
         "study = optuna.create_study(storage=storage.open(sys.argv[1]), study_name='one', "
         "load_if_exists=True); study.add_trial(optuna.trial.create_trial(value=1.0))"
     )
@@ -98,16 +97,19 @@ def test_six_workers_start_at_once_on_an_empty_database(empty_database: str) -> 
             [sys.executable, "-W", "ignore", "-c", code, empty_database],
             env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
             stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
         for _ in range(6)
     ]
-    time.sleep(3)  # the imports; then all at once
+    for worker in workers:  # all have imported, and begin at once
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"ready\n"
     for worker in workers:
         assert worker.stdin is not None
         worker.stdin.write(b"go\n")
         worker.stdin.flush()
-    errors = [worker.communicate(timeout=120)[1].decode() for worker in workers]
+    errors = [worker.communicate(timeout=300)[1].decode() for worker in workers]
     assert [worker.returncode for worker in workers] == [0] * 6, "\n".join(errors)
     with opened(empty_database) as backend:
         assert len(optuna.load_study(study_name="one", storage=backend).trials) == 6
@@ -182,7 +184,7 @@ def test_what_optuna_makes_of_a_full_disk_is_a_storage_that_broke_off(
     with pytest.raises(raised) as caught:
         study.optimize(lambda trial: 1.0, n_trials=1)
     assert storage.broke_off(caught.value)
-    assert storage.reason(caught.value) == "disk is full"
+    assert storage.reason(caught.value, "sqlite://") == "disk is full"
     assert not storage.broke_off(raised("of something else"))
 
 

@@ -15,10 +15,13 @@ from typing import Any
 from matplotlib.figure import Figure
 import optuna
 from optuna.distributions import BaseDistribution
+from optuna.trial import TrialState
 
-from objectives.errors import UserError
+from objectives.output import unwritable
 from objectives.report import figures
 from objectives.report import page
+from objectives.report.curves import curves
+from objectives.report.curves import learning_curves
 from objectives.report.figures import FinalRow
 from objectives.report.history import History
 from objectives.report.history import importance
@@ -49,11 +52,13 @@ def write_report(
     *,
     title: str,
     space: Mapping[str, BaseDistribution],
+    value_name: str = "value",
     cells: Sequence[CellBox] = (),
     to_unit: ToUnit | None = None,
     final: Sequence[FinalRow] = (),
     final_note: str = "",
     settings: Mapping[str, str] | None = None,
+    closing: str = "",
 ) -> Path:
     """Writes `report.html`, readable alone, and `<figure>.png` beside it; old ones are replaced.
 
@@ -65,12 +70,14 @@ def write_report(
         folder: Made when it is not there.
         title: First line of the report.
         space: The searched parameters.
+        value_name: What the study's values are.
         cells: The cells of the partition; none: no figure of the partition.
         to_unit: Parameters -> shares 0..1 of their axes as the cells have them; by default each
             parameter's own linear or log scale.
         final: Rows of the final test.
         final_note: How far their scores may be believed.
-        settings: What a reader should know about the run (model, data, sampler), as name -> text.
+        settings: What a reader should know about the run (base, data, sampler), as name -> text.
+        closing: What a reader can do next.
 
     Returns:
         The path of the page.
@@ -78,20 +85,17 @@ def write_report(
     Raises:
         UserError: When the folder cannot be written.
     """
-    history = History.of(study, space)
+    history = History.of(study, space, value_name)
     shares = importance(history)
     sections = _sections(history, shares, cells, to_unit, final)
     drawn = {section.slug: _drawn(section) for section in sections}
     html = [text for text, _ in drawn.values()]
-    text = page.render(title, history, shares, html, final, final_note, settings or {})
+    text = page.render(title, history, shares, html, final, final_note, settings or {}, closing)
     pictures = {slug: picture for slug, (_, picture) in drawn.items()}
     try:
         return _write(folder, text, pictures)
     except OSError as error:
-        raise UserError(
-            f"the report's folder must be writable, but {str(folder)!r} is not "
-            f"({error.strerror}); give another output folder"
-        ) from error
+        raise unwritable(folder, error) from None
 
 
 def _sections(
@@ -107,6 +111,8 @@ def _sections(
         sections.append(_final_section(final))
     if history.trials:
         sections.append(_progress_section(history))
+    if curves(history):
+        sections.append(_curves_section(history))
     if history.complete and shares:
         sections += _parameter_sections(history, shares)
     if history.complete and shares and cells:
@@ -135,21 +141,41 @@ def _progress_section(history: History) -> Section:
     )
 
 
+def _curves_section(history: History) -> Section:
+    return Section(
+        "learning_curves",
+        "Learning curves",
+        "The validation losses of each trial, by the share of its training that was done. A loss "
+        f"off the scale is drawn at the edge. {_rings(history)}",
+        partial(learning_curves, history),
+    )
+
+
+def _rings(history: History) -> str:
+    return "Rings are pruned trials. " if history.that_are(TrialState.PRUNED) else ""
+
+
+def _crosses(history: History) -> str:
+    return "Crosses are failed trials. " if history.that_are(TrialState.FAIL) else ""
+
+
 def _parameter_sections(history: History, shares: Mapping[str, float]) -> list[Section]:
-    few = " With fewer than 30 trials take this as a hint." if len(history.complete) < 30 else ""
+    few = "With fewer than 30 trials take this as a hint. " if len(history.complete) < 30 else ""
     return [
         Section(
             "parameters_by_value",
-            "Parameters and value",
+            f"Parameters and {history.value_name}",
             "Most important parameter first: how much of the ranking of the trials is explained "
-            f"by the third of its range (or the category) that a trial lies in.{few}",
+            "by the third of its range (or the category) that a trial lies in. Where no number "
+            f"stands, it is no more than chance would explain. {few}{_rings(history)}"
+            "The star is the best trial.",
             partial(figures.parameters_by_value, history, shares),
         ),
         Section(
             "parameters_by_trial",
             "Where the search looked",
-            "Each parameter over the course of the study: the darker, the better. Crosses are "
-            "failed trials, the star is the best one.",
+            "Each parameter over the course of the study: the darker, the better. "
+            f"{_crosses(history)}{_rings(history)}The star is the best trial.",
             partial(figures.parameters_by_trial, history, shares),
         ),
     ]
@@ -166,7 +192,7 @@ def _partition_section(
         "partition",
         "The partition",
         f"All {len(cells):,} cells, projected on {' and '.join(names)}: the search refines where "
-        "it found good values. The star is the best trial.",
+        f"it found good values. {_crosses(history)}{_rings(history)}The star is the best trial.",
         partial(partition, history, cells, names, to_unit),
     )
 

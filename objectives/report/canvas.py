@@ -35,6 +35,10 @@ LEGEND: dict[str, Any] = {
     "handletextpad": 0.5,
     "columnspacing": 1.4,
 }
+RING: dict[str, Any] = {"facecolor": "white", "edgecolor": MUTED, "linewidth": 0.9}
+"""Of a pruned trial."""
+CROSS: dict[str, Any] = {"marker": "x", "color": MUTED, "linewidth": 1.0}
+"""Of a failed one."""
 
 # Above this many marks they are stored as pixels: an SVG of ten thousand circles is slow to show.
 MANY = 600
@@ -95,8 +99,9 @@ def label(axis: Any, text: str) -> None:
     axis.set_label_text(text, parse_math=False, color=INK, fontsize=10)
 
 
-def value_label(history: History) -> str:
-    return f"value ({'lower' if history.minimise else 'higher'} is better)"
+def value_label(history: History, between: str = " ") -> str:
+    better = "lower" if history.minimise else "higher"
+    return f"{history.value_name}{between}({better} is better)"
 
 
 def value_limits(axes: Axes, history: History) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 import math
 from typing import Any
 
@@ -44,12 +45,23 @@ class FinalRow:
         value: The study's objective, None when it was not computed.
         validation_loss: Nats per label token, None when it was not computed.
         scores: Task -> (score, standard error).
+        metrics: Task -> what the score is; of old studies it is not known.
     """
 
     name: str
     value: float | None
     validation_loss: float | None
     scores: Mapping[str, tuple[float, float]]
+    metrics: Mapping[str, str] = field(default_factory=dict)
+
+    def heading(self, task: str) -> str:
+        """The task and its metric."""
+        return f"{task} {self.metrics.get(task, '')}".rstrip()
+
+    def told(self, task: str, sign: str = "±") -> str:
+        """The score with its error, which only a mean over questions has."""
+        score, error = self.scores[task]
+        return f"{score:.4f} " + (f"{sign} {error:.4f}" if math.isfinite(error) else "(no error)")
 
 
 # -- value against trial -------------------------------------------------------------------------
@@ -80,18 +92,17 @@ def _mark_complete(axes: Axes, history: History) -> None:
     shown = [t for t in history.complete if history.window.shows(value_of(t))]
     beyond = [t for t in history.complete if not history.window.shows(value_of(t))]
     size = canvas.dot_size(len(history.trials))
-    _marks(axes, shown, [value_of(t) for t in shown], label="value", color=PALE, s=size)
+    values, name = [value_of(t) for t in shown], history.value_name
+    _marks(axes, shown, values, label=name, color=PALE, s=size)
     look = {"marker": "^" if history.minimise else "v", "color": PALE, "s": 30}
     _marks(axes, beyond, [history.window.edge] * len(beyond), label="off the scale", **look)
 
 
 def _mark_others(axes: Axes, history: History) -> None:
-    pruned = [t for t in history.trials if t.state == TrialState.PRUNED]
-    failed = [t for t in history.trials if t.state == TrialState.FAIL]
+    pruned, failed = history.that_are(TrialState.PRUNED), history.that_are(TrialState.FAIL)
     heights = [history.window.clip(value_of(t)) for t in pruned]
-    ring = {"facecolor": "white", "edgecolor": MUTED, "linewidth": 0.9, "s": 20}
-    _marks(axes, pruned, heights, label="pruned", **ring)
-    cross = {"marker": "x", "color": ACCENT, "linewidth": 1.2, "s": 24}
+    _marks(axes, pruned, heights, label="pruned", s=20, **canvas.RING)
+    cross = canvas.CROSS | {"color": ACCENT, "s": 24}
     _marks(axes, failed, [history.window.edge] * len(failed), label="failed", **cross)
 
 
@@ -121,34 +132,53 @@ def parameters_by_value(
     """Every parameter against the value, one panel each, in the order of `shares`."""
     figure, panels = canvas.panels(list(shares), width)
     for name, axes in panels.items():
-        note = f"explains {shares[name]:.0%}" if any(shares.values()) else ""
-        canvas.panel_title(axes, name, note)
+        canvas.panel_title(axes, name, _explained(history, name, shares[name]))
+        pruned = history.placed(name, history.that_are(TrialState.PRUNED))
+        _against_value(axes, history, name, pruned, **canvas.RING)
         trials = history.placed(name, history.complete)
-        x = [canvas.jittered(history.space[name], t, name) for t in trials]
-        y = [history.window.clip(value_of(t)) for t in trials]
-        look: dict[str, Any] = {"color": BLUE, "alpha": 0.55, "linewidth": 0, "zorder": 3}
-        axes.scatter(x, y, s=canvas.dot_size(len(x)), rasterized=len(x) > canvas.MANY, **look)
-        canvas.star_best(axes, history, trials, x, y)
+        look: dict[str, Any] = {"color": BLUE, "alpha": 0.55, "linewidth": 0}
+        spots = _against_value(axes, history, name, trials, **look)
+        canvas.star_best(axes, history, trials, *spots)
         canvas.parameter_axis(axes, "x", history.space[name])
         canvas.value_limits(axes, history)
-    canvas.outer_labels(panels, ylabel=canvas.value_label(history))
+    canvas.outer_labels(panels, ylabel=canvas.value_label(history, between="\n"))
     return figure
+
+
+def _explained(history: History, name: str, share: float) -> str:
+    """What is known of the parameter's importance; nothing where too few trials can tell."""
+    if not history.varies(name):
+        return "did not vary"
+    if share < 0.005:
+        return "explains < 1%" if share else ""
+    return f"explains {share:.0%}"
+
+
+def _against_value(
+    axes: Axes, history: History, name: str, trials: Sequence[FrozenTrial], **look: Any
+) -> tuple[list[float], list[float]]:
+    """Dots; where they are."""
+    x = [canvas.jittered(history.space[name], t, name) for t in trials]
+    y = [history.window.clip(value_of(t)) for t in trials]
+    size, many = canvas.dot_size(len(x)), len(x) > canvas.MANY
+    axes.scatter(x, y, s=size, rasterized=many, zorder=3, **look)
+    return x, y
 
 
 def parameters_by_trial(
     history: History, shares: Mapping[str, float], width: float = 10.0
 ) -> Figure:
-    """Every parameter against the trial number, coloured by value, failures as crosses."""
+    """Every parameter against the trial number, coloured by value; failed and pruned ones too."""
     figure, panels = canvas.panels(list(shares), width)
-    failed = [t for t in history.trials if t.state == TrialState.FAIL]
     for name, axes in panels.items():
         canvas.panel_title(axes, name)
         trials = history.placed(name, history.complete)
         y = [canvas.jittered(history.space[name], t, name) for t in trials]
         canvas.coloured(axes, history, trials, [t.number for t in trials], y)
-        lost = history.placed(name, failed)
-        heights = [canvas.jittered(history.space[name], t, name) for t in lost]
-        _marks(axes, lost, heights, marker="x", color=MUTED, linewidth=0.9, s=16)
+        for state, look in ((TrialState.FAIL, canvas.CROSS), (TrialState.PRUNED, canvas.RING)):
+            lost = history.placed(name, history.that_are(state))
+            heights = [canvas.jittered(history.space[name], t, name) for t in lost]
+            _marks(axes, lost, heights, s=18, **look)
         canvas.parameter_axis(axes, "y", history.space[name])
         canvas.trial_axis(axes, history)
     canvas.outer_labels(panels, xlabel="trial")
@@ -210,7 +240,8 @@ def final_scores(rows: Sequence[FinalRow], width: float = 10.0) -> Figure:
     tasks = list(dict.fromkeys(task for row in rows for task in row.scores))
     figure, panels = canvas.panels(tasks, width, height=0.8 + 0.3 * len(rows))
     for task, axes in panels.items():
-        canvas.panel_title(axes, task)
+        title = next(row.heading(task) for row in rows if task in row.scores)
+        canvas.panel_title(axes, title)
         for y, row in enumerate(rows):
             if task in row.scores and math.isfinite(row.scores[task][0]):
                 _score(axes, y, row.name, *row.scores[task])

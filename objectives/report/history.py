@@ -48,21 +48,30 @@ class History:
         space: The searched parameters. A trial that lacks one, or has it outside its range, is
             left out of the figures of that parameter.
         minimise: Whether lower values are better.
+        value_name: What a value is, for a reader.
     """
 
     trials: tuple[FrozenTrial, ...]
     space: Mapping[str, BaseDistribution]
     minimise: bool
+    value_name: str = "value"
 
     @classmethod
-    def of(cls, study: optuna.Study, space: Mapping[str, BaseDistribution]) -> History:
+    def of(
+        cls, study: optuna.Study, space: Mapping[str, BaseDistribution], value_name: str = "value"
+    ) -> History:
         trials = sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.number)
-        return cls(tuple(trials), dict(space), study.direction == StudyDirection.MINIMIZE)
+        minimise = study.direction == StudyDirection.MINIMIZE
+        return cls(tuple(trials), dict(space), minimise, value_name)
 
     @cached_property
     def complete(self) -> tuple[FrozenTrial, ...]:
         """Trials with a value, which may be infinite."""
-        return tuple(t for t in self.trials if t.state == TrialState.COMPLETE)
+        return self.that_are(TrialState.COMPLETE)
+
+    def that_are(self, state: TrialState) -> tuple[FrozenTrial, ...]:
+        """The trials in that state."""
+        return tuple(t for t in self.trials if t.state == state)
 
     @cached_property
     def best(self) -> FrozenTrial | None:
@@ -104,6 +113,10 @@ class History:
         """Those of `trials` that have the parameter `name` with a value inside the space."""
         having = [t for t in trials if name in t.params]
         return [t for t in having if scales.holds(self.space[name], t.params[name])]
+
+    def varies(self, name: str) -> bool:
+        """Whether trials have tried more than one value of the parameter."""
+        return len({t.params[name] for t in self.placed(name, self.trials)}) > 1
 
     def counts(self) -> dict[str, int]:
         """State -> number of trials, without the states that no trial is in."""

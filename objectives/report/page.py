@@ -24,6 +24,7 @@ from objectives.report.history import value_of
 __all__ = ["figure", "render"]
 
 NONE = "–"
+VALIDATION_LOSS = "validation loss"
 
 STYLE = """
 :root { color-scheme: light; --ink: #1f2933; --muted: #66727f; --line: #e1e6ea; --blue: #2f6690; }
@@ -70,6 +71,7 @@ def render(
     final: Sequence[FinalRow],
     final_note: str,
     settings: Mapping[str, str],
+    closing: str,
 ) -> str:
     """The whole page.
 
@@ -81,15 +83,17 @@ def render(
         final: Rows of the final test.
         final_note: How far their scores may be believed.
         settings: What a reader should know about the run, as name -> text.
+        closing: What a reader can do next.
     """
     body = [
         f"<h1>{_text(title)}</h1>",
         _subtitle(history),
         _tiles(history),
         _facts(history, shares, settings),
-        _final_table(final, final_note),
+        _final_table(final, final_note, history.value_name),
         *sections,
         _trials_table(history),
+        f"<h2>Next</h2><p>{_text(closing)}</p>" if closing else "",
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -120,7 +124,8 @@ def _subtitle(history: History) -> str:
     starts = [t.datetime_start for t in history.trials if t.datetime_start]
     ends = [t.datetime_complete for t in history.trials if t.datetime_complete]
     span = f" · {_moment(min(starts))} to {_moment(max(ends))}" if starts and ends else ""
-    return f'<p class="muted">Value {direction}{span}</p>'
+    what = history.value_name[:1].upper() + history.value_name[1:]
+    return f'<p class="muted">{_text(what)}, {direction}{span}</p>'
 
 
 def _moment(time: datetime) -> str:
@@ -133,20 +138,22 @@ def _tiles(history: History) -> str:
     ended = [duration(t) for t in history.complete]
     each = f"{scales.seconds(sum(ended) / len(ended))} per complete trial" if ended else NONE
     tiles = [
-        _best_tile(history.best),
+        _best_tile(history),
         ("trials", str(len(history.trials)), states),
         ("time in trials", scales.seconds(history.seconds()), each),
     ]
     return f'<div class="tiles">{"".join(_tile(*tile) for tile in tiles)}</div>'
 
 
-def _best_tile(best: FrozenTrial | None) -> tuple[str, str, str]:
+def _best_tile(history: History) -> tuple[str, str, str]:
+    best = history.best
     shown = (_value(best.value), f"trial {best.number}") if best else (NONE, "no complete trial")
-    return "best value", *shown
+    return f"best {history.value_name}", *shown
 
 
 def _tile(name: str, number: str, note: str) -> str:
-    return f'<div class="tile"><span>{name}</span><b>{number}</b><span>{_text(note)}</span></div>'
+    texts = f"<span>{_text(name)}</span><b>{number}</b><span>{_text(note)}</span>"
+    return f'<div class="tile">{texts}</div>'
 
 
 def _facts(history: History, shares: Mapping[str, float], settings: Mapping[str, str]) -> str:
@@ -167,13 +174,16 @@ def _pairs(heading: str, pairs: Iterable[tuple[str, str]]) -> str:
 # -- tables --------------------------------------------------------------------------------------
 
 
-def _final_table(final: Sequence[FinalRow], final_note: str) -> str:
+def _final_table(final: Sequence[FinalRow], final_note: str, value_name: str) -> str:
     if not final:
         return ""
     tasks = list(dict.fromkeys(task for row in final for task in row.scores))
     base = next((row for row in final if row.name == "base"), None)
-    rows = [_final_cells(row, tasks, base) for row in final]
-    head = ["", "value", "validation loss", *tasks]
+    titles = [next(row.heading(task) for row in final if task in row.scores) for task in tasks]
+    twice = value_name == VALIDATION_LOSS or _shown_anyway(final, tasks)
+    values = [] if twice else [value_name]
+    rows = [_final_cells(row, tasks, base, bool(values)) for row in final]
+    head = ["", *values, VALIDATION_LOSS, *titles]
     note = (
         f'<p class="muted">{_text(final_note)} Scores ± standard error; '
         "below them the difference from the base.</p>"
@@ -182,19 +192,35 @@ def _final_table(final: Sequence[FinalRow], final_note: str) -> str:
     return f"<h2>Final test</h2>{note if tasks else ''}{table}"
 
 
-def _final_cells(row: FinalRow, tasks: Sequence[str], base: FinalRow | None) -> list[str]:
+def _shown_anyway(final: Sequence[FinalRow], tasks: Sequence[str]) -> bool:
+    """Whether every value is the row's validation loss, or its score on a task of the test."""
+    columns: list[list[float | None]] = [[row.validation_loss for row in final]]
+    columns += [[row.scores.get(task, (None,))[0] for row in final] for task in tasks]
+    return any(all(map(_same, final, column)) for column in columns)
+
+
+def _same(row: FinalRow, other: float | None) -> bool:
+    """Taken with other batches, a loss differs by float rounding."""
+    if row.value is None or other is None:
+        return row.value is None
+    return math.isclose(row.value, other, rel_tol=1e-4)
+
+
+def _final_cells(
+    row: FinalRow, tasks: Sequence[str], base: FinalRow | None, with_value: bool
+) -> list[str]:
     scores = [_score(row, task, base) for task in tasks]
-    return [_text(row.name), _value(row.value), _value(row.validation_loss), *scores]
+    value = [_value(row.value)] if with_value else []
+    return [_text(row.name), *value, _value(row.validation_loss), *scores]
 
 
 def _score(row: FinalRow, task: str, base: FinalRow | None) -> str:
     if task not in row.scores:
         return NONE
-    score, error = row.scores[task]
-    text = f"{score:.4f} ± {error:.4f}"
+    text = row.told(task)
     if base is None or base is row or task not in base.scores:
         return text
-    return f"{text}<br><small>{score - base.scores[task][0]:+.4f}</small>"
+    return f"{text}<br><small>{row.scores[task][0] - base.scores[task][0]:+.4f}</small>"
 
 
 def _trials_table(history: History) -> str:
@@ -202,7 +228,8 @@ def _trials_table(history: History) -> str:
         return "<h2>All trials</h2><p>No trials yet.</p>"
     names = list(dict.fromkeys([*history.space, *(n for t in history.trials for n in t.params)]))
     failures = any("failure" in t.user_attrs for t in history.trials)
-    head = ["trial", "state", "value", "time", *names, *(["failure"] if failures else [])]
+    failure = ["failure"] if failures else []
+    head = ["trial", "state", history.value_name, "time", *names, *failure]
     rows = [(_trial_cells(t, names, failures), _row_class(t, history)) for t in history.trials]
     numeric = [0, *range(2, 4 + len(names))]
     return f"<h2>All trials</h2>{_table(head, rows, numeric)}"

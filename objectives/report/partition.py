@@ -59,10 +59,10 @@ def partition(
     place = to_unit or _default_place(history)
     _outline(axes, cells, names)
     inside = [t for t in history.trials if _inside(history, t) and place(t.params)]
-    failed = [t for t in inside if t.state == TrialState.FAIL]
+    for state, look in ((TrialState.FAIL, canvas.CROSS), (TrialState.PRUNED, canvas.RING)):
+        lost = [t for t in inside if t.state == state]
+        axes.scatter(*_spots(lost, names, place), s=32, zorder=3, clip_on=False, **look)
     complete = [t for t in inside if t.state == TrialState.COMPLETE]
-    cross: dict[str, Any] = {"marker": "x", "color": canvas.MUTED, "s": 32, "linewidth": 1.2}
-    axes.scatter(*_spots(failed, names, place), **cross)
     canvas.coloured(axes, history, complete, *_spots(complete, names, place), size=44)
     _label_axes(axes, history, names, place)
     canvas.value_bar(figure, [axes], history)

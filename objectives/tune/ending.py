@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -13,11 +12,15 @@ from optuna.trial import TrialState
 from objectives.adapters import best_trials
 from objectives.checkpoint_files import delete_all
 from objectives.final import final_test
+from objectives.final import honesty
 from objectives.final import looks
-from objectives.final import save_best
 from objectives.job import Examiner
-from objectives.model_card import honesty
+from objectives.names import named_base
+from objectives.names import named_data
 from objectives.plan import Plan
+from objectives.report import CellBox
+from objectives.report import FinalRow
+from objectives.report import write_report
 from optuna_partition import inspection
 import storage
 
@@ -33,17 +36,36 @@ def finish(plan: Plan, study: optuna.Study, run: Examiner) -> int:
         print(_nothing_to_test(study))
         print(f"report         {_report(plan, study, [])}")
         return 1
-    test = plan.experiment.scoring.test
-    rows = final_test(plan.experiment, run, study, plan.folder) if test else []
-    best = study.best_trial
-    print(f"best           {best.value:.4f} in trial {best.number}")
+    rows = _tested(plan, study, run)
+    _tell_best(plan, study.best_trial)
+    print(f"best adapter   {_saved(plan, study, rows)}   (how to load it: README.md there)")
+    if kept[0].number != study.best_trial.number:
+        missing = _missing(study.best_trial)
+        print(f"  of trial {kept[0].number}, the best whose adapter is here: {missing}")
+    print(f"report         {_report(plan, study, rows)}")
+    print(f"more trials    the same command with --trials {2 * plan.settings.trials}")
+    return 0
+
+
+def _tested(plan: Plan, study: optuna.Study, run: Examiner) -> list[FinalRow]:
+    tasks = plan.experiment.scoring.test
+    if not tasks:
+        return []
+    models = "the base, PEFT's defaults (trained as a trial is) and the best adapters"
+    print(f"final test     on {', '.join(tasks)}: {models}", flush=True)
+    return final_test(plan.experiment, run, study, plan.folder)
+
+
+def _tell_best(plan: Plan, best: FrozenTrial) -> None:
+    print(f"best           {plan.experiment.value_name} {best.value:.4f} in trial {best.number}")
     for name, value in best.params.items():
         print(f"  {name:<18} {value if isinstance(value, bool | str) else f'{value:.4g}'}")
-    print(f"best adapter   {save_best(plan.experiment, study, rows, plan.folder)}")
-    if kept[0].number != best.number:
-        print(f"  of trial {kept[0].number}, the best whose adapter is here: {_missing(best)}")
-    print(f"report         {_report(plan, study, rows)}")
-    return 0
+
+
+def _saved(plan: Plan, study: optuna.Study, rows: Sequence[FinalRow]) -> Path | None:
+    from objectives.best_adapter import save_best  # imports torch
+
+    return save_best(plan.experiment, study, rows, plan.folder)
 
 
 def _nothing_to_test(study: optuna.Study) -> str:
@@ -63,27 +85,33 @@ def _missing(trial: FrozenTrial) -> str:
     return f"trial {trial.number}'s was to be in {Path(adapter).absolute()}"
 
 
-def _report(plan: Plan, study: optuna.Study, rows: Sequence[Any]) -> Path:
-    from objectives.report import CellBox
-    from objectives.report import write_report
-
+def _report(plan: Plan, study: optuna.Study, rows: Sequence[FinalRow]) -> Path:
     space = plan.experiment.search_space()
-    scoring = plan.experiment.scoring
     cells = [CellBox(low=c.low, high=c.high) for c in inspection.cells(study)]
     return write_report(
         study,
         plan.folder / "report",
         title=f"{plan.name}: LoRA hyperparameters",
         space=space,
+        value_name=plan.experiment.value_name,
         cells=cells,
         to_unit=(lambda params: inspection.unit(space, params) or {}) if cells else None,
         final=rows,
         final_note=honesty(plan.experiment, looks(study)),
         settings={
-            "model": plan.experiment.model.name,
-            "data": plan.experiment.data.train,
-            "objective": scoring.objective,
+            "base": named_base(plan.experiment.model).name,
+            "data": named_data(plan.experiment.data.train),
+            "objective": plan.experiment.value_name,
             "sampler": plan.settings.sampler,
             "storage": storage.shown(plan.url),
         },
+        closing=_next(plan, study),
     )
+
+
+def _next(plan: Plan, study: optuna.Study) -> str:
+    """What a reader of the report can do."""
+    trials = 2 * plan.settings.trials
+    more = f"To go on with this study, run the same command with --trials {trials}."
+    load = "To load the best adapter, see README.md in best_adapter/, the folder beside report/."
+    return f"{more} {load}" if best_trials(study, 1) else more

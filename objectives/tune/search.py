@@ -19,6 +19,7 @@ from objectives.energy import Spans
 from objectives.energy_share import Share
 from objectives.energy_share import shared_out
 from objectives.interruption import Interruption
+from objectives.output import writing
 from objectives.pack_search import Packs
 from objectives.pack_search import search_in_packs
 from objectives.plan import Plan
@@ -112,9 +113,9 @@ def search_with_workers(plan: Plan, study: optuna.Study) -> bool:
             measure()
             return progress.look(study)
 
-        return storage.workers.run(
-            plan.worker, plan.workers, logs=plan.folder / "workers", look=look
-        )
+        logs = plan.folder / "workers"
+        with writing(logs):
+            return storage.workers.run(plan.worker, plan.workers, logs=logs, look=look)
 
 
 def _running_here(study: optuna.Study) -> int:

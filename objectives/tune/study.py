@@ -5,6 +5,7 @@ from __future__ import annotations
 import optuna
 
 from objectives.comparable import keep_experiment
+from objectives.output import writing
 from objectives.plan import Plan
 from objectives.progress import finished
 from objectives.tune.samplers import PRUNERS
@@ -35,7 +36,8 @@ def open_study(plan: Plan, samples: str) -> optuna.Study:
     Raises:
         UserError: Earlier trials learned from others.
     """
-    plan.folder.mkdir(parents=True, exist_ok=True)
+    with writing(plan.folder):
+        plan.folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         study_name=plan.name,
         storage=storage.open(plan.url),

@@ -7,7 +7,10 @@ import gc
 import json
 from pathlib import Path
 
+import datasets
+import evaluate
 from fingerprints import fingerprint
+from huggingface_hub import constants
 import pytest
 from tokenizers import decoders
 from tokenizers import models
@@ -20,6 +23,7 @@ from transformers import LlamaConfig
 from transformers import LlamaForCausalLM
 from transformers import PreTrainedTokenizerFast
 
+from objectives import hub
 from objectives import pack_score
 from objectives import packed
 from objectives.bench import Bench
@@ -53,6 +57,37 @@ target_delimiter: " "
 metric_list:
 {metrics}
 """
+LAST_WORDS = """
+task: last_words
+dataset_path: json
+dataset_kwargs: {data_files: {test: questions.jsonl}}
+test_split: test
+output_type: loglikelihood
+doc_to_text: "Q"
+doc_to_target: "{{['u', ' ', 'e'][gold]}}"
+metric_list: [{metric: perplexity}, {metric: acc}]
+"""
+ANSWERS = """
+task: answers
+dataset_path: json
+dataset_kwargs: {data_files: {test: questions.jsonl}}
+test_split: test
+output_type: generate_until
+generation_kwargs: {until: ["."], max_gen_toks: 2}
+doc_to_text: "{{query}}"
+doc_to_target: "red"
+metric_list: [{metric: exact_match}]
+filter_list: [{name: first-word, filter: [{function: take_first}]}]
+"""
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HF_HUB_OFFLINE=1, which the libraries read when they are imported."""
+    hub._no_answer.cache_clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(evaluate.config, "HF_EVALUATE_OFFLINE", True)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -184,6 +219,10 @@ def task_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     brier = "  - metric: brier_score\n    higher_is_better: false"
     (folder / "colours.yaml").write_text(TASK.format(name="colours", metrics=accuracy))
     (folder / "beliefs.yaml").write_text(TASK.format(name="beliefs", metrics=brier))
+    overlap = "  - metric: exact_match\n  - metric: f1"
+    (folder / "overlap.yaml").write_text(TASK.format(name="overlap", metrics=overlap))
+    (folder / "last_words.yaml").write_text(LAST_WORDS)
+    (folder / "answers.yaml").write_text(ANSWERS)
     group = "aggregate_metric_list: [{metric: acc}]"
     (folder / "group.yaml").write_text(f"group: all_colours\ntask: [colours]\n{group}\n")
     (folder / "set.yaml").write_text("group: some_colours\ntask: [colours]\n")

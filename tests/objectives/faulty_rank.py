@@ -67,6 +67,7 @@ class Faulty:
     def __init__(self, experiment: Experiment, cache: Path | None, test: bool) -> None:
         self._run = load_runner(experiment, cache, test=test)
         self.examine, self.samples = self._run.examine, self._run.samples
+        self.notes = self._run.notes
         self._bench: Bench = self._run._bench
 
     def __call__(self, job: Job, report: Report) -> Outcome:

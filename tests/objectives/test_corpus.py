@@ -172,5 +172,5 @@ def test_a_cache_that_cannot_be_written(
 ) -> None:
     file = tmp_path / "file"
     file.write_text("")
-    with pytest.raises(UserError, match=r"cache folder .*file: cannot be written .* another"):
+    with pytest.raises(UserError, match=r"--output: .*file cannot be written .* another"):
         load_corpus(settings(alpaca_file), tiny_tokenizer, file)

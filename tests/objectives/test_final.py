@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
-import json
+import math
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from test_objective import memory_for
 
 from objectives.bench import Bench
+from objectives.best_adapter import save_best
 from objectives.config import Experiment
 from objectives.final import FINAL
 from objectives.final import final_test
-from objectives.final import save_best
 from objectives.job import Exam
 from objectives.job import Examined
 from objectives.job import Failed
@@ -24,11 +25,11 @@ from objectives.job import OutOfMemory
 from objectives.job import Report
 from objectives.objective import LoraObjective
 from objectives.report import FinalRow
+from objectives.report import write_report
 from objectives.runner import Runner
 from objectives.score import Scorer
 from objectives.search_space import PEFT_DEFAULTS
 from objectives.search_space import SearchSettings
-from objectives.sections import StudySettings
 from objectives.sections import TrainingSettings
 
 
@@ -137,23 +138,52 @@ def test_other_test_tasks_are_another_test(
     assert "This is look 3" in (tmp_path / "best_adapter" / "README.md").read_text()
 
 
-def test_the_best_adapter_tells_all_settings_and_no_password(
+def test_the_metric_of_each_task_is_named_everywhere(
+    experiment: Experiment, bench: Bench, study: optuna.Study, tmp_path: Path
+) -> None:
+    """A test of its own has no accuracy: its usual metric is F1, which is no mean."""
+    tasks = ["colours", "overlap"]
+    scoring = experiment.scoring.model_copy(update={"test": tasks})
+    experiment = experiment.model_copy(update={"scoring": scoring})
+    runner = Runner(experiment, bench, Scorer.load(scoring, bench.tokenizer, tasks))
+    said: list[str] = []
+    rows = final_test(experiment, runner, study, tmp_path, said.append)
+    for row, line in zip(rows, said, strict=True):
+        (acc, error), (f1, none) = row.scores.values()
+        assert f"   colours acc {acc:.4f} +- {error:.4f}   overlap f1 {f1:.4f} (no error)" in line
+        assert math.isnan(none) and row.metrics == {"colours": "acc", "overlap": "f1"}
+    kept = study.user_attrs[FINAL]["rows"]
+    assert all(row["metrics"] == {"colours": "acc", "overlap": "f1"} for row in kept)
+    save_best(experiment, study, rows, tmp_path)
+    card = (tmp_path / "best_adapter" / "README.md").read_text()
+    assert "| validation loss | colours acc | overlap f1 |" in card and "(no error) |" in card
+    page = write_report(study, tmp_path, title="-", space={}, final=rows).read_text()
+    assert "colours acc" in page and "overlap f1" in page and "(no error)" in page
+    assert "nan" not in card and "± nan" not in page
+
+
+def without_metrics(study: optuna.Study, count: int) -> list[dict[str, Any]]:
+    """Its test, as far as so many rows, as a study of before has it."""
+    kept = dict(study.user_attrs[FINAL])
+    kept["rows"] = [{k: v for k, v in row.items() if k != "metrics"} for row in kept["rows"]]
+    study.set_user_attr(FINAL, {**kept, "rows": kept["rows"][:count]})
+    return list(kept["rows"])
+
+
+def test_a_test_that_did_not_name_its_metrics_is_shown_as_it_was(
     experiment: Experiment, runner: Runner, study: optuna.Study, tmp_path: Path
 ) -> None:
-    """It is made to be published."""
-    settings = StudySettings(storage="postgresql+psycopg://me:s3cret@host/db", seed=7)
-    data = experiment.data.model_copy(update={"limit": 24})
-    model = experiment.model.model_copy(update={"revision": "v2", "dtype": "float32"})
-    update = {"study": settings, "data": data, "model": model}
-    save_best(experiment.model_copy(update=update), study, [], tmp_path)
-    folder = tmp_path / "best_adapter"
-    for file in folder.iterdir():
-        assert b"s3cret" not in file.read_bytes(), file
-    told = json.loads((folder / "experiment.json").read_text())["experiment"]
-    assert told["study"]["seed"] == 7 and told["data"]["limit"] == 24
-    card = (folder / "README.md").read_text()
-    assert "(24 of its rows)" in card
-    assert f"from_pretrained({model.name!r}, revision='v2', dtype='float32')" in card
+    """Where it is to go on it begins anew, since its rows could be of another metric."""
+    rows = final_test(experiment, runner, study, tmp_path)
+    before = without_metrics(study, 3)
+    said: list[str] = []
+    shown = final_test(experiment, Stopping(runner, 0), study, tmp_path, said.append)
+    assert [row.scores for row in shown] == [row.scores for row in rows]
+    assert "not repeated" in said[0] and "   colours 0." in said[1]
+    assert study.user_attrs[FINAL]["rows"] == before
+    without_metrics(study, 2)
+    assert final_test(experiment, runner, study, tmp_path) == rows
+    assert all(row["metrics"] == {"colours": "acc"} for row in study.user_attrs[FINAL]["rows"])
 
 
 def test_a_training_that_diverges_is_left_out(

@@ -6,7 +6,6 @@ from collections.abc import Callable
 import os
 import signal
 import sys
-import time
 
 import pytest
 
@@ -21,6 +20,7 @@ from objectives.job import Outcome
 from objectives.job import Pruned
 from objectives.job import Validation
 from objectives.search_space import Hyperparameters
+from objectives.wire import Ready
 
 
 RATE = 0.0030212471028789878  # as float32 it would be another number
@@ -38,7 +38,7 @@ def load(experiment, cache, test):
     {load}
     def run(job, report):
         {run}
-    run.samples = {samples}
+    run.samples, run.notes = {samples}, ("data: odd",)
     return run
 main(load)
 """
@@ -59,7 +59,7 @@ def ask(gang: Gang, report: Callable[[Validation], bool] = lambda validation: Fa
 
 def test_ranks_tell_what_they_learn_from(tiny_experiment: Experiment) -> None:
     with Gang(tiny_experiment, ranks=2, command=rank()) as gang:
-        assert gang.start() == gang.start() == "0a1b"
+        assert gang.start() == gang.start() == Ready("0a1b", ("data: odd",))
     with Gang(tiny_experiment, ranks=2, command=rank(samples="str(number)")) as gang:
         with pytest.raises(UserError, match="different samples .*not the same on all machines"):
             gang.start()
@@ -101,7 +101,7 @@ def test_ranks_that_died_between_two_jobs_are_replaced(tiny_experiment: Experime
     with Gang(tiny_experiment, command=rank("return Failed(str(os.getpid()))")) as gang:
         first = ask(gang)
         os.kill(int(first), signal.SIGKILL)
-        time.sleep(0.2)
+        os.waitid(os.P_PID, int(first), os.WEXITED | os.WNOWAIT)  # until it has; the gang's to see
         assert ask(gang).isdecimal() and ask(gang) != first
 
 
@@ -130,6 +130,21 @@ def test_a_rank_that_fails_alone_is_the_trial_s_failure(
     run = "return Failed('nan') if number else time.sleep(1000)"
     with Gang(tiny_experiment, ranks=2, command=rank(run)) as gang:
         assert ask(gang) == "nan" and not gang._ranks
+
+
+@pytest.mark.parametrize(("ranks", "who"), [(1, "0"), (2, "0 and 1")])
+def test_ranks_that_hang_end_at_the_time_limit(
+    tiny_experiment: Experiment, ranks: int, who: str
+) -> None:
+    """And others come in their place. All hang, as where a sum over them waits for the last."""
+    run = rank("time.sleep(1000)")
+    with Gang(tiny_experiment, ranks=ranks, time_limit=0.5, command=run) as gang:
+        gang.start()
+        before = [each.process for each in gang._ranks]
+        assert ask(gang) == f"rank {who} not done within the time limit of 0.5 s"
+        assert [process.poll() for process in before] == [-signal.SIGKILL] * ranks
+        gang.start()
+        assert not {each.process.pid for each in gang._ranks} & {old.pid for old in before}
 
 
 def test_a_report_that_raises_ends_the_ranks(tiny_experiment: Experiment) -> None:

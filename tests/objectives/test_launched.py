@@ -127,10 +127,10 @@ def test_a_rank_that_is_killed_costs_one_trial_and_leaves_nothing(
     outcome = launched(job(tmp_path / "killed"), kill)
     assert isinstance(outcome, Failed)
     assert "is gone" in outcome.message or "raised" in outcome.message
-    until(lambda: not ranks(), seconds=15)
+    until(lambda: not ranks())
     assert value(launched, tmp_path / "next") == clean
     launched.close()
-    until(lambda: not ranks(), seconds=15)
+    until(lambda: not ranks())
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for a machine without a GPU")
@@ -138,8 +138,10 @@ def test_ranks_without_a_gpu_are_told_to_take_the_cpu(
     experiment: Experiment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
-    script = MACHINES.format(python=sys.executable, port=_free_port())
-    with Gang(experiment, ranks=2, launcher=["sh", "-c", script, "sh"]) as gang:
+    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu"]
+    launcher += ["--num_processes", "2", "--main_process_port", str(_free_port())]
+    launcher += ["--mixed_precision", "no", "--dynamo_backend", "no"]
+    with Gang(experiment, ranks=2, launcher=launcher) as gang:
         with pytest.raises(UserError, match="WORLD_SIZE = 2, and Accelerate counts 1.*USE_CPU"):
             gang.start()
 
@@ -156,7 +158,7 @@ def test_a_launcher_that_does_something_else_is_said(experiment: Experiment) -> 
 
 @pytest.mark.parametrize("stranger", [STRANGER, SILENT], ids=["another key", "silent"])
 def test_a_stranger_is_not_a_rank(stranger: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launched_ranks, "_SPEAKING_SECONDS", 1)
+    monkeypatch.setattr(launched_ranks, "_SPEAKING_SECONDS", 3)
     (rank,) = launch([sys.executable, "-c", stranger + ONE], 1)
     assert (rank.number, rank.machine) == (0, socket.gethostname())
     rank.hang_up()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+import time
 
 from fingerprints import fingerprint
 from hypothesis import given
@@ -285,13 +286,15 @@ def test_other_errors_are_not_taken_for_memory(bench: Bench) -> None:
 
 
 def test_tokens_are_counted_without_padding(bench: Bench) -> None:
+    start = time.perf_counter()
     trained = lora.train(bench, SETTINGS, CHOSEN, report=lambda *_: None)
+    wall = time.perf_counter() - start
     release(bench, trained.model)
     batches = steps(
         bench.corpus.train, effective_batch=12, micro_batch=1, epochs=2.0, seed=0, pad_id=0
     )
     assert trained.tokens == sum(b["input_ids"].numel() for step in batches for b in step)
-    assert 0 < trained.seconds < 60
+    assert 0 < trained.seconds <= wall
 
 
 def test_collate_pads_where_nothing_is_learnt(bench: Bench) -> None:

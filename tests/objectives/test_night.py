@@ -46,7 +46,7 @@ import storage
 __all__ = ["one_thread"]  # a fixture
 
 TRIALS = 20
-LIMIT = 15.0  # seconds for a trial, which takes half a one on an idle machine
+LIMIT = 30.0  # seconds for a trial, which takes half a one on an idle machine
 IN_A_RANK = {1: "little memory", 2: "kill", 3: "hang", 4: "mistake"}  # by trial
 FAILURES = {
     "kill": "rank 0 was killed by SIGKILL",
@@ -125,7 +125,7 @@ def night(
             process.kill()
             raise
     with contextlib.suppress(AssertionError):
-        until(lambda: not processes(file), seconds=15)
+        until(lambda: not processes(file))
     return Night(file, study, process.returncode, output, processes(file))
 
 
@@ -135,7 +135,7 @@ def from_outside(
     """What workers and the database meet, each when some more trials are finished."""
 
     def see(look: Callable[[], Any]) -> Any:
-        return until(lambda: process.poll() is not None or look(), seconds=240)
+        return until(lambda: process.poll() is not None or look(), seconds=600)
 
     assert server.restart is not None
     see(lambda: optuna.get_all_study_names(database))

@@ -98,7 +98,7 @@ def test_a_trial_leaves_its_value_adapter_and_attributes(
     assert attributes["steps"] == 4 and attributes["tokens"] > 4 * 12 * 20
     assert json.dumps(attributes)
     seconds = [attributes[f"seconds_{part}"] for part in ("setup", "training", "scoring")]
-    assert all(0 <= s < 60 for s in seconds)
+    assert min(seconds) >= 0
     assert sum(seconds) <= trial.duration.total_seconds()
     assert attributes["adapter"] == str(tmp_path / "adapters" / "0000")
     config = json.loads((tmp_path / "adapters" / "0000" / "adapter_config.json").read_text())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+import time
 
 from peft import PeftModel
 import pytest
@@ -129,8 +130,11 @@ def test_a_base_in_half_precision(tiny_experiment: Experiment) -> None:
 
 
 def test_the_pack_shares_its_time(bench: Bench) -> None:
+    start = time.perf_counter()
     results, _ = together(bench, SETTINGS, PACK[:2])
-    assert all(isinstance(r, Trained) and 0 < r.seconds < 60 for r in results)
+    wall = time.perf_counter() - start
+    assert all(isinstance(r, Trained) and r.seconds > 0 for r in results)
+    assert sum(r.seconds for r in results) <= wall  # type: ignore[union-attr]
     assert results[0].tokens == sum(  # type: ignore[union-attr]
         int(batch["attention_mask"].sum())
         for step in lora.step_batches(bench, SETTINGS, PACK[0])

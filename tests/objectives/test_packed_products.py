@@ -26,16 +26,23 @@ VIEWS = {"view", "t", "transpose", "slice", "select", "detach", "_unsafe_view", 
 Gradients = list[Tensor]
 
 
-def factors(ranks: Sequence[int]) -> list[Factors]:
-    torch.manual_seed(0)
+def factors(ranks: Sequence[int], dtype: torch.dtype = torch.float32) -> list[Factors]:
+    draw = torch.Generator().manual_seed(0)
     return [
         Factors(
-            nn.Parameter(torch.randn(rank, FEATURES)),
-            nn.Parameter(torch.randn(OUTPUTS, rank)),
+            nn.Parameter(torch.randn(rank, FEATURES, dtype=dtype, generator=draw)),
+            nn.Parameter(torch.randn(OUTPUTS, rank, dtype=dtype, generator=draw)),
             1 / rank,
         )
         for rank in ranks
     ]
+
+
+def inputs(adapters: int, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+    """A base's output, and x."""
+    draw, rows = torch.Generator().manual_seed(1), adapters * ROWS
+    base = torch.randn(rows, OUTPUTS, dtype=dtype, generator=draw)
+    return base, torch.randn(rows, FEATURES, dtype=dtype, generator=draw)
 
 
 def outcome(
@@ -54,22 +61,23 @@ def outcome(
 
 @pytest.mark.parametrize("places", [[0, 1, 2], [2, 0], [1, 2]], ids=str)
 def test_together_is_one_by_one(places: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    base, x = torch.randn(len(places) * ROWS, OUTPUTS), torch.randn(len(places) * ROWS, FEATURES)
+    """In float64, where the order of a sum is the 15th digit's, and a mistake is the first's."""
+    base, x = inputs(len(places), torch.float64)
     names = []
 
     def found(saved: int) -> list[Tensor]:
         monkeypatch.setattr(packed_products, "_saved", lambda device: saved)
-        y, gradients = outcome(factors([2, 1, 4]), places, base, x)
+        y, gradients = outcome(factors([2, 1, 4], torch.float64), places, base, x)
         names.append(y.grad_fn.name())
         return [y, *gradients]
 
     for got, expected in zip(found(10**9), found(-1), strict=True):
-        torch.testing.assert_close(got, expected)
+        torch.testing.assert_close(got, expected, rtol=1e-9, atol=1e-9)
     assert names == ["_TogetherBackward", "_OneByOneBackward"]
 
 
 def test_one_that_diverges_spoils_no_other() -> None:
-    base, x = torch.randn(3 * ROWS, OUTPUTS), torch.randn(3 * ROWS, FEATURES)
+    base, x = inputs(3)
     clean = outcome(factors([2, 1, 4]), [0, 1, 2], base, x)
     with torch.no_grad():
         (spoilt := factors([2, 1, 4]))[1].b.fill_(math.nan)

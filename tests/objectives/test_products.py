@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Sequence
 import math
 
 import pytest
+from rounding import assert_rounded
 import torch
 from torch import nn
 from torch import Tensor
@@ -20,39 +23,55 @@ def all_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(products, "_WORTH_IT", 1)
 
 
-def gradients(y: Tensor, *of: Tensor) -> tuple[Tensor, ...]:
-    """Of a sum whose own gradient is one number, expanded, and of one that is not."""
-    return torch.autograd.grad(y.sum() + y[..., 0].square().sum(), of)
+def drawn(*shapes: tuple[int, ...]) -> list[Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    return [torch.randn(shape, generator=draw) for shape in shapes]
+
+
+def outcome(linear: Callable[..., Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
+    """The output, and the gradients of a sum of it, whose own gradient is one number, expanded,
+    and of a sum whose own is not.
+    """
+    learning = [tensor.clone().requires_grad_() for tensor in inputs]
+    y = linear(*learning)
+    whole = torch.autograd.grad(y.sum(), learning, retain_graph=True)
+    return [y.detach(), *whole, *torch.autograd.grad((y * weights_of(y)).sum(), learning)]
+
+
+def weights_of(y: Tensor) -> Tensor:
+    """Small integers, which no type rounds."""
+    return torch.arange(y.numel()).view(y.shape) % 5
 
 
 @pytest.mark.parametrize("shape", [(40, 24), (5, 8, 24), (1, 24), (24,)])
 @pytest.mark.parametrize("has_bias", [True, False])
 def test_values_and_gradients_are_torchs(shape: tuple[int, ...], has_bias: bool) -> None:
-    torch.manual_seed(0)
-    x, weight = torch.randn(shape, requires_grad=True), torch.randn(56, 24, requires_grad=True)
-    bias = torch.randn(56, requires_grad=True) if has_bias else None
-    of = [tensor for tensor in (x, weight, bias) if tensor is not None]
-    ours, theirs = products.linear(x, weight, bias), F.linear(x, weight, bias)
-    torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
-    for got, expected in zip(gradients(ours, *of), gradients(theirs, *of), strict=True):
-        torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-4)
+    """In float64, to the roundings of float32."""
+    inputs = drawn(shape, (56, 24), (56,))[: 2 + has_bias]
+    exact = outcome(F.linear, [tensor.double() for tensor in inputs])
+    sizes = outcome(F.linear, [tensor.double().abs() for tensor in inputs])
+    # the longest sums are those over the outputs, each of a product with a weight above
+    assert_rounded(outcome(products.linear, inputs), exact, sizes, 56 + 1, torch.float32)
 
 
 def test_a_gradient_without_memory_of_its_own_is_right() -> None:
-    x, weight = torch.randn(3, 4, requires_grad=True), torch.randn(5, 4)
+    x, weight = torch.ones(3, 4, requires_grad=True), torch.arange(20.0).view(5, 4)
     products.linear(x, weight).sum().backward()
-    torch.testing.assert_close(x.grad, weight.sum(0).expand(3, 4))
+    assert torch.equal(x.grad, weight.sum(0).expand(3, 4))  # integers: exact in whatever order
 
 
 @pytest.mark.parametrize("factors", ["columns", "rows"])
 def test_transposes_are_products_too(factors: str) -> None:
-    x, weight = torch.randn(40, 24), torch.randn(56, 40)
+    x, weight = drawn((40, 24), (56, 40))
     got = products.product(x.t(), weight if factors == "rows" else weight.t().contiguous().t())
-    torch.testing.assert_close(got, x.t() @ weight.t(), rtol=1e-5, atol=1e-4)
+    exact = x.double().t() @ weight.double().t()
+    sizes = x.double().abs().t() @ weight.double().abs().t()
+    assert_rounded([got], [exact], [sizes], 40, torch.float32)
 
 
 def test_a_frozen_weight_does_not_keep_its_input() -> None:
-    x, weight = torch.randn(40, 24, requires_grad=True), torch.randn(56, 24)
+    x, weight = drawn((40, 24), (56, 24))
+    x.requires_grad_()
     kept: list[Tensor] = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t) or t, lambda t: t):
         products.linear(x, weight)
@@ -71,7 +90,7 @@ def test_a_model_sped_up_uses_onednn() -> None:
 
     model = nn.Sequential(nn.Linear(24, 24), Other(24, 24))
     products.speed_up(model)
-    assert "mkldnn::_linear_pointwise" in operators(model[0], torch.randn(4, 24))
+    assert "mkldnn::_linear_pointwise" in operators(model[0], torch.ones(4, 24))
     assert type(model[1]) is Other
     assert isinstance(model[0], nn.Linear)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 import math
 from pathlib import Path
+import re
 from typing import Any
 
 import optuna
@@ -95,6 +97,46 @@ def test_text_of_the_report(tmp_path: Path) -> None:
     assert '<tr class="best"><td class="n">1</td>' in text
 
 
+def heads(text: str) -> list[list[str]]:
+    """The column heads of each table."""
+    tops = re.findall(r"<thead>(.*?)</thead>", text)
+    return [re.findall(r"<th[^>]*>(.*?)</th>", top) for top in tops]
+
+
+def test_the_value_has_its_name_everywhere(tmp_path: Path) -> None:
+    text = write(study_of(trial(2.5)), tmp_path, value_name="acc on mc", closing="Run <it>.")
+    assert "Acc on mc, minimised" in text and "<span>best acc on mc</span>" in text
+    assert "Parameters and acc on mc" in text and heads(text)[-1][2] == "acc on mc"
+    assert text.index("<h2>Next</h2><p>Run &lt;it&gt;.</p>") > text.index("All trials")
+    assert "<h2>Next</h2>" not in write(study_of(trial(2.5)), tmp_path)
+
+
+def test_what_a_final_row_shows_anyway_is_not_shown_again(tmp_path: Path) -> None:
+    """A value that is the validation loss, but for rounding, or the score on one of the tasks."""
+    study = study_of(trial(2.0))
+    assert heads(write(study, tmp_path, final=FINAL))[0] == ["", "validation loss", "mc"]
+    scored = [FINAL[0], replace(FINAL[1], value=0.387)]
+    assert heads(write(study, tmp_path, final=scored))[0] == ["", "validation loss", "mc"]
+    rounded = [FINAL[0], replace(FINAL[1], value=2.15)]
+    text = write(study, tmp_path, final=rounded, value_name="validation loss")
+    assert heads(text)[0] == ["", "validation loss", "mc"]
+    other = [FINAL[0], replace(FINAL[1], value=0.7)]
+    assert heads(write(study, tmp_path, final=other))[0] == ["", "value", "validation loss", "mc"]
+
+
+def test_learning_curves_are_a_picture_of_the_report(tmp_path: Path) -> None:
+    losses = {"validation_losses": [[5, 3.0], [10, 2.0]]}
+    assert "Learning curves" in write(study_of(trial(2.0, user_attrs=losses)), tmp_path)
+    assert (tmp_path / "learning_curves.png").exists()
+
+
+def test_marks_are_explained_where_there_are_some(tmp_path: Path) -> None:
+    text = write(study_of(trial(2.0), trial(None, **PRUNED)), tmp_path)
+    assert "Rings are pruned trials." in text and "Crosses" not in text
+    text = write(study_of(trial(2.0), trial(None, TrialState.FAIL)), tmp_path)
+    assert "Crosses are failed trials." in text and "Rings" not in text
+
+
 def test_final_scores_stand_beside_the_base(tmp_path: Path) -> None:
     text = write(study_of(trial(2.0)), tmp_path, final=FINAL)
     assert "0.2620 ± 0.0115" in text
@@ -134,7 +176,7 @@ def test_a_second_report_replaces_the_first(tmp_path: Path) -> None:
 def test_folder_that_is_a_file_is_the_users_mistake(tmp_path: Path) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
-    with pytest.raises(UserError, match="file.*give another output folder"):
+    with pytest.raises(UserError, match="--output: .*file cannot be written .* give another"):
         write(study_of(trial(1.0)), blocked)
 
 

@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 from optuna.distributions import BaseDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
 import pytest
 from trials import history_of
 from trials import random_study
@@ -22,6 +24,8 @@ from trials import trial
 from objectives.report import CellBox
 from objectives.report import figures
 from objectives.report import scales
+from objectives.report.curves import curves
+from objectives.report.curves import learning_curves
 from objectives.report.history import History
 from objectives.report.history import importance
 from objectives.report.partition import partition
@@ -78,7 +82,7 @@ def test_partition_leaves_out_what_its_cells_do_not_hold() -> None:
     labels = [int(label.get_text()) for label in axes.get_xticklabels()]
     assert len(labels) > 2 and all(label % 7 == 1 for label in labels)
     assert list(axes.get_xticks()) == pytest.approx([label / 57 for label in labels])
-    _, _, dots, star = axes.collections
+    *_, dots, star = axes.collections
     assert sorted(dots.get_offsets()[:, 0]) == pytest.approx([8 / 57, 15 / 57])
     assert list(star.get_offsets()[0]) == pytest.approx([8 / 57, 0.5])
 
@@ -88,6 +92,72 @@ def test_times_are_stacked_to_the_duration() -> None:
     axes = figures.times(history_of(trial(1.0, user_attrs=known, seconds=10))).axes[0]
     tops = {str(p.get_label()): p.get_data().values[0] for p in axes.patches}
     assert tops == {"set-up": 1.0, "training": 7.0, "scoring": 9.0, "other": 10.0}
+
+
+# -- pruned trials and learning curves -----------------------------------------------------------
+
+
+def pruned(losses: dict[int, float], **params: Any) -> FrozenTrial:
+    """Of a training of 12 steps in 4 parts; the pruner has seen the smallest loss so far."""
+    given = list(losses.values())
+    seen = {part: min(given[: i + 1]) for i, part in enumerate(losses)}
+    by_step = [[3 * part, loss] for part, loss in losses.items()]
+    attributes = {"validation_losses": by_step}
+    state = TrialState.PRUNED
+    return trial(None, state, params=params, intermediate_values=seen, user_attrs=attributes)
+
+
+def complete(losses: dict[int, float], steps: int = 12) -> FrozenTrial:
+    by_step = [[steps * part // 4, loss] for part, loss in losses.items()]
+    seen = dict(enumerate(losses.values(), start=1))
+    value = list(losses.values())[-1]
+    return trial(value, intermediate_values=seen, user_attrs={"validation_losses": by_step})
+
+
+def test_pruned_trials_are_rings_wherever_parameters_are_drawn() -> None:
+    history = history_of(trial(2.0), trial(2.4), pruned({1: 2.3}, rank=32))
+    shares = {"rank": 0.0}
+    cells = [CellBox({}, {})]
+    for figure, place in (
+        (figures.parameters_by_value(history, shares), (32, 2.3)),
+        (figures.parameters_by_trial(history, shares), (2, 32)),
+        (partition(history, cells, ["rank"]), (scales.unit(SPACE["rank"], 32), 0.5)),
+    ):
+        white = [1.0, 1.0, 1.0, 1.0]
+        rings = [
+            c for c in figure.axes[0].collections if [*c.get_facecolor()[:1].ravel()] == white
+        ]
+        (at,) = [spot for ring in rings for spot in ring.get_offsets()]
+        assert tuple(at) == pytest.approx(place)
+
+
+def test_learning_curves_by_share_of_the_training() -> None:
+    """Whatever the steps; what a pruner saw is not what was measured."""
+    losses = {1: 3.0, 2: 2.5, 3: 2.6, 4: 2.4}
+    history = history_of(
+        complete(losses), complete(losses, steps=40), pruned({1: 3.2, 2: 3.3}), pruned({1: 3.5})
+    )
+    measured = [(0.25, 3.0), (0.5, 2.5), (0.75, 2.6), (1.0, 2.4)]
+    stopped = [(0.25, 3.2), (0.5, 3.3)]
+    assert curves(history) == {0: measured, 1: measured, 2: stopped, 3: [(0.25, 3.5)]}
+    axes = learning_curves(history).axes[0]
+    (best,) = axes.get_lines()
+    assert [*zip(*best.get_data(), strict=True)] == measured and "trial 0" in best.get_label()
+    lines, dotted, ends = axes.collections
+    assert len(lines.get_paths()) == 2 and len(dotted.get_paths()) == 2
+    assert [tuple(end) for end in ends.get_offsets()] == [(0.5, 3.3), (0.25, 3.5)]
+
+
+def test_learning_curves_where_a_task_decides_and_nothing_is_reported() -> None:
+    attributes = {"validation_losses": [[5, 3.0], [10, 2.0]]}
+    scored = history_of(trial(0.4, user_attrs=attributes), direction="maximize")
+    assert curves(scored) == {0: [(0.5, 3.0), (1.0, 2.0)]}
+
+
+def test_single_losses_are_no_curves() -> None:
+    assert curves(history_of(complete({4: 2.0}), pruned({1: 3.0}))) == {}
+    failed = trial(None, TrialState.FAIL, user_attrs={"validation_losses": [[1, 3.0], [2, 9.0]]})
+    assert curves(history_of(trial(2.0), failed)) == {}
 
 
 # -- importance, numbers, scales -----------------------------------------------------------------
@@ -103,6 +173,20 @@ def test_importance_of_a_category_and_of_constant_values() -> None:
     by_batch = [trial(float(b), params={"effective_batch": b}) for b in (8, 16, 32) * 4]
     assert importance(history_of(*by_batch))["effective_batch"] == pytest.approx(1.0)
     assert set(importance(history_of(*[trial(1.0)] * 9)).values()) == {0.0}
+
+
+def test_what_did_not_vary_explains_nothing_and_is_said_not_to_have_varied() -> None:
+    by_batch = [trial(float(b), params={"effective_batch": b}) for b in (8, 16, 32) * 4]
+    by_batch.append(trial(None, TrialState.PRUNED, params={"dropout": 0.3}))
+    history = history_of(*by_batch)
+    axes = figures.parameters_by_value(history, importance(history)).axes
+    notes = {a.get_title(loc="left"): a.get_title(loc="right") for a in axes}
+    assert notes == {
+        "effective_batch": "explains 100%",
+        "learning_rate": "did not vary",
+        "rank": "did not vary",
+        "dropout": "",
+    }
 
 
 @given(st.lists(st.floats(allow_nan=False), min_size=1), st.booleans())

@@ -9,7 +9,6 @@ from typing import Any
 from alpaca import ROW
 from alpaca import settings
 from alpaca import write_rows
-import datasets
 import pytest
 from transformers import PreTrainedTokenizerFast
 
@@ -100,18 +99,15 @@ def test_a_file_that_is_gone(tmp_path: Path, tiny_tokenizer: PreTrainedTokenizer
         load_corpus(settings(tmp_path / "gone.jsonl"), tiny_tokenizer, None)
 
 
-def test_a_data_set_that_cannot_be_had(
-    tiny_tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+@pytest.mark.usefixtures("offline")
+def test_a_data_set_that_cannot_be_had(tiny_tokenizer: PreTrainedTokenizerFast) -> None:
     with pytest.raises(UserError) as caught:
         load_corpus(DataSettings(train="no-such-org/no-such-data"), tiny_tokenizer, None)
     message = str(caught.value)
-    assert message.startswith("data set no-such-org/no-such-data, split train: cannot be loaded (")
-    assert message.endswith(
-        "; check the name and the network, or download it elsewhere and give a "
-        ".json or .jsonl file in [data]"
+    assert message.startswith(
+        "data set no-such-org/no-such-data, split train: is neither a file here nor in the hub's "
+        "cache, and HF_HUB_OFFLINE is set; unset it, give a .json or .jsonl file in [data], "
+        "or run the command where there is a network, "
     )
 
 

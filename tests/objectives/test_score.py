@@ -160,7 +160,7 @@ def test_ranks_share_a_score(
         [*launcher, "--nproc-per-node=2", *map(str, arguments)],
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=600,
         env={**os.environ, "PYTHONPATH": str(script.parents[2]), "OMP_NUM_THREADS": "1"},
     )
     settings = ScoringSettings(tasks=str(task_folder), few_shot=1)
@@ -206,6 +206,26 @@ def test_limit_groups_and_metrics_without_a_closed_error(
     assert (group.value, group.n) == (colours.value, 20)
     beliefs = scorer.score(model, "beliefs")
     assert beliefs.metric == "brier_score" and math.isnan(beliefs.stderr)
+
+
+def test_a_metric_that_is_no_mean_leaves_the_others_their_errors(
+    model: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, task_folder: Path
+) -> None:
+    """LAMBADA has a perplexity beside its accuracy."""
+    scorer = Scorer.load(ScoringSettings(tasks=str(task_folder)), tiny_tokenizer, ["last_words"])
+    accuracy = scorer.score(model, "last_words")
+    assert (accuracy.metric, accuracy.n) == ("acc", QUESTIONS)
+    share = accuracy.value
+    assert accuracy.stderr == pytest.approx(math.sqrt(share * (1 - share) / (QUESTIONS - 1)))
+    perplexity = scorer.score(model, "last_words", "perplexity")
+    assert perplexity.value > 1 and math.isnan(perplexity.stderr)
+
+
+def test_what_a_filter_kept_of_an_answer_is_named(
+    model: PreTrainedModel, tiny_tokenizer: PreTrainedTokenizerFast, task_folder: Path
+) -> None:
+    scorer = Scorer.load(ScoringSettings(tasks=str(task_folder)), tiny_tokenizer, ["answers"])
+    assert scorer.score(model, "answers", limit=2).metric == "exact_match (first-word)"
 
 
 @pytest.mark.parametrize(

@@ -6,12 +6,14 @@ from pathlib import Path
 import shutil
 
 import lm_eval.tasks
+from lm_eval.tasks._yaml_loader import load_yaml
 import pytest
 
 from objectives.errors import UserError
 from objectives.sections import ScoringSettings
 from objectives.tasks import load_tasks
 from objectives.tasks import metrics
+from objectives.tasks import usual_metric
 
 
 @pytest.fixture
@@ -24,11 +26,42 @@ def few_of_lm_eval(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_metrics_are_those_of_the_task(task_folder: Path) -> None:
-    loaded = load_tasks(ScoringSettings(tasks=str(task_folder)), ["beliefs", "all_colours"])
-    assert {name: metrics(task) for name, task in loaded.items()} == {
+    names = ["beliefs", "colours", "all_colours"]
+    loaded = load_tasks(ScoringSettings(tasks=str(task_folder)), names)
+    assert {name: metrics(name, task) for name, task in loaded.items()} == {
         "beliefs": ["brier_score"],
-        "all_colours": ["acc", "acc_norm"],
+        "colours": ["acc", "acc_norm"],
+        "all_colours": ["acc"],
     }
+
+
+class Listed:
+    """A task of lm-eval's by its file, without its data."""
+
+    def __init__(self, file: str) -> None:
+        path = Path(lm_eval.tasks.__file__).parent / file
+        self._metrics = load_yaml(path, resolve_func=False)["metric_list"]
+
+    def aggregation(self) -> dict[str, str]:
+        return {metric["metric"]: metric["aggregation"] for metric in self._metrics}
+
+
+@pytest.mark.parametrize(
+    ("file", "usual", "with_acc_norm"),
+    [
+        ("drop/default.yaml", "f1", "f1"),
+        ("coqa/default.yaml", "f1", "f1"),
+        ("gsm8k/gsm8k.yaml", "exact_match", "exact_match"),
+        ("hellaswag/hellaswag.yaml", "acc", "acc_norm"),
+        ("lambada/lambada_openai.yaml", "acc", "perplexity"),
+        ("crows_pairs/crows_pairs_english.yaml", "pct_stereotype", "pct_stereotype"),
+    ],
+)
+def test_a_task_is_scored_by_its_usual_metric(file: str, usual: str, with_acc_norm: str) -> None:
+    """As its authors rank, unless it has the one that the experiment names."""
+    loaded = {"tasks": {"it": Listed(file)}}
+    assert usual_metric("it", loaded, "acc") == usual
+    assert usual_metric("it", loaded, "acc_norm") == with_acc_norm
 
 
 def test_data_files_lie_beside_the_task(
@@ -78,6 +111,7 @@ def test_code_that_the_model_wrote_runs_with_consent_only(
     assert load_tasks(consent, ["colours"])
 
 
+@pytest.mark.usefixtures("offline")
 def test_hugging_faces_own_consent_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """HumanEval tries the metric `code_eval`, from the hub, as soon as it is loaded."""
 
@@ -87,5 +121,27 @@ def test_hugging_faces_own_consent_is_named(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("evaluate.load", refuse)
     folder = Path(lm_eval.tasks.__file__).parent / "humaneval"
     monkeypatch.setattr("lm_eval.tasks.manager.__file__", str(folder / "manager.py"))
-    with pytest.raises(UserError, match="variable HF_ALLOW_CODE_EVAL=1 and write unsafe_code"):
-        load_tasks(ScoringSettings(), ["humaneval"])
+    with pytest.raises(UserError, match="set the environment variable HF_ALLOW_CODE_EVAL=1"):
+        load_tasks(ScoringSettings(unsafe_code=True), ["humaneval"])
+
+
+@pytest.mark.usefixtures("offline")
+@pytest.mark.parametrize(
+    ("folder", "task"),
+    [
+        ("humaneval", "humaneval_instruct"),
+        ("humaneval_infilling", "humaneval_infilling"),  # a group
+        ("mbpp", "mbpp"),
+    ],
+)
+def test_consent_is_asked_for_before_the_hub_is(
+    monkeypatch: pytest.MonkeyPatch, folder: str, task: str
+) -> None:
+    """Their metric comes from the hub, and was what was missing."""
+    tasks = Path(lm_eval.tasks.__file__).parent / folder
+    monkeypatch.setattr("lm_eval.tasks.manager.__file__", str(tasks / "manager.py"))
+    with pytest.raises(UserError, match=rf"'{task}': .* write `\[scoring\] unsafe_code = true`"):
+        load_tasks(ScoringSettings(), [task])
+    told = r"the task's metric code_eval is not in the hub's cache, and HF_HUB_OFFLINE is set"
+    with pytest.raises(UserError, match=told):
+        load_tasks(ScoringSettings(unsafe_code=True), [task])

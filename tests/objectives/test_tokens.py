@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 import json
-import logging
 from pathlib import Path
 
 from alpaca import ROW
@@ -120,7 +119,7 @@ def test_no_eos_is_refused(tiny_tokenizer: PreTrainedTokenizerFast, alpaca_file:
 
 
 def test_long_samples_are_cut_and_those_without_an_answer_dropped(
-    tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:
     template = "{instruction}:"
     rows = [
@@ -130,17 +129,22 @@ def test_long_samples_are_cut_and_those_without_an_answer_dropped(
     ]
     file = write_rows(tmp_path / "rows.jsonl", rows)
     data = settings(file, validation=str(file), template=template, mask_prompt=True, max_length=12)
-    with caplog.at_level(logging.WARNING):
-        corpus = load_corpus(data, tiny_tokenizer, None)
+    corpus = load_corpus(data, tiny_tokenizer, None)
     assert sorted(tiny_tokenizer.decode(s.input_ids[:2]) for s in corpus.train) == [
         tiny_tokenizer.decode(tiny_tokenizer.encode(t)[:2]) for t in ("Count:", "Sort:")
     ]
     assert max(len(s.input_ids) for s in corpus.train) == 12
-    assert [record.getMessage() for record in caplog.records] == [
-        f"[data] max_length = 12: cuts off the whole answer of 1 of 3 {part} rows, "
-        "which are left out; raise it"
+    longest = max(len(tiny_tokenizer.encode(f"{r['instruction']}:{r['output']}")) for r in rows)
+    way_out = f"raise it (the longest has {longest + 1} tokens)"
+    rule = "[data] max_length = 12: cuts off the"
+    assert corpus.notes[1:] == tuple(
+        f"{rule} {what}; {way_out}"
         for part in ("train", "validation")
-    ]
+        for what in (
+            f"whole answer of 1 of 3 {part} rows, which are left out",
+            f"end of 1 of 3 {part} rows",
+        )
+    )
 
 
 def test_no_answer_left_at_all_is_refused(

@@ -43,11 +43,12 @@ def file(
 
 
 @pytest.fixture(scope="module")
-def undisturbed(file: Path) -> dict[int, Any]:
-    """Number of ranks -> what they find when nothing happens."""
+def undisturbed(file: Path) -> Any:
+    """What two ranks find when nothing happens."""
     ended = run(file, "--study", "two", "--trials", TRIALS, "--search-only", "--gpus-per-trial=2")
     assert ended.returncode == 0, ended.stderr
-    return {1: values(load(file, "alone")), 2: values(load(file, "two"))}
+    assert ended.stdout.count("\nadapters: ") == 1, "not by each rank"
+    return values(load(file, "two"))
 
 
 def children(process: int) -> list[int]:
@@ -65,16 +66,15 @@ def alive(processes: list[int]) -> list[int]:
     return [each for each in processes if Path(f"/proc/{each}").exists()]
 
 
-@pytest.mark.parametrize("ranks", [1, 2])
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
 def test_stopped_or_killed_it_leaves_no_rank_and_continues(
-    file: Path, undisturbed: dict[int, Any], stop: signal.Signals, ranks: int
+    file: Path, undisturbed: Any, stop: signal.Signals
 ) -> None:
-    name = f"{stop.name}-{ranks}"
-    options = ["--study", name, "--trials", TRIALS, "--gpus-per-trial", str(ranks)]
+    name = stop.name
+    options = ["--study", name, "--gpus-per-trial", "2"]
     options += ["--output", file.parent / "runs", "--search-only"]
     with subprocess.Popen(
-        command(file, *options),
+        command(file, *options, "--trials", "500"),
         cwd=ROOT,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -86,14 +86,15 @@ def test_stopped_or_killed_it_leaves_no_rank_and_continues(
         gang = children(process.pid)
         process.send_signal(stop)
         rest = process.stdout.read()
-    assert len(gang) == ranks, started
-    until(lambda: not alive(gang), seconds=15)
+    assert len(gang) == 2, started
+    until(lambda: not alive(gang))
     if stop is signal.SIGTERM:
         assert process.returncode == 130 and "the same command continues" in rest
-    assert len(values(load(file, name))) == 1
-    ended = run(file, *options)
+    done = len(values(load(file, name)))  # one, unless this process was slow to stop it
+    assert 1 <= done < 500
+    ended = run(file, *options, "--trials", str(done + 1))
     assert ended.returncode == 0, ended.stderr
-    assert values(load(file, name)) == undisturbed[ranks]
+    assert values(load(file, name))[: len(undisturbed)] == undisturbed
 
 
 def test_workers_have_gangs_of_their_own(file: Path) -> None:
@@ -126,10 +127,7 @@ def test_bad_input_is_one_message(experiment: Path, monkeypatch: pytest.MonkeyPa
     message = bad(experiment, "--time-limit", "60", "--workers", "4")
     assert "--time-limit or --cold, a GPU per trial: 4 workers would take 4 GPUs" in message
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    experiment.write_text(experiment.read_text().replace("max_length = 256", "max_length = 4096"))
-    message = bad(experiment, "--cold")
-    assert "max_length" in message and message.count("error:") == 1
-    text = experiment.read_text().replace("max_length = 4096", "max_length = 256")
-    experiment.write_text(text.replace('test = ["colours"]', 'test = ["no-such-task"]'))
-    assert "no-such-task" in bad(experiment, "--gpus-per-trial", "1"), "not after the search"
+    (experiment.parent / "tasks" / "colours.jsonl").unlink()
+    message = bad(experiment, "--cold")  # only a rank can find it
+    assert "colours" in message and message.count("error:") == 1, "not after the search"
     assert not (experiment.parent / "runs" / "tiny").exists(), "nothing half-started"

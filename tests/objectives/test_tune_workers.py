@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from collections.abc import Iterator
-import contextlib
-import json
 import os
 from pathlib import Path
 import signal
-import sqlite3
 import subprocess
 import threading
-import time
 from typing import Any
 
 import optuna
@@ -25,10 +19,12 @@ from test_tune import Ended
 from test_tune import environment
 from test_tune import experiment
 from test_tune import load
+from test_tune import one_thread
 from test_tune import ROOT
 from test_tune import run
+from test_tune import running
+from test_tune import until
 from test_tune import written
-import torch
 
 from objectives.config import load_experiment
 from objectives.final import FINAL
@@ -39,7 +35,7 @@ from optuna_partition._space import Space
 
 TRIALS = 5
 
-__all__ = ["experiment"]  # the fixture
+__all__ = ["experiment", "one_thread", "until"]  # fixtures, and what others wait with
 
 
 @pytest.fixture(scope="module")
@@ -51,18 +47,6 @@ def file(
     text = file.read_text().replace("trials = 5", f"trials = {TRIALS}")
     file.write_text(text.replace("epochs = 8", "epochs = 4"))
     return file
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Here as in the workers: the order of a sum is part of the last digit."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment().items():
-            patch.setenv(name, value)
-        yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -110,21 +94,6 @@ def came_again(file: Path, lost: FrozenTrial, done: list[FrozenTrial]) -> bool:
     return params in [trial.params for trial in done]
 
 
-def running(file: Path, name: str) -> list[int]:
-    """Processes that are in a trial; nothing is written, also where the study is being made."""
-    database = file.parent / "runs" / name / "study.db"
-    query = (
-        "SELECT value_json FROM trial_user_attributes JOIN trials USING (trial_id) "
-        "WHERE key = 'worker' AND state = 'RUNNING'"
-    )
-    try:
-        with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as found:
-            rows = found.execute(query).fetchall()
-    except sqlite3.OperationalError:
-        return []
-    return [int(json.loads(value).split(":")[1]) for (value,) in rows]
-
-
 def processes(file: Path) -> list[int]:
     """Everything that runs for an experiment, as its command line says."""
     return [
@@ -141,17 +110,9 @@ def _command_line(folder: Path) -> bytes:
         return b""
 
 
-def until(look: Callable[[], Any], seconds: float = 90) -> Any:
-    """What there is as soon as there is something."""
-    deadline = time.monotonic() + seconds
-    while not (found := look()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return found
-
-
 def test_two_workers_finish_a_study(file: Path, together: Ended, alone: dict[Any, float]) -> None:
     assert together.returncode == 0, together.stderr
+    assert together.stdout.count("\nadapters: ") == 1, "not by each worker"
     study = load(file, "together")
     done = complete(study)
     assert TRIALS <= len(done) <= TRIALS + 1
@@ -208,7 +169,7 @@ def test_killed_it_leaves_no_process_and_continues(file: Path, alone: dict[Any, 
         workers = until(lambda: (pids := running(file, "killed")) and len(pids) == 2 and pids)
         assert {process.pid, *workers} <= set(processes(file))
         process.kill()
-    until(lambda: not processes(file), seconds=15)
+    until(lambda: not processes(file))
     done = len(complete(load(file, "killed")))
     ended = run(file, "--study", "killed", "--trials", str(done + 2), "--search-only")
     assert ended.returncode == 0, ended.stderr

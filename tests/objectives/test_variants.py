@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 import sys
 
+from accelerate.state import AcceleratorState
 import optuna
 from peft import get_peft_model
 from peft import LoraConfig
@@ -213,6 +214,7 @@ def load_four_bits(
     model = wide_experiment.model.model_copy(update={"dtype": "bfloat16"})
 
     def load() -> Bench:
+        AcceleratorState._reset_state(True)  # which has one precision for a process
         bench = load_bench(four_bits(wide_experiment.model_copy(update={"model": model})))
         kind = bench.accelerator.device.type
         monkeypatch.setattr(
@@ -226,10 +228,11 @@ def load_four_bits(
 def test_adapters_train_on_a_base_of_four_bits(
     wide_experiment: Experiment, load_four_bits: Callable[[], Bench]
 ) -> None:
+    AcceleratorState._reset_state(True)
+    full = losses(load_bench(wide_experiment), SETTINGS, CHOSEN)
     quantized = load_four_bits()
     weights = {p.dtype for n, p in quantized.base.named_parameters() if "_proj" in n}
     assert weights == {torch.uint8}
-    full = losses(load_bench(wide_experiment), SETTINGS, CHOSEN)
     times = 2 if torch.cuda.is_available() else 1
     found = [losses(quantized, SETTINGS, CHOSEN) for _ in range(times)]
     for each in found:

@@ -1,6 +1,6 @@
 """Tests that need a GPU: `make gpu`. Everywhere else GPUs are hidden from the tests.
 
-OPTUNA_PARTITION_GPU=cpu runs them on a CPU, which shows no more than that they can run.
+`make gpu REHEARSE=1` runs them on a CPU, which shows no more than that they can run.
 """
 
 from __future__ import annotations

@@ -9,9 +9,6 @@ from pathlib import Path
 import subprocess
 
 from accelerate.state import AcceleratorState
-from lm_eval import simple_evaluate
-from lm_eval.models.huggingface import HFLM
-from lm_eval.tasks import TaskManager
 import pytest
 from test_lora import CHOSEN
 from test_lora import plain_losses
@@ -95,6 +92,11 @@ def test_a_gpu_holds_more_than_one_small_adapter(load: Load, tiny_experiment: Ex
 def test_scores_are_those_of_lm_eval(
     load: Load, task_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("lm_eval.models.huggingface", exc_type=ImportError)
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
     bench = load("float32")
     settings = ScoringSettings(objective="colours", tasks=str(task_folder))
     scorer = Scorer.load(settings, bench.tokenizer, ["colours"])

@@ -1,0 +1,108 @@
+"""Part: scores of the stand-in beside lm-eval's own model, and of four adapters in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import os
+import time
+from typing import Any
+
+import torch
+
+from benchmarks._throughput_work import STANDIN
+from benchmarks.gpu.stage import Skipped
+from benchmarks.gpu.stage import Stage
+from benchmarks.gpu.work import standin
+from benchmarks.pack_scoring import saved
+from benchmarks.pack_scoring import TASK
+from benchmarks.pack_scoring import TRAINED
+from objectives.bench import Bench
+from objectives.bench import load_bench
+from objectives.config import Experiment
+from objectives.pack_score import PackScorer
+from objectives.runner import Runner
+from objectives.score import Scorer
+
+
+RANKS = (2, 8, 16, 32)
+TIES = 0.02  # of the accuracy: in half precision near ties fall to either side
+
+
+def run(stage: Stage) -> None:
+    _check_lm_eval()
+    experiment = standin(64)
+    scoring = {"objective": TASK, "limit": None if stage.on_gpu else 20}
+    experiment = experiment.model_copy(
+        update={"scoring": experiment.scoring.model_copy(update=scoring)}
+    )
+    bench = load_bench(experiment)
+    scorer = Scorer.load(experiment.scoring, bench.tokenizer, [TASK])
+    _beside_lm_eval(stage, bench, experiment, scorer)
+    _in_one_pass(stage, bench, experiment, scorer)
+
+
+def _check_lm_eval() -> None:
+    try:
+        import datasets  # noqa: F401
+        import lm_eval.models.huggingface  # noqa: F401
+    except ImportError as error:
+        raise Skipped(
+            f"lm-eval finds no {error.name}; where there is a network, "
+            'make wheels WITH="pyarrow pandas lxml"'
+        ) from None
+
+
+def _beside_lm_eval(stage: Stage, bench: Bench, experiment: Experiment, scorer: Scorer) -> None:
+    first, seconds_first = _timed(lambda: scorer.score(bench.base, TASK))
+    found, seconds = _timed(lambda: scorer.score(bench.base, TASK))
+    expected, seconds_lm_eval = _timed(lambda: _by_lm_eval(bench, experiment))
+    stage.write(
+        accuracy=found.value,
+        by_lm_eval=expected,
+        seconds_first=seconds_first,
+        seconds=seconds,
+        seconds_lm_eval=seconds_lm_eval,
+    )
+    if max(abs(found.value - other) for other in (first.value, expected)) > TIES:
+        raise AssertionError(f"accuracies {first.value}, {found.value}, by lm-eval {expected}")
+
+
+def _by_lm_eval(bench: Bench, experiment: Experiment) -> float:
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    scoring, tasks = experiment.scoring, str(STANDIN / "tasks")
+    os.chdir(tasks)  # where `datasets` looks for a task's data
+    lm = HFLM(pretrained=bench.base, tokenizer=bench.tokenizer, batch_size=scoring.batch)
+    manager = TaskManager(include_path=tasks, include_defaults=False)
+    answers: dict[str, Any] = simple_evaluate(
+        lm, tasks=[TASK], task_manager=manager, limit=scoring.limit, bootstrap_iters=0
+    )
+    return float(answers["results"][TASK]["acc,none"])
+
+
+def _in_one_pass(stage: Stage, bench: Bench, experiment: Experiment, scorer: Scorer) -> None:
+    jobs = [saved(bench, experiment, stage.folder, rank) for rank in RANKS]
+    run, pack = Runner(experiment, bench, scorer), PackScorer(experiment, bench, scorer)
+    alone, seconds = _timed(lambda: [run(job, lambda _: False) for job in jobs])
+    together, seconds_together = _timed(lambda: pack(jobs, [TRAINED] * len(jobs)))
+    accuracies = [[getattr(each, "value", str(each)) for each in by] for by in (alone, together)]
+    stage.write(
+        adapters=len(jobs),
+        alone=accuracies[0],
+        together=accuracies[1],
+        seconds_alone=seconds,
+        seconds_together=seconds_together,
+    )
+    if max(abs(a - b) for a, b in zip(*accuracies, strict=True)) > TIES:
+        raise AssertionError(f"accuracies alone and together {accuracies}")
+
+
+def _timed(work: Callable[[], Any]) -> tuple[Any, float]:
+    """What it gives, and seconds; the scores are numbers of the CPU by then."""
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    result = work()
+    return result, time.perf_counter() - start

@@ -14,7 +14,6 @@ from optuna_partition._branching import Branch
 from optuna_partition._branching import Branches
 from optuna_partition._conditional import ConditionalSpace
 from optuna_partition._study import searched
-from optuna_partition._study import trials_of
 
 
 __all__ = ["identity", "InferredBranches", "InferredSpace", "is_begun"]
@@ -41,15 +40,11 @@ class InferredSpace:
         self.__init__()  # type: ignore[misc]
 
     def __call__(self, study: Study) -> dict[str, BaseDistribution]:
-        """The parameters that every trial suggests with the same distribution.
-
-        While no trial has ended, those of the first one that runs: a training takes hours, and
-        the workers beside it want points of the same space now.
-        """
+        """The parameters that every ended trial suggests with the same distribution."""
         if self._of != identity(study):
             self._of = identity(study)
             self._space = IntersectionSearchSpace(include_pruned=True)
-        return searched(self._space.calculate(study) or _of_running(trials_of(study)))
+        return searched(self._space.calculate(study))
 
 
 class InferredBranches:
@@ -83,11 +78,3 @@ class InferredBranches:
 def is_begun(trials: Sequence[FrozenTrial]) -> bool:
     """Whether a trial has ended, so that the space is known as far as it ever will be."""
     return any(trial.state in _ENDED for trial in trials)
-
-
-def _of_running(trials: Sequence[FrozenTrial]) -> dict[str, BaseDistribution]:
-    if is_begun(trials):
-        return {}
-    running = (t for t in trials if t.state is TrialState.RUNNING and t.distributions)
-    first = next(running, None)
-    return {} if first is None else dict(sorted(first.distributions.items()))

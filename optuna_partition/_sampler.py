@@ -147,14 +147,14 @@ class PartitionSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         self._raise_error_if_multi_objective(study)
-        if self._given is None and self._begins(study, trial):
-            space = Space({param_name: param_distribution})
-            root = _cells.root(space.axes)
-            return space.params(_cells.centre(space.axes, root))[param_name]
         with mutex(study._storage), self._lock:
             completed = self._complete(study, trial, param_name, param_distribution)
             if param_name in completed:
                 return completed[param_name]
+        if self._given is None and self._begins(study, trial):
+            space = Space({param_name: param_distribution})
+            root = _cells.root(space.axes)
+            return space.params(_cells.centre(space.axes, root))[param_name]
         if self._given is None and not is_begun(trials_of(study)):
             value = first_value(trial.number, trial.distributions, param_distribution)
             if value is not None:

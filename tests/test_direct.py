@@ -244,7 +244,7 @@ def test_an_ask_takes_about_as_much_as_soo_s(dimensions: int, told: int, in_flig
             study.tell(flying[0], levy(list(flying.pop(0).params.values())))
         profile = cProfile.Profile()
         for _ in range(10):
-            profile.runcall(study.ask, dict(space))
+            flying.append(profile.runcall(study.ask, dict(space)))
             study.tell(flying[0], levy(list(flying.pop(0).params.values())))
         calls.append(pstats.Stats(profile).total_calls)
     assert calls[1] < 2 * calls[0]

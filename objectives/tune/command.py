@@ -127,17 +127,17 @@ def _run(plan: Plan) -> int:
 
 def _search_and_test(plan: Plan) -> int:
     check_writable(plan.folder)
+    if plan.workers is not None and storage.private(plan.url):
+        raise UserError(
+            f"--workers {plan.workers}: {plan.url} is in the memory of one process; "
+            "take a file, for example --storage sqlite:///study.db"
+        )
     existing = existing_study(plan)
     if existing is not None:
         _tell(check_comparable(existing, plan.experiment, storage.shown(plan.url)))
         if plan.search_only and len(finished(existing)) >= plan.settings.trials:
             tell_finished(plan, existing)
             return 0  # a worker that comes late loads nothing
-    if plan.workers is not None and storage.private(plan.url):
-        raise UserError(
-            f"--workers {plan.workers}: {plan.url} is in the memory of one process; "
-            "take a file, for example --storage sqlite:///study.db"
-        )
     if plan.settings.energy:
         check_can_measure()
     check_tracker(plan.settings.tracker)

@@ -401,7 +401,7 @@ def test_bad_options_are_one_message(experiment: Path) -> None:
 def test_another_experiment_is_refused_by_what_changed(done: Done) -> None:
     experiment, _ = done
     other = experiment.with_name("other.toml")
-    other.write_text(experiment.read_text().replace("high = 8, log", "high = 16, log"))
+    other.write_text(experiment.read_text().replace("high = 8, log = true", "high = 8"))
     message = bad(other)
     assert "[search] rank: was" in message and "choose another --study" in message
     other.write_text(experiment.read_text().replace("alpha = 8", "alpha = 16"))

@@ -14,6 +14,7 @@ from optuna_partition._branching import Branch
 from optuna_partition._branching import Branches
 from optuna_partition._conditional import ConditionalSpace
 from optuna_partition._study import searched
+from optuna_partition._study import trials_of
 
 
 __all__ = ["identity", "InferredBranches", "InferredSpace", "is_begun"]

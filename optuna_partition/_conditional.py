@@ -132,9 +132,13 @@ class ConditionalSpace:
         part = self._at(point)
         return part.space.at(_taken(point, part.axes), params, partly=partly)
 
-    def names(self, point: Point) -> set[str]:
+    def present(self, point: Point) -> Mapping[str, BaseDistribution]:
         """The parameters that there are at a point."""
-        return set(self._at(point).space.distributions)
+        return self._at(point).space.distributions
+
+    def knows(self, name: str, distribution: BaseDistribution) -> bool:
+        """Whether there are points with a parameter."""
+        return (name, distribution) in self._keys
 
     def decided(self, params: Mapping[str, Any]) -> Decided | None:
         """Where some of the parameters lie, in the branches that have all of them."""

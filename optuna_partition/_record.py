@@ -284,7 +284,7 @@ class History(Generic[CursorT]):
         """The point of an ask of this tree's, and of what its branch turned out to have."""
         spot = self.space.spot(ask.named)
         assert spot is not None
-        more = (self.space.names(spot) - {*ask.axes}) & trial.params.keys()
+        more = (self.space.present(spot).keys() - {*ask.axes}) & trial.params.keys()
         if not more:
             return spot
         params = {**self.space.params(spot), **{name: trial.params[name] for name in more}}

@@ -8,6 +8,7 @@ cell, as if that space were the whole, and a value were due to it alone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import threading
 from typing import Any
@@ -30,9 +31,15 @@ from optuna_partition._space import Space
 from optuna_partition._study import trials_of
 
 
-__all__ = ["RestSampler"]
+__all__ = ["Chosen", "RestSampler", "chosen_of"]
 
-_Key: TypeAlias = tuple[str, BaseDistribution]
+Chosen: TypeAlias = dict[str, tuple[BaseDistribution, Any]]
+"""What a trial is to suggest yet: name -> as what, and the value."""
+
+
+def chosen_of(distributions: Mapping[str, BaseDistribution], params: Mapping[str, Any]) -> Chosen:
+    """The parameters of a point."""
+    return {name: (distribution, params[name]) for name, distribution in distributions.items()}
 
 
 @final
@@ -49,7 +56,7 @@ class RestSampler(BaseSampler):
         self._forget()
 
     def _forget(self) -> None:
-        self._chosen: dict[int, dict[_Key, Any]] = {}  # trial id -> what it is to suggest yet
+        self._chosen: dict[int, Chosen] = {}  # trial id -> what it is to suggest yet
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -82,10 +89,12 @@ class RestSampler(BaseSampler):
         key = param_name, param_distribution
         with self._lock:
             chosen = self._chosen.setdefault(trial._trial_id, {})
-            if key not in chosen:
+            distribution, value = chosen.pop(param_name, (None, None))
+            if distribution != param_distribution:
                 chosen |= self._choose(study, trial, *key)
-            if key in chosen:
-                return chosen.pop(key)
+                distribution, value = chosen.pop(param_name, (None, None))
+            if distribution is not None:
+                return value
         return self._fallback.sample_independent(study, trial, *key)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
@@ -103,7 +112,7 @@ class RestSampler(BaseSampler):
 
     def _choose(
         self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
-    ) -> dict[_Key, Any]:
+    ) -> Chosen:
         """The parameter and those that come with it; none where all points are taken."""
         trials = trials_of(study)
         ask, fixed = Ask.of(trial), trial.system_attrs.get("fixed_params", {})
@@ -117,4 +126,4 @@ class RestSampler(BaseSampler):
         if cell is None:
             return {}
         params = history.space.params(_cells.centre(history.space.axes, cell))
-        return {(n, d): params[n] for n, d in free.items()}
+        return chosen_of(free, params)

@@ -40,6 +40,8 @@ from optuna_partition._record import FAILED
 from optuna_partition._record import History
 from optuna_partition._record import is_asking
 from optuna_partition._record import KEY
+from optuna_partition._rest import Chosen
+from optuna_partition._rest import chosen_of
 from optuna_partition._rest import RestSampler
 from optuna_partition._rule import Choice
 from optuna_partition._rule import Rule
@@ -87,7 +89,7 @@ class PartitionSampler(BaseSampler):
         self._stop_when_exhausted = stop_when_exhausted
         self._show_cells = show_cells
         self._unconstrained = Unconstrained()
-        self._completed: dict[int, dict[str, Any]] = {}  # trial id -> what it is to suggest yet
+        self._completed: dict[int, Chosen] = {}  # trial id -> what it is to suggest yet
         self._warned_unsuggested = False
         self._told_misfits: tuple[int, int] | None = None  # the study they were told of
         self._history: tuple[object, History[Any]] | None = None  # whose fold it is, and the fold
@@ -149,8 +151,9 @@ class PartitionSampler(BaseSampler):
         self._raise_error_if_multi_objective(study)
         with mutex(study._storage), self._lock:
             completed = self._complete(study, trial, param_name, param_distribution)
-            if param_name in completed:
-                return completed[param_name]
+            distribution, value = completed.get(param_name, (None, None))
+            if distribution == param_distribution:
+                return value
         if self._given is None and self._begins(study, trial):
             space = Space({param_name: param_distribution})
             root = _cells.root(space.axes)
@@ -192,13 +195,13 @@ class PartitionSampler(BaseSampler):
 
     def _complete(
         self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
-    ) -> dict[str, Any]:
+    ) -> Chosen:
         """All parameters of a trial that nobody asked a cell for, chosen on its slice at once."""
         if trial._trial_id in self._completed:
             return self._completed[trial._trial_id]
         space = self._whole(study)
         ask = Ask.of(trial)
-        if space.distributions.get(name) != distribution:
+        if not space.knows(name, distribution):
             return {}
         if ask is not None and space.has(ask.named):  # its point is another's
             return {}
@@ -206,9 +209,9 @@ class PartitionSampler(BaseSampler):
         params = {**fixed, **decided_in(trial, space.distributions)}
         decided = {n: v for n, v in params.items() if n in space.distributions}
         point = self._claim_on_slice(study, trial, self._read(study, space), decided)
-        params = {} if point is None else space.params(point)
-        self._completed[trial._trial_id] = params
-        return params
+        chosen = {} if point is None else chosen_of(space.present(point), space.params(point))
+        self._completed[trial._trial_id] = chosen
+        return chosen
 
     def _claim_on_slice(
         self, study: Study, trial: FrozenTrial, history: History[Any], params: dict[str, Any]
@@ -474,5 +477,5 @@ def _unfailed(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 def _exceeds(trial: FrozenTrial, space: AnySpace) -> bool:
     """Whether there is more to a trial than a tree over the space knows: branches, for one."""
     point = space.point(trial.params)
-    known = space.distributions.keys() if point is None else space.names(point)
+    known = space.distributions.keys() if point is None else space.present(point).keys()
     return any(name not in known and not d.single() for name, d in trial.distributions.items())

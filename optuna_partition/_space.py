@@ -92,8 +92,11 @@ class AnySpace(Protocol):
             partly: Whether those that are not there agree.
         """
 
-    def names(self, point: Point) -> set[str]:
+    def present(self, point: Point) -> Mapping[str, BaseDistribution]:
         """The parameters that there are at a point."""
+
+    def knows(self, name: str, distribution: BaseDistribution) -> bool:
+        """Whether there are points with a parameter."""
 
     def decided(self, params: Mapping[str, Any]) -> Decided | None:
         """Where some of the parameters lie, or None if one is outside its distribution."""
@@ -174,8 +177,11 @@ class Space:
                 found[i] = x
         return _Decided(found)
 
-    def names(self, point: Point) -> set[str]:
-        return set(self.distributions)
+    def present(self, point: Point) -> Mapping[str, BaseDistribution]:
+        return self.distributions
+
+    def knows(self, name: str, distribution: BaseDistribution) -> bool:
+        return self.distributions.get(name) == distribution
 
     def branch(self, named: Named) -> Cell | None:
         return _cells.root(self.axes) if named.space == self.fingerprint else None

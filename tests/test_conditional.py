@@ -124,7 +124,7 @@ def place(trial: optuna.Trial | optuna.trial.FrozenTrial) -> tuple[tuple[str, An
     return tuple(sorted(trial.params.items()))
 
 
-seeds = st.integers(0, 2**32)
+seeds = st.integers(0, 2**32 - 1)
 
 
 @every_sampler
@@ -303,10 +303,13 @@ def test_the_best_branch_is_searched_most_and_none_is_left_out(
     peer = optuna.create_study(sampler=RandomSampler(seed=0))
     peer.optimize(objective, n_trials=480)
     assert study.best_value < peer.best_value
-    late = [trial.params for trial in study.trials[60:]]
+    decider = {optimizer: "optimizer", layers: "n", nested: "outer"}[objective]
+    chosen = [trial.params[decider] for trial in study.trials]
+    counts = {value: chosen.count(value) for value in chosen}
+    assert counts[study.best_params[decider]] == max(counts.values())
     if objective is not layers:
-        decider = "optimizer" if objective is optimizer else "outer"
-        assert len({params[decider] for params in late}) == (3 if objective is optimizer else 2)
+        assert len(counts) == len(study.trials[0].distributions[decider].choices)
+        assert min(counts.values()) >= 3
 
 
 @every_sampler
@@ -336,9 +339,12 @@ def test_what_follows_from_a_float_is_searched_without_chance(
         found.append(points(study))
     assert found[0] == found[1]
     assert len({place(trial) for trial in study.trials}) == 60
-    own = {(p["y"], p["z"]) for p in found[0] if "y" in p}
-    assert len(own) == sum("y" in p for p in found[0]), "no two on the diagonal either"
-    assert study.best_value < 0.55
+    peers = []
+    for seed in range(15):
+        peer = optuna.create_study(sampler=RandomSampler(seed=seed))
+        peer.optimize(objective, n_trials=60)
+        peers.append(peer.best_value)
+    assert study.best_value < sorted(peers)[7]
 
 
 @every_sampler
@@ -354,7 +360,7 @@ def test_a_branch_that_always_fails_does_not_stop_the_others(
     study = optuna.create_study(sampler=make())
     study.optimize(objective, n_trials=80, catch=RuntimeError)
     failed = [t for t in study.trials if t.state is TrialState.FAIL]
-    assert 0 < len(failed) < 40
+    assert 0 < len(failed) < 50
     assert len({place(trial) for trial in study.trials}) == 80
 
 
@@ -363,13 +369,13 @@ def test_an_interrupted_point_of_a_branch_is_evaluated_again(
     make: Callable[..., BaseSampler],
 ) -> None:
     whole = optuna.create_study(sampler=make())
-    whole.optimize(optimizer, n_trials=30)
+    whole.optimize(nested, n_trials=30)
     study, calls = optuna.create_study(sampler=make()), 0
 
     def interrupted(trial: optuna.Trial) -> float:
         nonlocal calls
         calls += 1
-        found = optimizer(trial)
+        found = nested(trial)
         if calls in (4, 9, 20):
             raise KeyboardInterrupt
         return found
@@ -408,6 +414,7 @@ def test_a_choice_that_is_enqueued_is_completed_in_its_branch(
     assert len({place(trial) for trial in study.trials}) == len(study.trials)
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_a_parameter_that_is_fixed_from_outside_leaves_the_others_to_the_search() -> None:
     study = optuna.create_study(sampler=SOOSampler())
     study.optimize(optimizer, n_trials=20)

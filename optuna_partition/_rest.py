@@ -24,6 +24,7 @@ from optuna.trial import TrialState
 
 from optuna_partition import _cells
 from optuna_partition._branches import branch_of
+from optuna_partition._inferred import is_begun
 from optuna_partition._record import Ask
 from optuna_partition._record import History
 from optuna_partition._rule import Rule
@@ -48,7 +49,7 @@ class RestSampler(BaseSampler):
 
     Args:
         rule: That of the partition.
-        fallback: Samples where a finite space has no point left.
+        fallback: Samples while no trial has ended, and where a finite space has no point left.
     """
 
     def __init__(self, rule: Rule[Any], fallback: BaseSampler) -> None:
@@ -115,6 +116,8 @@ class RestSampler(BaseSampler):
     ) -> Chosen:
         """The parameter and those that come with it; none where all points are taken."""
         trials = trials_of(study)
+        if not is_begun(trials):  # the centre is the first trial's, and the others have no order
+            return {}
         ask, fixed = Ask.of(trial), trial.system_attrs.get("fixed_params", {})
         decided = {*trial.params, *fixed, *(ask.axes if ask is not None else ())}
         branch = branch_of(trials, name, distribution) or {name: distribution}

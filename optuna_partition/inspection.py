@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from optuna_partition._rule import Rule
 from optuna_partition._soo import SOO
 from optuna_partition._space import AnySpace
 from optuna_partition._space import Space
+from optuna_partition._tree import Tree
 
 
 __all__ = ["CellInfo", "TreeCell", "cells", "search_space", "tree", "unit"]
@@ -110,15 +110,18 @@ def tree(study: Study) -> list[TreeCell]:
         return []
     ask, space = newest
     sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
-    spaces: list[AnySpace] = [*_conditional(trials), space]
-    for whole in spaces:
-        history = History(whole, _rule(ask.rule), sign=sign)
-        history.update(trials)
-        around = whole.branch(ask.named)
-        root = None if around is None else history.tree.node(around)
-        if root is not None:
-            return _Walk(whole, space, sign, _asks(trials, whole)).over(root)
-    raise AssertionError("the space of the newest trial is whole")
+    whole: AnySpace = _conditional(trials) or space
+    root = _grown(whole, _rule(ask.rule), sign, trials).node(whole.branch(ask.named) or ())
+    if root is None:  # it was asked for over another space, or nothing led to its branch yet
+        whole = space
+        root = _grown(whole, _rule(ask.rule), sign, trials).root
+    return _Walk(whole, space, sign, _asks(trials, whole)).over(root)
+
+
+def _grown(space: AnySpace, rule: Rule[Any], sign: float, trials: Sequence[FrozenTrial]) -> Tree:
+    history = History(space, rule, sign=sign)
+    history.update(trials)
+    return history.tree
 
 
 def search_space(study: Study) -> dict[str, BaseDistribution]:
@@ -146,11 +149,10 @@ def _newest(trials: Sequence[FrozenTrial]) -> tuple[Ask, Space] | None:
     return next((found for trial in reversed(trials) if (found := _asked(trial))), None)
 
 
-def _conditional(trials: Sequence[FrozenTrial]) -> Iterator[ConditionalSpace]:
+def _conditional(trials: Sequence[FrozenTrial]) -> AnySpace | None:
     """The space of all branches, if there are some."""
     root = Branches().root(trials)
-    if root is not None and root.decider is not None:
-        yield ConditionalSpace(root)
+    return None if root is None or root.decider is None else ConditionalSpace(root)
 
 
 def _asks(trials: Sequence[FrozenTrial], space: AnySpace) -> dict[Cell, tuple[int, ...]]:

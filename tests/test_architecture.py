@@ -47,7 +47,7 @@ MAY_IMPORT = {  # inside the library
     "_branches": {"_belief", "_cells", "_record", "_rule", "_space", "_study"},
     "_early": {"_space"},
     "_slices": {"_axes", "_cells", "_growth", "_node", "_tree"},
-    "_rest": {"_branches", "_cells", "_record", "_rule", "_space", "_study"},
+    "_rest": {"_branches", "_cells", "_inferred", "_record", "_rule", "_space", "_study"},
     "_record": {"_axes", "_cells", "_claims", "_early", "_node", "_tree", "_rule", "_space"},
     "_arguments": set(),
     "_inferred": {"_branching", "_conditional", "_study"},
@@ -84,7 +84,7 @@ MAY_IMPORT = {  # inside the library
     },
     "inspection": {
         *("_bamsoo", "_branching", "_cells", "_conditional", "_direct", "_node", "_record"),
-        *("_rule", "_soo", "_space"),
+        *("_rule", "_soo", "_space", "_tree"),
     },
     "_plot_axes": set(),
     "_plot_cells": {"_plot_axes", "_plot_marks", "inspection"},

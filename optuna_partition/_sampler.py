@@ -82,6 +82,7 @@ class PartitionSampler(BaseSampler):
         self._given = None if given is None else searched(given)
         self._inferred = InferredSpace()
         self._branches = InferredBranches() if branching else None
+        self._last_plain = Space({})
         random = RandomSampler(seed=checked_seed(seed))
         default = RestSampler(rule, random) if branching else random
         self._independent_sampler = independent_sampler or default
@@ -327,9 +328,15 @@ class PartitionSampler(BaseSampler):
     def _whole(self, study: Study) -> AnySpace:
         """The space that is searched unless someone has taken parameters out of it."""
         if self._given is not None:
-            return Space(self._given)
+            return self._plain(self._given)
         conditional = None if self._branches is None else self._branches(study)
-        return conditional or Space(self._inferred(study))
+        return conditional or self._plain(self._inferred(study))
+
+    def _plain(self, distributions: dict[str, BaseDistribution]) -> Space:
+        """The space of some parameters, made once as long as they stay the same."""
+        if list(self._last_plain.distributions.items()) != list(distributions.items()):
+            self._last_plain = Space(distributions)
+        return self._last_plain
 
     def _space(self, study: Study, search_space: dict[str, BaseDistribution]) -> AnySpace:
         """The space of what is to be searched; without branches where parameters are missing."""
@@ -337,7 +344,7 @@ class PartitionSampler(BaseSampler):
         if whole.distributions == search_space:
             return whole
         common = search_space if self._given is not None else self._inferred(study)
-        return Space({name: d for name, d in search_space.items() if name in common})
+        return self._plain({name: d for name, d in search_space.items() if name in common})
 
     def _read(self, study: Study, space: AnySpace) -> History[Any]:
         """The fold of the study's trials, as they are in the storage now."""

@@ -196,6 +196,8 @@ class Space:
         return named.space == self.fingerprint
 
     def spot(self, named: Named) -> Point | None:
+        if named.space == self.fingerprint:
+            return _cells.centre(self.axes, named.cell)
         intervals = dict(zip(named.axes, named.cell, strict=True))
         if intervals.keys() != self.distributions.keys():
             return None

@@ -141,8 +141,8 @@ class Branches:
         groups: dict[Coordinate, list[int]] = {}
         for number in members:
             value = _coordinate(space, name, self._ended[number])
-            assert value is not None
-            groups.setdefault(value, []).append(number)
+            if value is not None:  # else it was enqueued from outside the distribution
+                groups.setdefault(value, []).append(number)
         return groups
 
 
@@ -155,6 +155,8 @@ def _coordinate(space: Space, name: str, trial: FrozenTrial) -> Coordinate | Non
 def _decided_by(groups: Collection[Sequence[int]], kinds: Mapping[int, _Kind]) -> int:
     """How many parameters some trials lack, and of each group all trials or none."""
     of_groups = [[kinds[number] for number in group] for group in groups]
+    if not of_groups:
+        return 0
     every = [frozenset.intersection(*each) for each in of_groups]
     some = [frozenset.union(*each) for each in of_groups]
     unsure = {found for a, b in zip(every, some, strict=True) for found in b - a}

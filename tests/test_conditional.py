@@ -128,7 +128,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 @every_sampler
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(seed=seeds, width=st.integers(1, 6))
 def test_no_point_comes_twice(make: Callable[..., BaseSampler], seed: int, width: int) -> None:
     """Unless it was in flight before anyone knew what is behind its choices."""
@@ -156,7 +156,7 @@ def choices(trial: FrozenTrial) -> tuple[Any, ...]:
 
 
 @every_sampler
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(seed=seeds)
 def test_a_finite_space_is_evaluated_whole_and_once_then_the_study_stops(
     make: Callable[..., BaseSampler], seed: int
@@ -169,7 +169,7 @@ def test_a_finite_space_is_evaluated_whole_and_once_then_the_study_stops(
 
 
 @every_sampler
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(seed=seeds)
 def test_a_new_process_at_every_step_asks_for_the_same_points(
     make: Callable[..., BaseSampler], seed: int
@@ -261,7 +261,7 @@ def test_a_trial_that_was_pruned_half_way_is_no_branch() -> None:
         assert shape(Branches().root(study.trials)) == before
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(seed=seeds)
 def test_what_is_read_as_trials_end_is_what_is_read_at_once(seed: int) -> None:
     parameters = random_parameters(random.Random(seed), finite=False)
@@ -270,6 +270,15 @@ def test_what_is_read_as_trials_end_is_what_is_read_at_once(seed: int) -> None:
     for _ in range(30):
         study.optimize(lambda trial: value(suggest(trial, parameters)), n_trials=1)
         assert shape(reading.root(study.trials)) == shape(Branches().root(study.trials))
+
+
+@pytest.mark.filterwarnings("ignore:Fixed parameter")
+@every_sampler
+def test_a_value_outside_its_choices_decides_on_nothing(make: Callable[..., BaseSampler]) -> None:
+    study = optuna.create_study(sampler=make())
+    study.enqueue_trial({"n": 50, "width0": 8, "width1": 8, "width2": 8})
+    study.optimize(layers, n_trials=30)
+    assert len({place(trial) for trial in study.trials}) == 30
 
 
 # ---- how it is searched ----

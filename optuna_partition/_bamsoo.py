@@ -152,7 +152,9 @@ def _open(tree: Tree, cell: Cell, cursor: Cursor, place: int) -> None:
 
 
 def _bound(tree: Tree, cell: Cell, value: float) -> None:
-    tree.bound(_soo.reach(tree, cell), value)
+    node = _soo.reach(tree, cell)
+    assert node is not None, f"{cell} is no cell of the space"
+    tree.bound(node, value)
 
 
 def believing(name: str, choose: Callable[[Tree, Cursor], Choice[Cursor]]) -> Rule[Cursor]:

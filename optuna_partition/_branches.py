@@ -32,11 +32,12 @@ from optuna_partition._belief import renewed
 from optuna_partition._record import Ask
 from optuna_partition._record import History
 from optuna_partition._rule import Rule
+from optuna_partition._space import AnySpace
 from optuna_partition._space import Space
 from optuna_partition._study import trials_of
 
 
-__all__ = ["BranchSampler"]
+__all__ = ["BranchSampler", "branch_of", "decided_in"]
 
 FITS = "partition:branches"
 """Trial system attribute: fingerprint of a branch -> the fit of its model that this trial made."""
@@ -122,8 +123,8 @@ class BranchSampler(BaseSampler):
     ) -> dict[_Key, Any]:
         """All of the branch that is not decided; nothing where there is no model."""
         trials = trials_of(study)
-        branch = _branch(trials, name, distribution)
-        decided = _decided(trial, branch)
+        branch = branch_of(trials, name, distribution)
+        decided = decided_in(trial, branch)
         free = [name for name in branch if name not in decided]
         if not decided or name not in free:
             return {}
@@ -161,7 +162,7 @@ class BranchSampler(BaseSampler):
         return posterior
 
 
-def _branch(
+def branch_of(
     trials: Sequence[FrozenTrial], name: str, distribution: BaseDistribution
 ) -> dict[str, BaseDistribution]:
     """What all trials with a parameter share; a trial that failed may not have come to all."""
@@ -181,7 +182,7 @@ def _branch(
     }
 
 
-def _decided(trial: FrozenTrial, branch: Mapping[str, BaseDistribution]) -> Params:
+def decided_in(trial: FrozenTrial, branch: Mapping[str, BaseDistribution]) -> Params:
     """What the partition has chosen and what the trial has suggested, of a branch."""
     decided = {name: value for name, value in trial.params.items() if name in branch}
     ask = Ask.of(trial)
@@ -214,7 +215,7 @@ def _promising(posterior: Posterior, history: History[Any], decided: Params) -> 
     return None
 
 
-def _box(space: Space, decided: Params) -> Box | None:
+def _box(space: AnySpace, decided: Params) -> Box | None:
     """The space where the decided parameters are what they are; None if they lie outside it."""
     units = Space({name: space.distributions[name] for name in decided}).unit(decided)
     if units is None:

@@ -34,6 +34,7 @@ from optuna_partition import _cells
 from optuna_partition._axes import Axis
 from optuna_partition._cells import Cell
 from optuna_partition._cells import Point
+from optuna_partition._growth import Growth
 from optuna_partition._node import Node
 from optuna_partition._node import Opening
 from optuna_partition._node import Order
@@ -86,8 +87,8 @@ def _join(a: Cursor, b: Cursor) -> Cursor:
 # ---- sizes ----
 
 
-def _plant(locally_biased: bool, axes: Sequence[Axis]) -> Tree:
-    return Tree(axes, group=partial(_size, locally_biased, _cells.unit(axes)))
+def _plant(locally_biased: bool, axes: Sequence[Axis], growth: Growth | None = None) -> Tree:
+    return Tree(axes, partial(_size, locally_biased, _cells.unit(axes)), growth)
 
 
 def _size(locally_biased: bool, unit: int, node: Node) -> float:

@@ -10,10 +10,14 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from optuna_partition._branching import Branch
+from optuna_partition._branching import Branches
+from optuna_partition._conditional import ConditionalSpace
 from optuna_partition._study import searched
+from optuna_partition._study import trials_of
 
 
-__all__ = ["identity", "InferredSpace", "is_begun"]
+__all__ = ["identity", "InferredBranches", "InferredSpace", "is_begun"]
 
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -42,6 +46,34 @@ class InferredSpace:
             self._of = identity(study)
             self._space = IntersectionSearchSpace(include_pruned=True)
         return searched(self._space.calculate(study))
+
+
+class InferredBranches:
+    """The conditional space of one study, begun anew for each."""
+
+    def __init__(self) -> None:
+        self._of: tuple[int, int] | None = None
+        self._branches = Branches()
+        self._found: tuple[Branch, ConditionalSpace] | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        return {}
+
+    def __setstate__(self, state: dict[str, object]) -> None:
+        self.__init__()  # type: ignore[misc]
+
+    def __call__(self, study: Study) -> ConditionalSpace | None:
+        """The space of all branches; None as long as no parameter is known to decide on others."""
+        if self._of != identity(study):
+            self.__init__()  # type: ignore[misc]
+            self._of = identity(study)
+        root = self._branches.root(trials_of(study))
+        if root is None or root.decider is None:
+            return None
+        if self._found is None or self._found[0] is not root:
+            self._found = root, ConditionalSpace(root)
+            searched(dict(self._found[1].distributions))
+        return self._found[1]
 
 
 def is_begun(trials: Sequence[FrozenTrial]) -> bool:

@@ -22,11 +22,17 @@ class Search:
 
     Args:
         axes: The axes of the space.
+        parts: The parts of a cell cut on an axis.
         leaf: Where to search.
     """
 
-    def __init__(self, axes: Sequence[Axis], leaf: Cell) -> None:
-        self._axes = axes
+    def __init__(
+        self,
+        axes: Sequence[Axis],
+        parts: Callable[[Cell, int], tuple[Cell, ...]],
+        leaf: Cell,
+    ) -> None:
+        self._axes, self._parts_of = axes, parts
         self._whole = deque([leaf])  # cells to be cut
         self._parts: deque[Cell] = deque()  # cells to be looked at
 
@@ -44,4 +50,4 @@ class Search:
 
     def _cut(self, cell: Cell) -> tuple[Cell, ...]:
         axis = _cells.longest_axis(self._axes, cell)
-        return () if axis is None else _cells.children(self._axes, cell, axis)
+        return () if axis is None else self._parts_of(cell, axis)

@@ -11,13 +11,13 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 
 from optuna_partition._record import Ask
-from optuna_partition._space import Space
+from optuna_partition._space import AnySpace
 
 
 __all__ = ["in_words"]
 
 
-def in_words(misfits: Iterable[int], trials: Sequence[FrozenTrial], space: Space) -> str:
+def in_words(misfits: Iterable[int], trials: Sequence[FrozenTrial], space: AnySpace) -> str:
     """How many trials were asked for by whom, and over what where that is not the space.
 
     Args:
@@ -32,7 +32,7 @@ def in_words(misfits: Iterable[int], trials: Sequence[FrozenTrial], space: Space
     return f"{counts[0]} of {len(trials)} trials were asked for {first}{rest}"
 
 
-def _origin(trial: FrozenTrial, space: Space) -> str:
+def _origin(trial: FrozenTrial, space: AnySpace) -> str:
     ask = Ask.of(trial)
     assert ask is not None
     return f"`{ask.rule}`{_difference(ask.axes, trial.distributions, space.distributions)}"

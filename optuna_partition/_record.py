@@ -30,7 +30,8 @@ from optuna_partition._node import Reading
 from optuna_partition._rule import Choice
 from optuna_partition._rule import CursorT
 from optuna_partition._rule import Rule
-from optuna_partition._space import Space
+from optuna_partition._space import AnySpace
+from optuna_partition._space import Named
 from optuna_partition._tree import Tree
 
 
@@ -54,7 +55,7 @@ class Ask:
         space: Fingerprint of the search space the cells live in.
         axes: Names of its parameters, in order.
         cell: The cell that the trial evaluates at its centre.
-        opened: The cells the ask opened, in order.
+        opened: The cells the ask opened, in order; in a conditional space also of other branches.
         cursor: Where the rule stood afterwards, as JSON values.
         partial: Whether some parameters of the sampler's space were fixed from outside.
         failed: Whether the objective itself failed, so that another attempt is no use.
@@ -67,7 +68,7 @@ class Ask:
     space: str
     axes: tuple[str, ...]
     cell: Cell
-    opened: tuple[Cell, ...]
+    opened: tuple[Named, ...]
     cursor: tuple[Any, ...]
     partial: bool = False
     failed: bool = False
@@ -80,6 +81,11 @@ class Ask:
         """The cell whose centre is evaluated."""
         return self.at or self.cell
 
+    @property
+    def named(self) -> Named:
+        """The same with the names of its axes."""
+        return Named(self.space, self.axes, self.spot)
+
     def to_json(self) -> dict[str, Any]:
         """The attribute's value."""
         more: dict[str, Any] = {f: True for f in ("partial", "failed") if getattr(self, f)}
@@ -90,11 +96,16 @@ class Ask:
         return {
             "rule": self.rule,
             "space": self.space,
-            "cell": dict(zip(self.axes, _cells.name(self.cell).split(" "), strict=True)),
-            "opened": [_cells.name(cell) for cell in self.opened],
+            "cell": _by_name(self.axes, self.cell),
+            "opened": [self._opened_to_json(cell) for cell in self.opened],
             "cursor": list(self.cursor),
             **more,
         }
+
+    def _opened_to_json(self, cell: Named) -> str | dict[str, Any]:
+        if (cell.space, cell.axes) == (self.space, self.axes):
+            return _cells.name(cell.cell)
+        return {"space": cell.space, "cell": _by_name(cell.axes, cell.cell)}
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> Ask | None:
@@ -108,12 +119,13 @@ class Ask:
 
     @classmethod
     def _of_json(cls, json: Mapping[str, Any]) -> Ask:
+        space, axes = json["space"], tuple(json["cell"])
         return cls(
             rule=json["rule"],
-            space=json["space"],
-            axes=tuple(json["cell"]),
+            space=space,
+            axes=axes,
             cell=_cells.parse(" ".join(json["cell"].values())),
-            opened=tuple(_cells.parse(cell) for cell in json["opened"]),
+            opened=tuple(_opened_of_json(cell, space, axes) for cell in json["opened"]),
             cursor=tuple(json["cursor"]),
             partial=json.get("partial", False),
             failed=json.get("failed", False),
@@ -121,6 +133,17 @@ class Ask:
             at=_cells.parse(json["at"]) if "at" in json else None,
             bounds=tuple((_cells.parse(cell), v) for cell, v in json.get("bounds", ())),
         )
+
+
+def _opened_of_json(json: Any, space: str, axes: tuple[str, ...]) -> Named:
+    if isinstance(json, str):
+        return Named(space, axes, _cells.parse(json))
+    cell = _cells.parse(" ".join(json["cell"].values()))
+    return Named(json["space"], tuple(json["cell"]), cell)
+
+
+def _by_name(axes: tuple[str, ...], cell: Cell) -> dict[str, str]:
+    return dict(zip(axes, _cells.name(cell).split(" "), strict=True))
 
 
 class History(Generic[CursorT]):
@@ -137,7 +160,7 @@ class History(Generic[CursorT]):
 
     def __init__(
         self,
-        space: Space,
+        space: AnySpace,
         rule: Rule[CursorT],
         *,
         sign: float,
@@ -145,7 +168,7 @@ class History(Generic[CursorT]):
         partial: bool = False,
     ) -> None:
         self.space = space
-        self.tree: Tree = rule.plant(space.axes)
+        self.tree: Tree = rule.plant(space.axes, space.growth)
         self.cursor = rule.start
         self._rule, self._sign = rule, sign
         self._inferred, self._partial = inferred, partial
@@ -153,8 +176,8 @@ class History(Generic[CursorT]):
         self._read = 0  # trials read so far
         self._pending: list[int] = []  # those of them that have not ended
         self._logged: set[int] = set()  # those of them whose log is in the tree
+        self._settled: set[int] = set()  # those of them of whose point no more is to come
         self._deaths: dict[Point, int] = {}
-        self._orders: dict[tuple[tuple[str, ...], str], bool] = {}  # whether they are of the space
         self._latest: FrozenTrial | None = None  # of those that have begun when they were read
 
     def continues(self, trials: Sequence[FrozenTrial]) -> bool:
@@ -174,33 +197,18 @@ class History(Generic[CursorT]):
 
     def _says_no_more(self, trial: FrozenTrial) -> bool:
         """Whether a trial is in the tree and its next word is its end."""
-        return trial.number in self._logged and not trial.state.is_finished()
+        return trial.number in self._settled and not trial.state.is_finished()
 
     def holds(self, trial: FrozenTrial, point: Point) -> bool:
         """Whether a trial that once claimed a point may still have it, or has evaluated it."""
         ask = Ask.of(trial)
         if ask is None:  # it has claimed and not yet written down what
             return not trial.state.is_finished()
-        if self.spot(ask) != point:
+        if self.space.spot(ask.named) != point:
             return False
         if trial.state.is_finished() and self._is_elsewhere(trial, point):
             return False
         return trial.state is not TrialState.FAIL or ask.failed
-
-    def spot(self, ask: Ask) -> Point | None:
-        """The point an ask is for, whatever its rule; None where its space is another one.
-
-        A space whose parameters are in another order is the same.
-        """
-        if ask.space == self.space.fingerprint:
-            return self._centre(ask.spot)
-        order = ask.axes, ask.space
-        if order not in self._orders:
-            self._orders[order] = self.space.is_reordered(*order)
-        if not self._orders[order]:
-            return None
-        intervals = dict(zip(ask.axes, ask.spot, strict=True))
-        return self._centre(tuple(intervals[name] for name in self.space.distributions))
 
     def _is_elsewhere(self, trial: FrozenTrial, point: Point) -> bool:
         """Whether the objective could not take its point: it suggests another range, for one."""
@@ -257,41 +265,64 @@ class History(Generic[CursorT]):
             self.misfits[trial.number] = replace(carried, opened=(), bounds=())
         if ask is not None and not ask.announced and trial.number not in self._logged:
             self._log(trial.number, ask)
-        spot = None if carried is None else self.spot(carried)
+        spot = None if carried is None else self._spot(trial, carried)
         foreign = self._partial and spot is None and KEY in trial.system_attrs
         point = None if foreign else self._point(trial, spot)
         if point is not None:
             self._read_off(trial, point)
         if not trial.state.is_finished():
+            if ask is not None and spot is not None and trial.number in self._logged:
+                if self.space.present(spot).keys() <= {*ask.axes}:
+                    self._settled.add(trial.number)
             return False
         if ask is not None and not ask.announced:
-            self._leave(trial, ask.spot)
+            self._leave(trial, ask)
         if point is None:
             self.tree.forget(trial.number)  # it may have held a point that it never wrote down
         self._logged.discard(trial.number)
+        self._settled.discard(trial.number)
         return True
 
-    def _leave(self, trial: FrozenTrial, spot: Cell) -> None:
+    def _leave(self, trial: FrozenTrial, ask: Ask) -> None:
         """What the end of a trial says of the point it was to evaluate, wherever it lies."""
-        point = self._centre(spot)
+        point = self._spot(trial, ask)
+        assert point is not None, "a point of this tree"
         if self._is_elsewhere(trial, point):
             # under a number of its own, as the trial counts where it lies
             self.tree.observe(_ELSEWHERE - trial.number, point, Reading.FAILED)
-        elif _is_interrupted(trial):
-            self.tree.interrupted[trial.number] = spot
+        elif _is_interrupted(trial) and (cell := self.space.lift(ask.named)) is not None:
+            self.tree.interrupted[trial.number] = cell
 
     def _fits(self, ask: Ask) -> bool:
         """Whether the log of an ask is this tree's."""
-        return ask.rule == self._rule.name and ask.space == self.space.fingerprint
+        return ask.rule == self._rule.name and self.space.has(ask.named)
+
+    def _spot(self, trial: FrozenTrial, ask: Ask) -> Point | None:
+        """The point of an ask, whatever its rule, and of what its branch turned out to have.
+
+        None where its space is another one.
+        """
+        spot = self.space.spot(ask.named)
+        if spot is None:
+            return None
+        more = (self.space.present(spot).keys() - {*ask.axes}) & trial.params.keys()
+        if not more:
+            return spot
+        params = {**self.space.params(spot), **{name: trial.params[name] for name in more}}
+        return self.space.point(params) or spot
 
     def _log(self, number: int, ask: Ask) -> None:
+        self._logged.add(number)
+        cells = [self.space.lift(cell) for cell in ask.opened]
+        if cells and not any(cells):  # of a time when other branches were known
+            return
         cursor = self._rule.load(*ask.cursor)
-        for place, cell in enumerate(ask.opened):
-            self._rule.open(self.tree, cell, cursor, place)
+        for place, cell in enumerate(cells):
+            if cell is not None:
+                self._rule.open(self.tree, cell, cursor, place)
         for cell, value in ask.bounds:
             self._rule.bound(self.tree, cell, value)
         self.cursor = self._rule.join(self.cursor, cursor)
-        self._logged.add(number)
 
     def _point(self, trial: FrozenTrial, spot: Point | None) -> Point | None:
         """Where a trial lies: where it was asked to, unless its parameters say otherwise.
@@ -313,9 +344,10 @@ class History(Generic[CursorT]):
     def _to_come(self, trial: FrozenTrial) -> Point | None:
         """Where a running trial will lie that nobody asked a cell for, if that is known."""
         completed = trial.system_attrs.get(KEY, {})
-        is_here = completed.get("space") == self.space.fingerprint
-        if is_here and "point" in completed and ANNOUNCED not in completed:
-            return _cells.parse_point(completed["point"])
+        if "point" in completed and ANNOUNCED not in completed:
+            found = _cells.parse_point(completed["point"])
+            if (point := self.space.whole(completed["space"], found)) is not None:
+                return point
         params = expected(trial, self.space.distributions) if self._inferred else trial.params
         return self.space.point(params)
 
@@ -349,9 +381,10 @@ def _is_interrupted(trial: FrozenTrial) -> bool:
     return trial.state is TrialState.FAIL and not marks & {FAILED, "failed"}
 
 
-def completion(space: Space, point: Point) -> dict[str, Any]:
+def completion(space: AnySpace, point: Point) -> dict[str, Any]:
     """What a trial carries whose parameters were decided in part, and completed to a point."""
-    return {"space": space.fingerprint, "point": _cells.point_name(point)}
+    fingerprint, local = space.local(point)
+    return {"space": fingerprint, "point": _cells.point_name(local)}
 
 
 def is_asking(trial: FrozenTrial) -> bool:

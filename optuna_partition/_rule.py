@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from typing import Generic
+from typing import Protocol
 from typing import TypeVar
 
 from optuna_partition._axes import Axis
 from optuna_partition._cells import Cell
+from optuna_partition._growth import Growth
 from optuna_partition._tree import Tree
 
 
@@ -38,6 +40,10 @@ class Choice(Generic[CursorT]):
     bounds: tuple[tuple[Cell, float], ...] = ()
 
 
+class Plant(Protocol):
+    def __call__(self, axes: Sequence[Axis], growth: Growth | None = None) -> Tree: ...
+
+
 def _no_bound(tree: Tree, cell: Cell, value: float) -> None:
     raise AssertionError("a rule without a belief spares no cell")
 
@@ -48,7 +54,7 @@ class Rule(Generic[CursorT]):
 
     Args:
         name: The rule with the options that change its choices; trials carry it.
-        plant: A tree with nothing in it, for the axes of a space.
+        plant: A tree with nothing in it, for the axes of a space and, if need be, its growth.
         start: The cursor before any ask.
         join: The later of two cursors; commutative, associative and idempotent, so that it does
             not matter in which order two workers are read.
@@ -62,7 +68,7 @@ class Rule(Generic[CursorT]):
     """
 
     name: str
-    plant: Callable[[Sequence[Axis]], Tree]
+    plant: Plant
     start: CursorT
     join: Callable[[CursorT, CursorT], CursorT]
     choose: Callable[[Tree, CursorT], Choice[CursorT]]

@@ -18,8 +18,10 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_partition import _cells
+from optuna_partition._again import again
 from optuna_partition._arguments import checked_seed
 from optuna_partition._arguments import checked_space
+from optuna_partition._branches import decided_in
 from optuna_partition._cells import Cell
 from optuna_partition._cells import Point
 from optuna_partition._claims import Claimant
@@ -28,6 +30,7 @@ from optuna_partition._claims import mutex
 from optuna_partition._constraints import Unconstrained
 from optuna_partition._early import first_value
 from optuna_partition._inferred import identity
+from optuna_partition._inferred import InferredBranches
 from optuna_partition._inferred import InferredSpace
 from optuna_partition._inferred import is_begun
 from optuna_partition._misfits import in_words
@@ -38,9 +41,13 @@ from optuna_partition._record import FAILED
 from optuna_partition._record import History
 from optuna_partition._record import is_asking
 from optuna_partition._record import KEY
+from optuna_partition._rest import Chosen
+from optuna_partition._rest import chosen_of
+from optuna_partition._rest import RestSampler
 from optuna_partition._rule import Choice
 from optuna_partition._rule import Rule
 from optuna_partition._slices import on_slice
+from optuna_partition._space import AnySpace
 from optuna_partition._space import Space
 from optuna_partition._study import has_one_point
 from optuna_partition._study import is_interrupted
@@ -69,17 +76,22 @@ class PartitionSampler(BaseSampler):
         warn_independent_sampling: bool,
         stop_when_exhausted: bool,
         show_cells: bool,
+        branching: bool = False,
     ) -> None:
         self._rule = rule
         given = checked_space(search_space)
         self._given = None if given is None else searched(given)
         self._inferred = InferredSpace()
-        self._independent_sampler = independent_sampler or RandomSampler(seed=checked_seed(seed))
-        self._warn_independent_sampling = warn_independent_sampling
+        self._branches = InferredBranches() if branching else None
+        self._last_plain = Space({})
+        random = RandomSampler(seed=checked_seed(seed))
+        default = RestSampler(rule, random) if branching else random
+        self._independent_sampler = independent_sampler or default
+        self._warn_independent_sampling = warn_independent_sampling and not branching
         self._stop_when_exhausted = stop_when_exhausted
         self._show_cells = show_cells
         self._unconstrained = Unconstrained()
-        self._completed: dict[int, dict[str, Any]] = {}  # trial id -> what it is to suggest yet
+        self._completed: dict[int, Chosen] = {}  # trial id -> what it is to suggest yet
         self._warned_unsuggested = False
         self._told_misfits: tuple[int, int] | None = None  # the study they were told of
         self._history: tuple[object, History[Any]] | None = None  # whose fold it is, and the fold
@@ -100,7 +112,7 @@ class PartitionSampler(BaseSampler):
         if self._given is not None:
             return dict(self._given)
         with self._lock:
-            return self._inferred(study)
+            return dict(self._whole(study).distributions)
 
     def is_exhausted(self, study: Study) -> bool:
         """Whether the next ask has to repeat a point, as GridSampler's: for loops of ask and tell.
@@ -111,14 +123,10 @@ class PartitionSampler(BaseSampler):
         """
         self._raise_error_if_multi_objective(study)
         with self._lock:
-            space = self._given
-            if space is None:
-                space = self._inferred(study)
-            if not space:
-                return has_one_point(_unfailed(trials_of(study)))
-            if not Space(space).is_finite:
-                return False
-            if any(_exceeds(trial, space) for trial in trials_of(study)):
+            space, trials = self._whole(study), trials_of(study)
+            if not space.axes:
+                return has_one_point(_unfailed(trials))
+            if not space.is_finite or any(_exceeds(trial, space) for trial in trials):
                 return False
             return self._read(study, space).tree.is_taken()
 
@@ -134,8 +142,8 @@ class PartitionSampler(BaseSampler):
         """
         self._raise_error_if_multi_objective(study)
         with self._lock:
-            space = self._inferred(study) if self._given is None else self._given
-            return self._misfits_in_words(study, self._read(study, space)) if space else ""
+            space = self._whole(study)
+            return self._misfits_in_words(study, self._read(study, space)) if space.axes else ""
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
@@ -160,8 +168,9 @@ class PartitionSampler(BaseSampler):
         self._raise_error_if_multi_objective(study)
         with mutex(study._storage), self._lock:
             completed = self._complete(study, trial, param_name, param_distribution)
-            if param_name in completed:
-                return completed[param_name]
+            distribution, value = completed.get(param_name, (None, None))
+            if distribution == param_distribution:
+                return value
         if self._given is None and self._begins(study, trial):
             space = Space({param_name: param_distribution})
             root = _cells.root(space.axes)
@@ -203,33 +212,34 @@ class PartitionSampler(BaseSampler):
 
     def _complete(
         self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
-    ) -> dict[str, Any]:
+    ) -> Chosen:
         """All parameters of a trial that nobody asked a cell for, chosen on its slice at once."""
         if trial._trial_id in self._completed:
             return self._completed[trial._trial_id]
-        space = self.infer_relative_search_space(study, trial)
-        if space.get(name) != distribution:
+        space = self._whole(study)
+        if not space.knows(name, distribution):
             return {}
         ask, history = Ask.of(trial), self._read(study, space)
-        if ask is not None and history.spot(ask) is not None:  # the objective's range is another
+        if ask is not None and space.spot(ask.named) is not None:  # its range there is another
             return {}
         fixed = trial.system_attrs.get("fixed_params", {})
-        decided = {n: v for n, v in {**fixed, **trial.params}.items() if n in space}
+        params = {**fixed, **decided_in(trial, space.distributions)}
+        decided = {n: v for n, v in params.items() if n in space.distributions}
         point = self._claim_on_slice(study, trial, history, decided)
-        params = {} if point is None else Space(space).params(point)
-        self._completed[trial._trial_id] = params
-        return params
+        chosen = {} if point is None else chosen_of(space.present(point), space.params(point))
+        self._completed[trial._trial_id] = chosen
+        return chosen
 
     def _claim_on_slice(
-        self, study: Study, trial: FrozenTrial, history: History[Any], decided: dict[str, Any]
+        self, study: Study, trial: FrozenTrial, history: History[Any], params: dict[str, Any]
     ) -> Point | None:
         """The best point of the slice that is this trial's; None where all are taken."""
-        coordinates = history.space.coordinates(decided)
-        if coordinates is None:  # a value from outside lies on no slice
+        decided = history.space.decided(params)
+        if decided is None:  # a value from outside lies on no slice
             return None
         claims = claims_on(study._storage, KEY)
         while True:
-            point = next(on_slice(history.tree, coordinates, but=trial.number), None)
+            point = next(on_slice(history.tree, decided, but=trial.number), None)
             if point is None:
                 return None
             carried = completion(history.space, point)
@@ -246,17 +256,17 @@ class PartitionSampler(BaseSampler):
     ) -> dict[str, Any]:
         if trial.system_attrs.get("fixed_params", {}).keys() & search_space.keys():
             return {}  # enqueued in part: it is completed when the objective asks
-        history = self._read(study, search_space)
+        history = self._read(study, self._space(study, search_space))
         asked = Ask.of(trial)
         if asked is not None and not asked.announced:  # a retry: its worker died half-way
-            if (spot := history.spot(asked)) is not None:
+            if (spot := history.space.spot(asked.named)) is not None:
                 return history.space.params(spot)
             if trial.params:  # of another space: it is completed when the objective asks
                 return {}
         point = self._claim(study, trial, history)
         if point is None:
             self._history = None  # no trial says what was opened in search of a point
-            return self._ask_again(study, trial, search_space)
+            return self._ask_again(study, trial, history)
         return history.space.params(point)
 
     def _claim(self, study: Study, trial: FrozenTrial, history: History[Any]) -> Point | None:
@@ -271,10 +281,10 @@ class PartitionSampler(BaseSampler):
             if choice.cell is None:
                 return None
             ask = self._log(history, replace(choice, opened=opened, bounds=bounds))
-            point = _cells.centre(history.space.axes, ask.spot)
+            point = _cells.centre(history.space.axes, choice.at or choice.cell)
             holder = claims.take(self._claimant(study, trial, history, ask.to_json(), point))
             if holder is None:
-                self._show(study, trial, history, ask)
+                self._show(study, trial, history, ask, choice.cell)
                 return point
             trials = trials_of(study)
             history.update(trials)
@@ -287,23 +297,26 @@ class PartitionSampler(BaseSampler):
 
     def _log(self, history: History[Any], choice: Choice[Any]) -> Ask:
         assert choice.cell is not None
+        asked = history.space.asked(choice.cell)
         return Ask(
             rule=self._rule.name,
-            space=history.space.fingerprint,
-            axes=tuple(history.space.distributions),
-            cell=choice.cell,
-            opened=choice.opened,
+            space=asked.space,
+            axes=asked.axes,
+            cell=asked.cell,
+            opened=tuple(map(history.space.opened, choice.opened)),
             cursor=self._rule.dump(choice.cursor),
             partial=self._is_partial(history.space.distributions),
             at=choice.at,
             bounds=choice.bounds,
         )
 
-    def _show(self, study: Study, trial: FrozenTrial, history: History[Any], ask: Ask) -> None:
+    def _show(
+        self, study: Study, trial: FrozenTrial, history: History[Any], ask: Ask, cell: Cell
+    ) -> None:
         """What the ask decided, where optuna-dashboard shows it: system attributes it does not."""
         if not self._show_cells:
             return
-        depth = _cells.depth(history.space.axes, ask.cell)
+        depth = history.space.depth(cell)
         shown = {"rule": ask.rule, "depth": depth, "cell": ask.to_json()["cell"]}
         study._storage.set_trial_user_attr(trial._trial_id, KEY, shown)
 
@@ -329,18 +342,39 @@ class PartitionSampler(BaseSampler):
             study._study_id, trial.number, history.space.point_name(point), write, holds
         )
 
-    def _read(self, study: Study, search_space: dict[str, BaseDistribution]) -> History[Any]:
+    def _whole(self, study: Study) -> AnySpace:
+        """The space that is searched unless someone has taken parameters out of it."""
+        if self._given is not None:
+            return self._plain(self._given)
+        conditional = None if self._branches is None else self._branches(study)
+        return conditional or self._plain(self._inferred(study))
+
+    def _plain(self, distributions: dict[str, BaseDistribution]) -> Space:
+        """The space of some parameters, made once as long as they stay the same."""
+        if list(self._last_plain.distributions.items()) != list(distributions.items()):
+            self._last_plain = Space(distributions)
+        return self._last_plain
+
+    def _space(self, study: Study, search_space: dict[str, BaseDistribution]) -> AnySpace:
+        """The space of what is to be searched; without branches where parameters are missing."""
+        whole = self._whole(study)
+        if whole.distributions == search_space:
+            return whole
+        common = search_space if self._given is not None else self._inferred(study)
+        return self._plain({name: d for name, d in search_space.items() if name in common})
+
+    def _read(self, study: Study, space: AnySpace) -> History[Any]:
         """The fold of the study's trials, as they are in the storage now."""
         trials = trials_of(study)
-        history = self._cached(study, search_space, trials)
+        history = self._cached(study, space, trials)
         if history is None:
             sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
             history = History(
-                Space(search_space),
+                space,
                 self._rule,
                 sign=sign,
-                inferred=self._given is None,
-                partial=self._is_partial(search_space),
+                inferred=self._given is None and space.growth is None,
+                partial=self._is_partial(space.distributions),
             )
             self._history = (identity(study), history)
         history.update(trials)
@@ -350,26 +384,35 @@ class PartitionSampler(BaseSampler):
     def _cached(
         self,
         study: Study,
-        search_space: dict[str, BaseDistribution],
+        space: AnySpace,
         trials: Sequence[FrozenTrial],
     ) -> History[Any] | None:
         if self._history is None:
             return None
         of, history = self._history
-        same = of == identity(study) and history.space.distributions == search_space
+        same = of == identity(study) and history.space.fingerprint == space.fingerprint
         return history if same and history.continues(trials) else None
 
     def _ask_again(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+        self, study: Study, trial: FrozenTrial, history: History[Any]
     ) -> dict[str, Any]:
-        """An answer when every point is taken: any point, as GridSampler does."""
-        if not any(_exceeds(t, search_space) for t in trials_of(study)):
+        """An answer when every point is taken: any point, as GridSampler does.
+
+        Where trials have more parameters, the point of the branch that is to be searched next;
+        those in flight may be such trials, unless the space is given.
+        """
+        space, trials = history.space, trials_of(study)
+        has_branches = any(_exceeds(t, space) for t in trials)
+        if not has_branches:
             _logger.warning(
                 f"`{type(self).__name__}` evaluates a point again in trial {trial.number} because "
                 "every point of the search space is evaluated or in flight."
             )
+        running = [t for t in trials if not t.state.is_finished() and t.number != trial.number]
+        if has_branches or (running and self._branches is not None):
+            return space.params(again(history.tree))
         sample = self._independent_sampler.sample_independent
-        return {name: sample(study, trial, name, d) for name, d in search_space.items()}
+        return {name: sample(study, trial, name, d) for name, d in space.distributions.items()}
 
     # ---- the ends of a study ----
 
@@ -409,16 +452,16 @@ class PartitionSampler(BaseSampler):
         if self._history is None or self._history[0] != identity(study):
             if state is TrialState.FAIL:  # it may not have come to its other parameters
                 return
-            searched_space = self.infer_relative_search_space(study, trial)
-            if not searched_space:
+            space = self._whole(study)
+            if not space.axes:
                 if has_one_point(trials_of(study)):
                     study.stop()
                 return
-            self._read(study, searched_space)
+            self._read(study, space)
         assert self._history is not None
         if not self._history[1].space.is_finite:
             return
-        space = dict(self._history[1].space.distributions)
+        space = self._history[1].space
         if _exceeds(trial, space):
             return
         if self._read(study, space).tree.is_exhausted(but=trial.number):
@@ -456,6 +499,8 @@ def _unfailed(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return [trial for trial in trials if trial.state is not TrialState.FAIL]
 
 
-def _exceeds(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> bool:
+def _exceeds(trial: FrozenTrial, space: AnySpace) -> bool:
     """Whether there is more to a trial than a tree over the space knows: branches, for one."""
-    return any(name not in space and not d.single() for name, d in trial.distributions.items())
+    point = space.point(trial.params)
+    known = space.distributions.keys() if point is None else space.present(point).keys()
+    return any(name not in known and not d.single() for name, d in trial.distributions.items())

@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from fractions import Fraction
 import math
 
-from optuna_partition import _cells
 from optuna_partition._axes import Coordinate
 from optuna_partition._cells import Cell
 from optuna_partition._cells import Point
+from optuna_partition._growth import Decided
 from optuna_partition._node import Node
 from optuna_partition._node import Order
 from optuna_partition._node import Reading
@@ -25,7 +25,7 @@ from optuna_partition._tree import Tree
 __all__ = ["on_slice"]
 
 
-def on_slice(tree: Tree, decided: Mapping[int, Coordinate], but: int) -> Iterator[Point]:
+def on_slice(tree: Tree, decided: Decided, but: int) -> Iterator[Point]:
     """Points of a slice that no other trial has, those of the best cells first.
 
     In each cell first the centre, as far as it is free, then the centres of thirds and of their
@@ -33,26 +33,27 @@ def on_slice(tree: Tree, decided: Mapping[int, Coordinate], but: int) -> Iterato
 
     Args:
         tree: What is known.
-        decided: Axis -> coordinate.
+        decided: The coordinates that all of them have.
         but: The trial that asks; what it has suggested may stand in the tree already.
     """
-    free = [i for i in range(len(tree.axes)) if i not in decided]
-    leaves = (leaf for leaf in tree.leaves() if _meets(tree, leaf.cell, decided))
-    for leaf in sorted(leaves, key=_rank):
+    for leaf in sorted(tree.leaves(), key=_rank):
         queue = [leaf.cell]
         for cell in queue:
+            fixed = decided.on(cell)
+            if fixed is None or not _meets(tree, cell, fixed):
+                continue
             point = tuple(
-                decided[i] if i in decided else axis.centre(cell[i])
+                fixed[i] if i in fixed else axis.centre(cell[i])
                 for i, axis in enumerate(tree.axes)
             )
-            if not tree.has(point, but=but):
+            if decided.is_whole(cell) and not tree.has(point, but=but):
                 yield point
-            longest = _longest(tree, cell, free)
-            queue += () if longest is None else _cells.children(tree.axes, cell, longest)
+            longest = _longest(tree, cell, fixed)
+            queue += () if longest is None else tree.parts(cell, longest)
 
 
-def _meets(tree: Tree, cell: Cell, decided: Mapping[int, Coordinate]) -> bool:
-    return all(tree.axes[i].holds(cell[i], x) for i, x in decided.items())
+def _meets(tree: Tree, cell: Cell, fixed: Mapping[int, Coordinate]) -> bool:
+    return all(tree.axes[i].holds(cell[i], x) for i, x in fixed.items())
 
 
 def _rank(leaf: Node) -> tuple[bool, float, int, Order]:
@@ -64,8 +65,12 @@ def _rank(leaf: Node) -> tuple[bool, float, int, Order]:
     return not known, value if known else 0.0, leaf.depth, leaf.order
 
 
-def _longest(tree: Tree, cell: Cell, free: list[int]) -> int | None:
+def _longest(tree: Tree, cell: Cell, fixed: Mapping[int, Coordinate]) -> int | None:
     """The lowest of the longest free axes that can still be cut."""
-    sides = {i: tree.axes[i].side(cell[i]) for i in free if tree.axes[i].cut(cell[i])}
+    sides = {
+        i: axis.side(cell[i])
+        for i, axis in enumerate(tree.axes)
+        if i not in fixed and axis.cut(cell[i])
+    }
     best = max(sides.values(), default=Fraction(0))
     return next((i for i, side in sides.items() if side == best), None)

@@ -25,6 +25,7 @@ from functools import partial
 from optuna_partition import _cells
 from optuna_partition._axes import Axis
 from optuna_partition._cells import Cell
+from optuna_partition._growth import Growth
 from optuna_partition._node import Node
 from optuna_partition._rule import Choice
 from optuna_partition._rule import Rule
@@ -48,8 +49,8 @@ def _depth(node: Node) -> int:
     return node.depth
 
 
-def _plant(axes: Sequence[Axis]) -> Tree:
-    return Tree(axes, group=_depth)
+def _plant(axes: Sequence[Axis], growth: Growth | None = None) -> Tree:
+    return Tree(axes, _depth, growth)
 
 
 def cut(tree: Tree, leaf: Node) -> None:
@@ -59,10 +60,15 @@ def cut(tree: Tree, leaf: Node) -> None:
     tree.cut(leaf, (leaf.axis, [(3 * leaf.order[0] + i,) for i in range(parts)]))
 
 
-def reach(tree: Tree, cell: Cell) -> Node:
-    """The node of a cell, opening every cell around it that is still closed."""
+def reach(tree: Tree, cell: Cell) -> Node | None:
+    """The node of a cell, opening every cell around it that is still closed.
+
+    None where cuts do not lead to it: a conditional space has turned out to be another.
+    """
     node = tree.node(cell) or tree.root
     while node.cell != cell:
+        if node.axis is None or node.cell[node.axis] == cell[node.axis]:
+            return None
         if not node.children:
             cut(tree, node)
         node = tree.child(node, _cells.centre(tree.axes, cell))
@@ -71,7 +77,7 @@ def reach(tree: Tree, cell: Cell) -> Node:
 
 def _open(tree: Tree, cell: Cell, cursor: Cursor, place: int) -> None:
     node = reach(tree, cell)
-    if not node.children:
+    if node is not None and not node.children and node.axis is not None:
         cut(tree, node)
 
 

@@ -11,6 +11,7 @@ import hashlib
 import math
 import sys
 from typing import Any
+from typing import Protocol
 
 from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
@@ -27,12 +28,108 @@ from optuna_partition._axes import float_below
 from optuna_partition._axes import float_step
 from optuna_partition._axes import Grid
 from optuna_partition._axes import LogGrid
+from optuna_partition._cells import Cell
 from optuna_partition._cells import Point
+from optuna_partition._growth import Decided
+from optuna_partition._growth import Growth
 
 
-__all__ = ["integers", "is_single", "kinds", "Space"]
+__all__ = ["AnySpace", "integers", "is_single", "kinds", "Named", "Space"]
 
 _FEWEST_ULPS = 8  # neighbouring centres differ by at least this many units in the last place
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A cell by the names of its axes, as trials carry it.
+
+    Args:
+        space: Fingerprint of the space of these parameters.
+        axes: Their names.
+        cell: An interval for each.
+    """
+
+    space: str
+    axes: tuple[str, ...]
+    cell: Cell
+
+
+class AnySpace(Protocol):
+    """What a tree is kept over: a space, or one in which values decide on parameters."""
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """All axes."""
+
+    @property
+    def growth(self) -> Growth | None:
+        """How a tree grows over them; None where all can be cut everywhere."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What tells spaces apart."""
+
+    @property
+    def distributions(self) -> Mapping[str, BaseDistribution]:
+        """All parameters."""
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the space has finitely many points by its distributions."""
+
+    def params(self, point: Point) -> dict[str, Any]:
+        """The parameters at a point, as native Python values inside their distributions."""
+
+    def point(self, params: Mapping[str, Any]) -> Point | None:
+        """Where parameters lie, or None if one is absent or outside its distribution."""
+
+    def at(self, point: Point, params: Mapping[str, Any], *, partly: bool = False) -> bool:
+        """Whether parameters are those of a point, up to the rounding of a float.
+
+        Args:
+            point: In the space.
+            params: By name.
+            partly: Whether those that are not there agree.
+        """
+
+    def present(self, point: Point) -> Mapping[str, BaseDistribution]:
+        """The parameters that there are at a point."""
+
+    def knows(self, name: str, distribution: BaseDistribution) -> bool:
+        """Whether there are points with a parameter."""
+
+    def decided(self, params: Mapping[str, Any]) -> Decided | None:
+        """Where some of the parameters lie, or None if one is outside its distribution."""
+
+    def point_name(self, point: Point) -> str:
+        """The point as text, in whatever order the parameters are: what a claim is made on."""
+
+    def branch(self, named: Named) -> Cell | None:
+        """The cell that covers all points with the parameters of one; None if it is not here."""
+
+    def depth(self, cell: Cell) -> int:
+        """How many cuts lead from the whole space to a cell."""
+
+    def asked(self, cell: Cell) -> Named:
+        """A cell by the parameters that its trial is to suggest."""
+
+    def has(self, named: Named) -> bool:
+        """Whether a cell that was asked for is of this space."""
+
+    def spot(self, named: Named) -> Point | None:
+        """The centre of a cell that was asked for, perhaps in another space of its parameters."""
+
+    def opened(self, cell: Cell) -> Named:
+        """A cell by the parameters that lead to it."""
+
+    def lift(self, named: Named) -> Cell | None:
+        """The cell that `opened` has named; None if that is none of this space's."""
+
+    def local(self, point: Point) -> tuple[str, Point]:
+        """A point on the axes of its trial's parameters alone, and their space's fingerprint."""
+
+    def whole(self, space: str, point: Point) -> Point | None:
+        """The point that `local` has given; None if that is in none of this space's."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +143,10 @@ class Space:
     distributions: Mapping[str, BaseDistribution]
     axes: tuple[Axis, ...] = field(init=False)
     fingerprint: str = field(init=False)
+    growth: Growth | None = field(init=False, default=None)
+    _orders: dict[tuple[str, ...], str] = field(
+        init=False, default_factory=dict, compare=False, repr=False
+    )
 
     def __post_init__(self) -> None:
         axes = tuple(_axis(name, d) for name, d in self.distributions.items())
@@ -54,16 +155,13 @@ class Space:
 
     @property
     def is_finite(self) -> bool:
-        """Whether the space has finitely many points by its distributions."""
         return not any(isinstance(axis, Continuous) for axis in self.axes)
 
     def params(self, point: Point) -> dict[str, Any]:
-        """The parameters at a point, as native Python values inside their distributions."""
         pairs = zip(self.distributions.items(), point, strict=True)
         return {name: _value(distribution, x) for (name, distribution), x in pairs}
 
     def point(self, params: Mapping[str, Any]) -> Point | None:
-        """Where parameters lie, or None if one is absent or outside its distribution."""
         coordinates = []
         for name, distribution in self.distributions.items():
             x = _coordinate(distribution, params[name]) if name in params else None
@@ -72,8 +170,7 @@ class Space:
             coordinates.append(x)
         return tuple(coordinates)
 
-    def coordinates(self, params: Mapping[str, Any]) -> dict[int, Coordinate] | None:
-        """Axis -> coordinate of some of the parameters, or None if one is outside its own."""
+    def decided(self, params: Mapping[str, Any]) -> Decided | None:
         found: dict[int, Coordinate] = {}
         for i, (name, distribution) in enumerate(self.distributions.items()):
             if name in params:
@@ -81,20 +178,60 @@ class Space:
                 if x is None:
                     return None
                 found[i] = x
-        return found
+        return _Decided(found)
+
+    def present(self, point: Point) -> Mapping[str, BaseDistribution]:
+        return self.distributions
+
+    def knows(self, name: str, distribution: BaseDistribution) -> bool:
+        return self.distributions.get(name) == distribution
+
+    def branch(self, named: Named) -> Cell | None:
+        return _cells.root(self.axes) if named.space == self.fingerprint else None
+
+    def depth(self, cell: Cell) -> int:
+        return _cells.depth(self.axes, cell)
+
+    def asked(self, cell: Cell) -> Named:
+        return Named(self.fingerprint, tuple(self.distributions), cell)
+
+    def has(self, named: Named) -> bool:
+        return named.space == self.fingerprint
+
+    def spot(self, named: Named) -> Point | None:
+        if named.space == self.fingerprint:
+            return _cells.centre(self.axes, named.cell)
+        if not self._is_reordered(named.axes, named.space):
+            return None
+        intervals = dict(zip(named.axes, named.cell, strict=True))
+        return _cells.centre(self.axes, tuple(intervals[name] for name in self.distributions))
+
+    def _is_reordered(self, names: tuple[str, ...], fingerprint: str) -> bool:
+        """Whether a fingerprint is that of this space with its parameters in that order."""
+        if set(names) != self.distributions.keys():
+            return False
+        if names not in self._orders:  # asked for every trial of another sampler
+            ordered = {name: self.distributions[name] for name in names}
+            self._orders[names] = _fingerprint(ordered)
+        return self._orders[names] == fingerprint
+
+    def opened(self, cell: Cell) -> Named:
+        return self.asked(cell)
+
+    def lift(self, named: Named) -> Cell | None:
+        return named.cell if named.space == self.fingerprint else None
+
+    def local(self, point: Point) -> tuple[str, Point]:
+        return self.fingerprint, point
+
+    def whole(self, space: str, point: Point) -> Point | None:
+        return point if space == self.fingerprint else None
 
     def point_name(self, point: Point) -> str:
-        """The point as text, in whatever order the parameters are: what a claim is made on."""
         names = sorted(self.distributions)
         of = dict(zip(self.distributions, point, strict=True))
         space = _fingerprint({name: self.distributions[name] for name in names})
         return f"{space} {_cells.point_name(tuple(of[name] for name in names))}"
-
-    def is_reordered(self, names: Sequence[str], fingerprint: str) -> bool:
-        """Whether a fingerprint is that of this space with its parameters in that order."""
-        if set(names) != self.distributions.keys():
-            return False
-        return _fingerprint({name: self.distributions[name] for name in names}) == fingerprint
 
     def unit(self, params: Mapping[str, Any]) -> dict[str, float] | None:
         """Where parameters lie in the unit cube, or None if they lie nowhere in the space."""
@@ -105,19 +242,25 @@ class Space:
         return dict(zip(self.distributions, units, strict=True))
 
     def at(self, point: Point, params: Mapping[str, Any], *, partly: bool = False) -> bool:
-        """Whether parameters are those of a point, up to the rounding of a float.
-
-        Args:
-            point: In the space.
-            params: By name.
-            partly: Whether those that are not there agree.
-        """
         return all(
             _same(distribution, value, params[name]) if name in params else partly
             for (name, distribution), value in zip(
                 self.distributions.items(), self.params(point).values(), strict=True
             )
         )
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """Coordinates where every axis is awake."""
+
+    coordinates: Mapping[int, Coordinate]
+
+    def on(self, cell: Cell) -> Mapping[int, Coordinate]:
+        return self.coordinates
+
+    def is_whole(self, cell: Cell) -> bool:
+        return True
 
 
 def _fingerprint(distributions: Mapping[str, BaseDistribution]) -> str:

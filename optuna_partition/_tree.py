@@ -19,6 +19,8 @@ from optuna_partition import _cells
 from optuna_partition._axes import Axis
 from optuna_partition._cells import Cell
 from optuna_partition._cells import Point
+from optuna_partition._growth import Growth
+from optuna_partition._growth import Whole
 from optuna_partition._inside import Search
 from optuna_partition._node import Node
 from optuna_partition._node import Observation
@@ -43,11 +45,18 @@ class Tree:
     Args:
         axes: The axes of the space.
         group: In which group a cell competes; `best` is by group.
+        growth: Where it begins and what a cut gives, if not the whole of the axes.
     """
 
-    def __init__(self, axes: Sequence[Axis], group: Callable[[Node], Hashable]) -> None:
+    def __init__(
+        self,
+        axes: Sequence[Axis],
+        group: Callable[[Node], Hashable],
+        growth: Growth | None = None,
+    ) -> None:
         self.axes = tuple(axes)
         self.group = group
+        self._growth = growth or Whole(self.axes)
         self.deepest = 0
         self.opening: dict[Cell, Opening] = {}
         self.touched: set[Cell] = set()  # opening cells with news since the rule last looked
@@ -69,7 +78,7 @@ class Tree:
         self._empty: list[_Entry] = []
         self._ranked: dict[Hashable, list[_Entry]] = {}
         self._all_ranked: list[_Ranked] | None = None  # once asked for
-        whole = _cells.root(self.axes)
+        whole = self._growth.root
         self.root = self._add(whole, _cells.sides(self.axes, whole), depth=0, order=(0,))
         self._classify(self.root)
 
@@ -172,6 +181,10 @@ class Tree:
         observations = [leaf.observations[n] for n, leaf in sorted(self._holder.items())]
         return [o.point for o in observations if o.reading is reading]
 
+    def parts(self, cell: Cell, axis: int) -> tuple[Cell, ...]:
+        """The parts of a cell cut on an axis, from left to right."""
+        return self._growth.parts(cell, axis)
+
     def is_empty(self, node: Node) -> bool:
         """Whether a cell is a leaf in which nothing is observed and nothing in flight."""
         return node.state is State.EMPTY
@@ -197,7 +210,7 @@ class Tree:
     def first_free(self, leaf: Node) -> Cell | None:
         """The largest cell inside a leaf at whose centre no trial is, the leftmost of them."""
         if leaf not in self._searches:
-            self._searches[leaf] = Search(self.axes, leaf.cell)
+            self._searches[leaf] = Search(self.axes, self.parts, leaf.cell)
         return self._searches[leaf].first(self.has)
 
     def best_free(self, value: Callable[[Node], float]) -> Cell | None:
@@ -261,10 +274,7 @@ class Tree:
 
     def is_taken(self) -> bool:
         """Whether every point of a finite space is evaluated or in flight."""
-        return len(self._at) == self._size()
-
-    def _size(self) -> float:
-        return math.prod(axis.size() for axis in self.axes)
+        return len(self._at) == self._growth.size
 
     def is_exhausted(self, but: int) -> bool:
         """Whether every point of a finite space has a reading, that of one trial still to come."""
@@ -275,7 +285,7 @@ class Tree:
             for number, leaf in self._holder.items()
             if number == but or leaf.observations[number].reading is not Reading.FLYING
         }
-        return len(done) == self._size()
+        return len(done) == self._growth.size
 
     def leaves(self) -> Iterator[Node]:
         """The cells of the partition, from left to right."""
@@ -292,12 +302,19 @@ class Tree:
     def _split(self, node: Node, i: int, orders: Sequence[Order]) -> None:
         """Gives a leaf its children; nothing is filed yet."""
         node.axis, node.state = i, State.OPEN
-        cells, children = _cells.children(self.axes, node.cell, i), []
-        for cell, order in zip(cells, orders, strict=True):
-            side = _cells.side(self.axes[i], cell[i], self._unit)
-            sides = node.sides[:i] + (side,) + node.sides[i + 1 :]
-            children.append(self._add(cell, sides, node.depth + 1, order))
-        node.children = tuple(children)
+        node.children = tuple(
+            self._add(cell, self._sides(cell, node), node.depth + 1, order)
+            for cell, order in zip(self.parts(node.cell, i), orders, strict=True)
+        )
+
+    def _sides(self, cell: Cell, parent: Node) -> tuple[int, ...]:
+        """The sides of a part; only where its intervals are others are they looked at."""
+        return tuple(
+            side if interval == old else _cells.side(axis, interval, self._unit)
+            for axis, interval, old, side in zip(
+                self.axes, cell, parent.cell, parent.sides, strict=True
+            )
+        )
 
     def _hand_down(self, node: Node) -> None:
         """Gives a cell's observations to the children they lie in."""

@@ -15,8 +15,10 @@ from optuna.trial import FrozenTrial
 
 from optuna_partition import _cells
 from optuna_partition._bamsoo import bamsoo_named
+from optuna_partition._branching import Branches
 from optuna_partition._cells import Cell
 from optuna_partition._cells import Point
+from optuna_partition._conditional import ConditionalSpace
 from optuna_partition._direct import direct_named
 from optuna_partition._node import Node
 from optuna_partition._node import Reading
@@ -24,7 +26,9 @@ from optuna_partition._record import Ask
 from optuna_partition._record import History
 from optuna_partition._rule import Rule
 from optuna_partition._soo import SOO
+from optuna_partition._space import AnySpace
 from optuna_partition._space import Space
+from optuna_partition._tree import Tree
 
 
 __all__ = ["CellInfo", "TreeCell", "cells", "search_space", "tree", "unit"]
@@ -82,7 +86,8 @@ def cells(study: Study) -> list[CellInfo]:
     """The cells that partition the space of a study now, from left to right.
 
     Args:
-        study: Its newest trial that a partition sampler asked for tells rule and space.
+        study: Its newest trial that a partition sampler asked for tells rule and space; of a
+            conditional space that trial's branch is shown.
 
     Returns:
         Disjoint cells that cover the space; empty if no trial is from a partition sampler.
@@ -105,9 +110,18 @@ def tree(study: Study) -> list[TreeCell]:
         return []
     ask, space = newest
     sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
-    history = History(space, _rule(ask.rule), sign=sign)
+    whole: AnySpace = _conditional(trials) or space
+    root = _grown(whole, _rule(ask.rule), sign, trials).node(whole.branch(ask.named) or ())
+    if root is None:  # it was asked for over another space, or nothing led to its branch yet
+        whole = space
+        root = _grown(whole, _rule(ask.rule), sign, trials).root
+    return _Walk(whole, space, sign, _asks(trials, whole)).over(root)
+
+
+def _grown(space: AnySpace, rule: Rule[Any], sign: float, trials: Sequence[FrozenTrial]) -> Tree:
+    history = History(space, rule, sign=sign)
     history.update(trials)
-    return _Walk(space, sign, _asks(trials, space)).over(history.tree.root)
+    return history.tree
 
 
 def search_space(study: Study) -> dict[str, BaseDistribution]:
@@ -135,20 +149,35 @@ def _newest(trials: Sequence[FrozenTrial]) -> tuple[Ask, Space] | None:
     return next((found for trial in reversed(trials) if (found := _asked(trial))), None)
 
 
-def _asks(trials: Sequence[FrozenTrial], space: Space) -> dict[Cell, tuple[int, ...]]:
+def _conditional(trials: Sequence[FrozenTrial]) -> AnySpace | None:
+    """The space of all branches, if there are some."""
+    root = Branches().root(trials)
+    return None if root is None or root.decider is None else ConditionalSpace(root)
+
+
+def _asks(trials: Sequence[FrozenTrial], space: AnySpace) -> dict[Cell, tuple[int, ...]]:
     """Cell -> the trials that were asked to evaluate its centre."""
     found: dict[Cell, tuple[int, ...]] = {}
     for trial in trials:
         ask = Ask.of(trial)
-        if ask is not None and ask.space == space.fingerprint:
-            found[ask.spot] = (*found.get(ask.spot, ()), trial.number)
+        cell = None if ask is None else space.lift(ask.named)
+        if cell is not None:
+            found[cell] = (*found.get(cell, ()), trial.number)
     return found
 
 
 @dataclass(frozen=True)
 class _Walk:
-    """Nodes -> what people see of them."""
+    """Nodes -> what people see of them.
 
+    Args:
+        whole: What the tree is kept over.
+        space: What is shown of it.
+        sign: +1 when the study minimises, -1 when it maximises.
+        asks: Cell -> the trials that were asked to evaluate its centre.
+    """
+
+    whole: AnySpace
     space: Space
     sign: float
     asks: Mapping[Cell, tuple[int, ...]]
@@ -189,12 +218,13 @@ class _Walk:
         """The largest cell around a leaf that has the point as its centre."""
         largest = None
         i: int | None = leaf
-        while i is not None and _cells.at_centre(self.space.axes, nodes[i][0].cell, point):
+        while i is not None and _cells.at_centre(self.whole.axes, nodes[i][0].cell, point):
             largest, i = i, nodes[i][1]
         return largest
 
     def _info(self, node: Node, value: float, trials: Sequence[int]) -> CellInfo:
-        ends = [axis.ends(i) for axis, i in zip(self.space.axes, node.cell, strict=True)]
+        cell = self.whole.opened(node.cell).cell
+        ends = [axis.ends(i) for axis, i in zip(self.space.axes, cell, strict=True)]
         names = list(self.space.distributions)
         return CellInfo(
             low=dict(zip(names, (low for low, _ in ends), strict=True)),

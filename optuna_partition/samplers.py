@@ -131,7 +131,8 @@ class DIRECTSampler(PartitionSampler):
     hold the minimum for some Lipschitz constant. It is Gablonsky's algorithm point by point, and
     not `scipy.optimize.direct`, which also divides cells above the hull. Iterations never wait:
     workers beyond the width of one get the next one's cells, on what is known. No randomness; no
-    point is evaluated twice; trials count by where they lie, as with `SOOSampler`.
+    point is evaluated twice; trials count by where they lie, and conditional spaces are
+    partitioned, as with `SOOSampler`. Cells of all branches are on one hull.
 
     Args:
         locally_biased: Whether cells are sized by their longest side and one cell of a size is
@@ -139,12 +140,15 @@ class DIRECTSampler(PartitionSampler):
             their diagonal, ties included, as in the original.
         epsilon: Least improvement a cell must promise, as a share of the best value; larger is
             more global.
-        search_space: Name -> distribution. By default the parameters that all finished trials
-            share, after a first trial at the centre of every distribution.
+        search_space: Name -> distribution. By default the parameters that finished trials have,
+            branch by branch, after a first trial at the centre of every distribution.
         seed: Seed of the default `independent_sampler`; the partition itself draws nothing.
-        independent_sampler: Samples the parameters outside the search space. By default
-            `optuna.samplers.RandomSampler`.
-        warn_independent_sampling: Whether to log a warning when a parameter is sampled so.
+        independent_sampler: Samples the parameters outside the search space. By default the rule
+            does, of the space of these alone; where `search_space` is given, it is
+            `optuna.samplers.RandomSampler`. A sampler given here has the parameters of branches,
+            too, and only what all trials share is partitioned.
+        warn_independent_sampling: Whether to log a warning when a given `independent_sampler`
+            samples a parameter, or any does beside a given `search_space`.
         stop_when_exhausted: Whether `study.optimize` ends when every point of a finite space is
             evaluated. Otherwise, and in ask and tell, random points are evaluated again.
         show_cells: Whether each trial gets the user attribute `partition` (rule, depth, cell), for
@@ -179,6 +183,7 @@ class DIRECTSampler(PartitionSampler):
             warn_independent_sampling,
             stop_when_exhausted,
             show_cells,
+            branching=search_space is None and independent_sampler is None,
         )
 
 
@@ -198,13 +203,23 @@ class SOOSampler(PartitionSampler):
     ``study.tell(trial, state=TrialState.FAIL)`` says that the job was lost, and
     ``study.tell(trial, math.nan)`` that the objective has no value there.
 
+    In a conditional space each branch is partitioned with all of its parameters, and the sweep
+    goes over all branches: the choice or integer that decides which parameters a trial has is
+    found in the trials that have ended, and cut first. The first trial of a branch is at the
+    centre of what is new in it. What follows from a float instead, or has a range that does, is
+    in no partition; the rule searches it as a space of its own. Only while nobody knows what is
+    behind a choice may trials in flight turn out to be the same.
+
     Args:
-        search_space: Name -> distribution. By default the parameters that all finished trials
-            share, after a first trial at the centre of every distribution.
+        search_space: Name -> distribution. By default the parameters that finished trials have,
+            branch by branch, after a first trial at the centre of every distribution.
         seed: Seed of the default `independent_sampler`; the partition itself draws nothing.
-        independent_sampler: Samples the parameters outside the search space. By default
-            `optuna.samplers.RandomSampler`.
-        warn_independent_sampling: Whether to log a warning when a parameter is sampled so.
+        independent_sampler: Samples the parameters outside the search space. By default the rule
+            does, of the space of these alone; where `search_space` is given, it is
+            `optuna.samplers.RandomSampler`. A sampler given here has the parameters of branches,
+            too, and only what all trials share is partitioned.
+        warn_independent_sampling: Whether to log a warning when a given `independent_sampler`
+            samples a parameter, or any does beside a given `search_space`.
         stop_when_exhausted: Whether `study.optimize` ends when every point of a finite space is
             evaluated. Otherwise, and in ask and tell, random points are evaluated again.
         show_cells: Whether each trial gets the user attribute `partition` (rule, depth, cell), for
@@ -235,4 +250,5 @@ class SOOSampler(PartitionSampler):
             warn_independent_sampling,
             stop_when_exhausted,
             show_cells,
+            branching=search_space is None and independent_sampler is None,
         )

@@ -17,7 +17,7 @@ import pytest
 
 from optuna_partition import BaMSOOSampler
 from optuna_partition import LatinHypercubeSampler
-from optuna_partition._branches import _branch
+from optuna_partition._branches import branch_of
 from optuna_partition._branches import BranchSampler
 from optuna_partition._branches import FITS
 from optuna_partition._hybrid import hybrid
@@ -123,7 +123,7 @@ def test_a_trial_that_failed_half_way_takes_nothing_from_a_branch() -> None:
     study.enqueue_trial({"kind": "bent"})
     study.optimize(failing, n_trials=1, catch=RuntimeError)
     assert study.trials[1].state is TrialState.FAIL
-    found = _branch(study.trials, "u", FloatDistribution(0, 1))
+    found = branch_of(study.trials, "u", FloatDistribution(0, 1))
     assert set(found) == {"x", "kind", "u", "v"}
 
 

@@ -267,7 +267,7 @@ class History(Generic[CursorT]):
             self._log(trial.number, ask)
         spot = None if carried is None else self._spot(trial, carried)
         foreign = self._partial and spot is None and KEY in trial.system_attrs
-        point = None if foreign else self._point(trial, spot)
+        point = None if foreign else self._point(trial, spot, fits=ask is not None)
         if point is not None:
             self._read_off(trial, point)
         if not trial.state.is_finished():
@@ -324,14 +324,17 @@ class History(Generic[CursorT]):
             self._rule.bound(self.tree, cell, value)
         self.cursor = self._rule.join(self.cursor, cursor)
 
-    def _point(self, trial: FrozenTrial, spot: Point | None) -> Point | None:
+    def _point(self, trial: FrozenTrial, spot: Point | None, *, fits: bool) -> Point | None:
         """Where a trial lies: where it was asked to, unless its parameters say otherwise.
 
-        Its objective may end before it has suggested them all. A claim that was not confirmed is
-        not its own.
+        Its objective may end before it has suggested them all. Of another tree, one that is
+        complete has suggested all there are in its branch. A claim that was not confirmed is not
+        its own.
         """
         if spot is not None:
-            partly = ANNOUNCED not in trial.system_attrs[KEY]
+            partly = ANNOUNCED not in trial.system_attrs[KEY] and (
+                fits or trial.state is not TrialState.COMPLETE
+            )
             if not trial.state.is_finished() or self.space.at(spot, trial.params, partly=partly):
                 return spot
         if trial.state is TrialState.WAITING:

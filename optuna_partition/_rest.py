@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_partition import _cells
+from optuna_partition._again import again
 from optuna_partition._branches import branch_of
 from optuna_partition._inferred import is_begun
 from optuna_partition._record import Ask
@@ -49,7 +50,7 @@ class RestSampler(BaseSampler):
 
     Args:
         rule: That of the partition.
-        fallback: Samples while no trial has ended, and where a finite space has no point left.
+        fallback: Samples while no trial has ended.
     """
 
     def __init__(self, rule: Rule[Any], fallback: BaseSampler) -> None:
@@ -114,7 +115,7 @@ class RestSampler(BaseSampler):
     def _choose(
         self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
     ) -> Chosen:
-        """The parameter and those that come with it; none where all points are taken."""
+        """The parameter and those that come with it; none while no trial has ended."""
         trials = trials_of(study)
         if not is_begun(trials):  # the centre is the first trial's, and the others have no order
             return {}
@@ -126,7 +127,5 @@ class RestSampler(BaseSampler):
         history = History(Space(free), self._rule, sign=sign)
         history.update(trials)
         cell = history.choose().cell
-        if cell is None:
-            return {}
-        params = history.space.params(_cells.centre(history.space.axes, cell))
-        return chosen_of(free, params)
+        spot = again(history.tree) if cell is None else _cells.centre(history.space.axes, cell)
+        return chosen_of(free, history.space.params(spot))

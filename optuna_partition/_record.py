@@ -154,8 +154,6 @@ class History(Generic[CursorT]):
         rule: The rule whose logs are read.
         sign: +1 when the study minimises, -1 when it maximises.
         inferred: Whether trials may have begun before the space was known.
-        partial: Whether parameters are fixed from outside, so that points of another tree, where
-            they were not, say nothing of this one.
     """
 
     def __init__(
@@ -165,13 +163,11 @@ class History(Generic[CursorT]):
         *,
         sign: float,
         inferred: bool = False,
-        partial: bool = False,
     ) -> None:
         self.space = space
         self.tree: Tree = rule.plant(space.axes, space.growth)
         self.cursor = rule.start
-        self._rule, self._sign = rule, sign
-        self._inferred, self._partial = inferred, partial
+        self._rule, self._sign, self._inferred = rule, sign, inferred
         self.misfits: dict[int, Ask] = {}  # of other trees, by trial number; without their logs
         self._read = 0  # trials read so far
         self._pending: list[int] = []  # those of them that have not ended
@@ -266,13 +262,12 @@ class History(Generic[CursorT]):
         if ask is not None and not ask.announced and trial.number not in self._logged:
             self._log(trial.number, ask)
         spot = None if carried is None else self._spot(trial, carried)
-        foreign = self._partial and spot is None and KEY in trial.system_attrs
-        point = None if foreign else self._point(trial, spot, fits=ask is not None)
+        point = self._point(trial, spot, fits=ask is not None)
         if point is not None:
             self._read_off(trial, point)
         if not trial.state.is_finished():
             if ask is not None and spot is not None and trial.number in self._logged:
-                if self.space.present(spot).keys() <= {*ask.axes}:
+                if self._names_all(ask, spot):
                     self._settled.add(trial.number)
             return False
         if ask is not None and not ask.announced:
@@ -287,11 +282,12 @@ class History(Generic[CursorT]):
         """What the end of a trial says of the point it was to evaluate, wherever it lies."""
         point = self._spot(trial, ask)
         assert point is not None, "a point of this tree"
-        if self._is_elsewhere(trial, point):
+        if not self._is_elsewhere(trial, point):
+            if _is_interrupted(trial) and (cell := self.space.lift(ask.named)) is not None:
+                self.tree.interrupted[trial.number] = cell
+        elif self._names_all(ask, point):  # else it has not left it, but come to more parameters
             # under a number of its own, as the trial counts where it lies
             self.tree.observe(_ELSEWHERE - trial.number, point, Reading.FAILED)
-        elif _is_interrupted(trial) and (cell := self.space.lift(ask.named)) is not None:
-            self.tree.interrupted[trial.number] = cell
 
     def _fits(self, ask: Ask) -> bool:
         """Whether the log of an ask is this tree's."""
@@ -305,11 +301,14 @@ class History(Generic[CursorT]):
         spot = self.space.spot(ask.named)
         if spot is None:
             return None
-        more = (self.space.present(spot).keys() - {*ask.axes}) & trial.params.keys()
-        if not more:
+        if self._names_all(ask, spot):
             return spot
-        params = {**self.space.params(spot), **{name: trial.params[name] for name in more}}
-        return self.space.point(params) or spot
+        more = {name: x for name, x in trial.params.items() if name not in ask.axes}
+        return self.space.point({**self.space.params(spot), **more}) or spot
+
+    def _names_all(self, ask: Ask, spot: Point) -> bool:
+        """Whether all that there is at its point was known when it was asked for."""
+        return self.space.present(spot).keys() <= {*ask.axes}
 
     def _log(self, number: int, ask: Ask) -> None:
         self._logged.add(number)

@@ -49,6 +49,7 @@ from optuna_partition._rule import Rule
 from optuna_partition._slices import on_slice
 from optuna_partition._space import AnySpace
 from optuna_partition._space import Space
+from optuna_partition._study import fixed_outside
 from optuna_partition._study import has_one_point
 from optuna_partition._study import is_interrupted
 from optuna_partition._study import searched
@@ -153,10 +154,11 @@ class PartitionSampler(BaseSampler):
             return {}
         with mutex(study._storage), self._lock:
             try:
-                return self._ask(study, trial, search_space)
+                params = self._ask(study, trial, search_space)
             except BaseException:
                 self._history = None  # it may hold what no trial says
                 raise
+        return {name: value for name, value in params.items() if name in search_space}
 
     def sample_independent(
         self,
@@ -360,8 +362,11 @@ class PartitionSampler(BaseSampler):
         whole = self._whole(study)
         if whole.distributions == search_space:
             return whole
-        common = search_space if self._given is not None else self._inferred(study)
-        return self._plain({name: d for name, d in search_space.items() if name in common})
+        common = self._inferred(study) if self._given is None else self._given
+        fixed = fixed_outside(study, common)
+        return self._plain(
+            {n: fixed.get(n, d) for n, d in common.items() if n in {*search_space, *fixed}}
+        )
 
     def _read(self, study: Study, space: AnySpace) -> History[Any]:
         """The fold of the study's trials, as they are in the storage now."""
@@ -374,7 +379,6 @@ class PartitionSampler(BaseSampler):
                 self._rule,
                 sign=sign,
                 inferred=self._given is None and space.growth is None,
-                partial=self._is_partial(space.distributions),
             )
             self._history = (identity(study), history)
         history.update(trials)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import sys
 from types import FrameType
+from typing import Any
 import warnings
 
 from optuna.distributions import BaseDistribution
@@ -21,7 +23,7 @@ from optuna_partition._space import is_single
 from optuna_partition._space import kinds
 
 
-__all__ = ["has_one_point", "is_interrupted", "searched", "trials_of"]
+__all__ = ["has_one_point", "fixed_outside", "is_interrupted", "searched", "trials_of"]
 
 _FINEST_STEP = sys.float_info.epsilon / 1e-8  # Optuna allows for an error of 1e-8 steps
 
@@ -68,6 +70,30 @@ def _is_too_fine(distribution: BaseDistribution) -> bool:
         return False
     largest = max(abs(distribution.low), abs(distribution.high))
     return not distribution.single() and distribution.step <= _FINEST_STEP * largest
+
+
+def fixed_outside(
+    study: Study, space: Mapping[str, BaseDistribution]
+) -> dict[str, BaseDistribution]:
+    """The parameters of a space that PartialFixedSampler has fixed, each with its one value."""
+    fixed: dict[str, Any] = getattr(study.sampler, "_fixed_params", {})
+    inside = {n: x for n, x in fixed.items() if n in space and _contains(space[n], x)}
+    return {name: _single(space[name], value) for name, value in inside.items()}
+
+
+def _contains(distribution: BaseDistribution, value: Any) -> bool:
+    try:
+        return distribution._contains(distribution.to_internal_repr(value))
+    except ValueError:  # not a choice, or not a number
+        return False
+
+
+def _single(distribution: BaseDistribution, value: Any) -> BaseDistribution:
+    if isinstance(distribution, CategoricalDistribution):
+        return CategoricalDistribution((value,))
+    if isinstance(distribution, IntDistribution):
+        return IntDistribution(int(value), int(value))
+    return FloatDistribution(float(value), float(value))
 
 
 def has_one_point(trials: Sequence[FrozenTrial]) -> bool:

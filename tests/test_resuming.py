@@ -71,6 +71,26 @@ def test_fixed_parameters_are_a_tree_of_their_own(make: Callable[..., BaseSample
     assert len({tuple(p.values()) for p in points(study)}) == 25
 
 
+@every_sampler
+@pytest.mark.filterwarnings("ignore:PartialFixedSampler is experimental")
+@pytest.mark.parametrize("given", [True, False])
+def test_another_value_of_a_fixed_parameter_is_another_tree(
+    make: Callable[..., BaseSampler], given: bool
+) -> None:
+    """And what lies there already counts."""
+    study = optuna.create_study(sampler=make(search_space=dict(SPACE) if given else None))
+    study.optimize(bowl, n_trials=3)
+    whole = study.sampler
+    found = []
+    for n in (5, 6, 5):
+        study.sampler = PartialFixedSampler({"n": n}, whole)
+        study.optimize(bowl, n_trials=8)
+        found.append([(p["x"], p["lr"]) for p in points(study)[-8:]])
+        assert all(p["n"] == n for p in points(study)[-8:])
+    assert found[1] == found[0], "the bowl's other parameters do not depend on it"
+    assert not {*found[2]} & {*found[0]}
+
+
 def test_hyperband_sees_the_whole_study() -> None:
     study = optuna.create_study(
         sampler=SOOSampler(search_space=dict(SPACE)),

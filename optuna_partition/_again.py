@@ -8,6 +8,7 @@ most, and none is left behind.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from collections.abc import Iterator
 import math
 
@@ -19,14 +20,23 @@ from optuna_partition._tree import Tree
 __all__ = ["again"]
 
 
-def again(tree: Tree) -> Point:
-    """The point of the next trial; trials in flight count, so that workers take turns."""
+def again(tree: Tree, done: Container[int] = ()) -> Point:
+    """The point of the next trial; trials in flight count, so that workers take turns.
+
+    Args:
+        tree: In which all points are taken.
+        done: Numbers of the trials from which it is known that there is no more to their points.
+    """
     searched: dict[Point, list[float | Reading]] = {}
+    finished = set()
     for leaf in tree.leaves():
-        for observation in leaf.observations.values():
+        for number, observation in leaf.observations.items():
             searched.setdefault(observation.point, []).append(observation.reading)
-    front = list(_front(searched))
-    return front[sum(map(len, searched.values())) % len(front)]
+            if number in done:
+                finished.add(observation.point)
+    left = {p: readings for p, readings in searched.items() if p not in finished} or searched
+    front = list(_front(left))
+    return front[sum(map(len, left.values())) % len(front)]
 
 
 def _front(searched: dict[Point, list[float | Reading]]) -> Iterator[Point]:

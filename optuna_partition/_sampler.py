@@ -406,7 +406,8 @@ class PartitionSampler(BaseSampler):
         those in flight may be such trials, unless the space is given.
         """
         space, trials = history.space, trials_of(study)
-        has_branches = any(_exceeds(t, space) for t in trials)
+        exceeding = {t.number for t in trials if _exceeds(t, space)}
+        has_branches = bool(exceeding)
         if not has_branches:
             _logger.warning(
                 f"`{type(self).__name__}` evaluates a point again in trial {trial.number} because "
@@ -414,7 +415,8 @@ class PartitionSampler(BaseSampler):
             )
         running = [t for t in trials if not t.state.is_finished() and t.number != trial.number]
         if has_branches or (running and self._branches is not None):
-            return space.params(again(history.tree))
+            complete = {t.number for t in trials if t.state is TrialState.COMPLETE}
+            return space.params(again(history.tree, done=complete - exceeding))
         sample = self._independent_sampler.sample_independent
         return {name: sample(study, trial, name, d) for name, d in space.distributions.items()}
 

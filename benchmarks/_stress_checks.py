@@ -17,15 +17,15 @@ from optuna.trial import TrialState
 from benchmarks._stress_worker import grid
 from benchmarks._stress_worker import Space
 from benchmarks._stress_worker import value
-from optuna_partition import _cells
 from optuna_partition import BaMSOOSampler
-from optuna_partition._axes import Axis
-from optuna_partition._bamsoo import DEFAULT
-from optuna_partition._cells import Cell
-from optuna_partition._record import Ask
-from optuna_partition._record import ATTEMPTS
-from optuna_partition._soo import SOO
-from optuna_partition._space import Space as Axes
+from optuna_partition._core import cells
+from optuna_partition._core.axes import Axis
+from optuna_partition._core.cells import Cell
+from optuna_partition._rules.bamsoo import DEFAULT
+from optuna_partition._rules.soo import SOO
+from optuna_partition._space.space import Space as Axes
+from optuna_partition._study.record import Ask
+from optuna_partition._study.record import ATTEMPTS
 
 
 Point = tuple[tuple[str, object], ...]
@@ -118,7 +118,7 @@ def _dead(trials: Sequence[FrozenTrial], space: Space) -> set[Point]:
     for trial in trials:
         ask = Ask.of(trial)
         if trial.state is TrialState.FAIL and ask is not None and not ask.announced:
-            left[_point(axes.params(_cells.centre(axes.axes, ask.spot)))] += 1
+            left[_point(axes.params(cells.centre(axes.axes, ask.spot)))] += 1
     return {point for point, times in left.items() if times < ATTEMPTS}
 
 
@@ -136,7 +136,7 @@ def _outside(trials: Sequence[FrozenTrial], space: Space, early: set[int]) -> in
     axes = Axes(space).axes
     asks = {t.number: a for t in trials if (a := Ask.of(t)) is not None and not a.announced}
     opened = {cell for ask in asks.values() for cell in ask.opened}
-    reached = {_cells.root(axes)}.union(*(_parts(axes, cell) for cell in opened))
+    reached = {cells.root(axes)}.union(*(_parts(axes, cell) for cell in opened))
     missing = len(opened - reached)
     for trial in trials:
         if trial.state is TrialState.COMPLETE and trial.number not in early:

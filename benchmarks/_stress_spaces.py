@@ -25,7 +25,7 @@ from optuna.trial import TrialState
 from optuna_partition import BaMSOOSampler
 from optuna_partition import DIRECTSampler
 from optuna_partition import SOOSampler
-from optuna_partition._space import Space as Axes
+from optuna_partition._space.space import Space as Axes
 
 
 Space = dict[str, BaseDistribution]

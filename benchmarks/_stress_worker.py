@@ -48,7 +48,7 @@ SAMPLERS: dict[str, Callable[[Space], BaseSampler]] = {
     "tpe": lambda space: TPESampler(),
     "grid": lambda space: GridSampler({name: grid(axis) for name, axis in space.items()}, seed=0),
 }
-REFUSALS = "optuna.optuna_partition._claims"
+REFUSALS = "optuna.optuna_partition._study.claims"
 """The logger that hears of each claim refused, at level debug."""
 LOOK_SECONDS = 0.2
 UNMARKED_SECONDS = 10.0  # a trial without parameters or mark is then a dead worker's

@@ -1,7 +1,7 @@
 """Optuna samplers that search by partitioning the space."""
 
 from optuna_partition._latin import LatinHypercubeSampler
-from optuna_partition._nomad import NOMADSampler
+from optuna_partition._nomad.sampler import NOMADSampler
 from optuna_partition.samplers import BaMSOOSampler
 from optuna_partition.samplers import DIRECTSampler
 from optuna_partition.samplers import SOOSampler

@@ -19,9 +19,9 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
-from optuna_partition._arguments import checked_space
-from optuna_partition._axes import Continuous
-from optuna_partition._space import Space
+from optuna_partition._core.axes import Continuous
+from optuna_partition._space.space import Space
+from optuna_partition._study.arguments import checked_space
 
 
 if TYPE_CHECKING:

@@ -13,22 +13,22 @@ from optuna.study import Study
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
-from optuna_partition import _cells
-from optuna_partition._bamsoo import bamsoo_named
-from optuna_partition._branching import Branches
-from optuna_partition._cells import Cell
-from optuna_partition._cells import Point
-from optuna_partition._conditional import ConditionalSpace
-from optuna_partition._direct import direct_named
-from optuna_partition._node import Node
-from optuna_partition._node import Reading
-from optuna_partition._record import Ask
-from optuna_partition._record import History
-from optuna_partition._rule import Rule
-from optuna_partition._soo import SOO
-from optuna_partition._space import AnySpace
-from optuna_partition._space import Space
-from optuna_partition._tree import Tree
+from optuna_partition._core import cells as geometry
+from optuna_partition._core.cells import Cell
+from optuna_partition._core.cells import Point
+from optuna_partition._core.node import Node
+from optuna_partition._core.node import Reading
+from optuna_partition._core.tree import Tree
+from optuna_partition._rules.bamsoo import bamsoo_named
+from optuna_partition._rules.direct import direct_named
+from optuna_partition._rules.rule import Rule
+from optuna_partition._rules.soo import SOO
+from optuna_partition._space.branching import Branches
+from optuna_partition._space.conditional import ConditionalSpace
+from optuna_partition._space.space import AnySpace
+from optuna_partition._space.space import Space
+from optuna_partition._study.record import Ask
+from optuna_partition._study.record import History
 
 
 __all__ = ["CellInfo", "TreeCell", "cells", "search_space", "tree", "unit"]
@@ -218,7 +218,7 @@ class _Walk:
         """The largest cell around a leaf that has the point as its centre."""
         largest = None
         i: int | None = leaf
-        while i is not None and _cells.at_centre(self.whole.axes, nodes[i][0].cell, point):
+        while i is not None and geometry.at_centre(self.whole.axes, nodes[i][0].cell, point):
             largest, i = i, nodes[i][1]
         return largest
 

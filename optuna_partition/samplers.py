@@ -9,15 +9,15 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.samplers import TPESampler
 
-from optuna_partition._arguments import checked_seed
-from optuna_partition._bamsoo import bamsoo
-from optuna_partition._belief import CandidatesFunc
-from optuna_partition._branches import BranchSampler
-from optuna_partition._direct import direct
-from optuna_partition._hybrid import hybrid
-from optuna_partition._models import Models
-from optuna_partition._sampler import PartitionSampler
-from optuna_partition._soo import SOO
+from optuna_partition._gp.models import Models
+from optuna_partition._rules.bamsoo import bamsoo
+from optuna_partition._rules.belief import CandidatesFunc
+from optuna_partition._rules.direct import direct
+from optuna_partition._rules.hybrid import hybrid
+from optuna_partition._rules.soo import SOO
+from optuna_partition._study.arguments import checked_seed
+from optuna_partition._study.ask import PartitionSampler
+from optuna_partition._study.branches import BranchSampler
 
 
 __all__ = ["BaMSOOSampler", "DIRECTSampler", "SOOSampler"]

@@ -10,12 +10,12 @@ from typing import Any
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from optuna_partition import _plot_cells
-from optuna_partition import _plot_marks
-from optuna_partition._plot_axes import number
-from optuna_partition._plot_axes import PlotAxis
-from optuna_partition._plot_marks import go
-from optuna_partition._plot_marks import View
+from optuna_partition._plot import cells
+from optuna_partition._plot import marks
+from optuna_partition._plot.axes import number
+from optuna_partition._plot.axes import PlotAxis
+from optuna_partition._plot.marks import go
+from optuna_partition._plot.marks import View
 
 
 __all__ = ["plot_depths", "plot_partition", "plot_tree", "show_in_dashboard"]
@@ -48,14 +48,12 @@ def plot_partition(study: Study, params: Sequence[str] | None = None) -> go.Figu
         >>> study.optimize(lambda trial: trial.suggest_float("x", -4, 5) ** 2, n_trials=20)
         >>> figure = plot_partition(study)
     """
-    seen = _plot_marks.view(study)
+    seen = marks.view(study)
     axes = _chosen(seen, params)
-    shapes = _plot_cells.intervals if len(axes) == 1 else _plot_cells.boxes
-    spots = _plot_cells.spots(seen, axes)
-    points = _plot_marks.marks(seen, spots, _depth_of(seen.depths()))
-    drawn = _plot_marks.figure(
-        [*shapes(seen, axes), *points], seen, "Partition", _subtitle(seen, axes)
-    )
+    shapes = cells.intervals if len(axes) == 1 else cells.boxes
+    spots = cells.spots(seen, axes)
+    points = marks.marks(seen, spots, _depth_of(seen.depths()))
+    drawn = marks.figure([*shapes(seen, axes), *points], seen, "Partition", _subtitle(seen, axes))
     drawn.update_xaxes(_bare(axes[0]))
     if len(axes) == 2:
         drawn.update_yaxes(_bare(axes[1]))
@@ -81,10 +79,10 @@ def plot_tree(study: Study) -> go.Figure:
     Raises:
         ValueError: There is no such trial.
     """
-    seen = _plot_marks.view(study)
-    spots, bars = _plot_cells.tree(seen)
-    best = [mark for mark in _plot_marks.marks(seen, spots) if mark.name == "best"]
-    drawn = _plot_marks.figure([*bars, *best], seen, "Tree", _subtitle(seen))
+    seen = marks.view(study)
+    spots, bars = cells.tree(seen)
+    best = [mark for mark in marks.marks(seen, spots) if mark.name == "best"]
+    drawn = marks.figure([*bars, *best], seen, "Tree", _subtitle(seen))
     deepest = max(entry.cell.depth for entry in seen.tree)
     drawn.update_layout(barmode="overlay", bargap=0)
     drawn.update_xaxes(title_text="cells from left to right", range=[0, len(seen.cells)])
@@ -107,13 +105,13 @@ def plot_depths(study: Study) -> go.Figure:
     Raises:
         ValueError: There is no such trial.
     """
-    seen = _plot_marks.view(study)
+    seen = marks.view(study)
     evaluated = {n: entry.cell.depth for entry in seen.tree for n in entry.evaluated}
     depths = seen.depths() | evaluated
     spots = {n: (float(n), float(depth)) for n, depth in depths.items()}
-    points = _plot_marks.marks(seen, spots, _depth_of(depths))
-    counts = _plot_cells.histogram(seen)
-    drawn = _plot_marks.figure([*points, counts], seen, "Depths", _subtitle(seen))
+    points = marks.marks(seen, spots, _depth_of(depths))
+    counts = cells.histogram(seen)
+    drawn = marks.figure([*points, counts], seen, "Depths", _subtitle(seen))
     deepest = max(entry.cell.depth for entry in seen.tree)
     drawn.update_layout(
         xaxis={"title": {"text": "trial"}, "domain": [0, 0.74], "zeroline": False},

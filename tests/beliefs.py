@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optuna_partition._axes import Axis
-from optuna_partition._belief import Array
-from optuna_partition._belief import Belief
-from optuna_partition._belief import BeliefFailed
-from optuna_partition._belief import Box
-from optuna_partition._belief import Domain
-from optuna_partition._belief import Evidence
-from optuna_partition._belief import Theta
+from optuna_partition._core.axes import Axis
+from optuna_partition._rules.belief import Array
+from optuna_partition._rules.belief import Belief
+from optuna_partition._rules.belief import BeliefFailed
+from optuna_partition._rules.belief import Box
+from optuna_partition._rules.belief import Domain
+from optuna_partition._rules.belief import Evidence
+from optuna_partition._rules.belief import Theta
 
 
 GOLDEN = (5**0.5 - 1) / 2

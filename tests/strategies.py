@@ -8,10 +8,10 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
-from optuna_partition._axes import Axis
-from optuna_partition._axes import Continuous
-from optuna_partition._axes import Grid
-from optuna_partition._axes import LogGrid
+from optuna_partition._core.axes import Axis
+from optuna_partition._core.axes import Continuous
+from optuna_partition._core.axes import Grid
+from optuna_partition._core.axes import LogGrid
 
 
 def _ints(low: int, count: int, step: int) -> IntDistribution:

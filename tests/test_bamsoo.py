@@ -27,14 +27,14 @@ from textbook import soo as textbook_soo
 
 from optuna_partition import BaMSOOSampler
 from optuna_partition import inspection
-from optuna_partition._bamsoo import bamsoo
-from optuna_partition._bamsoo import Cursor
-from optuna_partition._belief import Beliefs
-from optuna_partition._belief import Fit
-from optuna_partition._hybrid import hybrid
-from optuna_partition._rule import Rule
-from optuna_partition._sampler import PartitionSampler
-from optuna_partition._soo import Cursor as Sweep
+from optuna_partition._rules.bamsoo import bamsoo
+from optuna_partition._rules.bamsoo import Cursor
+from optuna_partition._rules.belief import Beliefs
+from optuna_partition._rules.belief import Fit
+from optuna_partition._rules.hybrid import hybrid
+from optuna_partition._rules.rule import Rule
+from optuna_partition._rules.soo import Cursor as Sweep
+from optuna_partition._study.ask import PartitionSampler
 
 
 Function = Callable[[tuple[float, ...]], float]

@@ -17,11 +17,11 @@ import pytest
 
 from optuna_partition import BaMSOOSampler
 from optuna_partition import LatinHypercubeSampler
-from optuna_partition._branches import branch_of
-from optuna_partition._branches import BranchSampler
-from optuna_partition._branches import FITS
-from optuna_partition._hybrid import hybrid
-from optuna_partition._models import Models
+from optuna_partition._gp.models import Models
+from optuna_partition._rules.hybrid import hybrid
+from optuna_partition._study.branches import branch_of
+from optuna_partition._study.branches import BranchSampler
+from optuna_partition._study.branches import FITS
 
 
 LHS = LatinHypercubeSampler(n_trials=64, seed=1)

@@ -12,13 +12,13 @@ import pytest
 from strategies import axes
 from strategies import grid_axes
 
-from optuna_partition import _cells
-from optuna_partition._axes import Axis
-from optuna_partition._axes import Continuous
-from optuna_partition._axes import Grid
-from optuna_partition._axes import Interval
-from optuna_partition._axes import LogGrid
-from optuna_partition._cells import Cell
+from optuna_partition._core import cells
+from optuna_partition._core.axes import Axis
+from optuna_partition._core.axes import Continuous
+from optuna_partition._core.axes import Grid
+from optuna_partition._core.axes import Interval
+from optuna_partition._core.axes import LogGrid
+from optuna_partition._core.cells import Cell
 
 
 @st.composite
@@ -36,12 +36,12 @@ def axis_and_interval(draw: st.DrawFn, kinds: st.SearchStrategy[Axis]) -> tuple[
 @st.composite
 def space_and_cell(draw: st.DrawFn) -> tuple[list[Axis], Cell]:
     found = draw(st.lists(axes, min_size=1, max_size=4))
-    cell = _cells.root(found)
+    cell = cells.root(found)
     for part in draw(st.lists(st.integers(0, 2), max_size=12)):
-        i = _cells.longest_axis(found, cell)
+        i = cells.longest_axis(found, cell)
         if i is None:
             break
-        parts = _cells.children(found, cell, i)
+        parts = cells.children(found, cell, i)
         cell = parts[min(part, len(parts) - 1)]
     return found, cell
 
@@ -106,25 +106,25 @@ def test_the_end_of_a_continuous_axis_belongs_to_its_last_part() -> None:
 
 @given(st.lists(axes, min_size=1, max_size=3), st.lists(st.integers(0, 2), max_size=10))
 def test_depth_counts_the_cuts(found: list[Axis], parts: list[int]) -> None:
-    cell, cuts = _cells.root(found), 0
+    cell, cuts = cells.root(found), 0
     for part in parts:
-        i = _cells.longest_axis(found, cell)
+        i = cells.longest_axis(found, cell)
         if i is not None:
-            inside = _cells.children(found, cell, i)
+            inside = cells.children(found, cell, i)
             cell, cuts = inside[min(part, len(inside) - 1)], cuts + 1
-    assert _cells.depth(found, cell) == cuts
+    assert cells.depth(found, cell) == cuts
 
 
 @given(space_and_cell())
 def test_names_round_trip(found: tuple[list[Axis], Cell]) -> None:
     _, cell = found
-    assert _cells.parse(_cells.name(cell)) == cell
+    assert cells.parse(cells.name(cell)) == cell
 
 
 @given(space_and_cell())
 def test_the_longest_side_is_cut_the_lowest_axis_on_ties(found: tuple[list[Axis], Cell]) -> None:
     space, cell = found
-    chosen = _cells.longest_axis(space, cell)
+    chosen = cells.longest_axis(space, cell)
     divisible = [i for i, axis in enumerate(space) if axis.cut(cell[i])]
     if not divisible:
         assert chosen is None
@@ -137,13 +137,13 @@ def test_the_longest_side_is_cut_the_lowest_axis_on_ties(found: tuple[list[Axis]
 def test_sides_in_pieces_of_the_axes_are_the_sides(found: tuple[list[Axis], Cell]) -> None:
     space, cell = found
     shares = [axis.side(i) if axis.cut(i) else 0 for axis, i in zip(space, cell, strict=True)]
-    assert [Fraction(side, _cells.unit(space)) for side in _cells.sides(space, cell)] == shares
+    assert [Fraction(side, cells.unit(space)) for side in cells.sides(space, cell)] == shares
 
 
 @given(space_and_cell())
 def test_a_cell_is_near_itself_and_not_twice_as_far(found: tuple[list[Axis], Cell]) -> None:
     space, cell = found
-    assert _cells.near(space, cell, _cells.centre(space, cell))
+    assert cells.near(space, cell, cells.centre(space, cell))
 
 
 def test_near_is_the_cell_enlarged_twice() -> None:
@@ -160,9 +160,9 @@ def test_near_is_the_cell_enlarged_twice() -> None:
 @given(space_and_cell())
 def test_equal_points_have_equal_names(found: tuple[list[Axis], Cell]) -> None:
     space, cell = found
-    i = _cells.longest_axis(space, cell)
+    i = cells.longest_axis(space, cell)
     if i is None:
         return
-    point = _cells.centre(space, cell)
-    same = [c for c in _cells.children(space, cell, i) if _cells.centre(space, c) == point]
-    assert [_cells.point_name(_cells.centre(space, c)) for c in same] == [_cells.point_name(point)]
+    point = cells.centre(space, cell)
+    same = [c for c in cells.children(space, cell, i) if cells.centre(space, c) == point]
+    assert [cells.point_name(cells.centre(space, c)) for c in same] == [cells.point_name(point)]

@@ -32,8 +32,8 @@ import pytest
 from optuna_partition import BaMSOOSampler
 from optuna_partition import DIRECTSampler
 from optuna_partition import SOOSampler
-from optuna_partition._branching import Branch
-from optuna_partition._branching import Branches
+from optuna_partition._space.branching import Branch
+from optuna_partition._space.branching import Branches
 from optuna_partition.inspection import cells
 
 

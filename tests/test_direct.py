@@ -31,9 +31,9 @@ import pytest
 
 from optuna_partition import DIRECTSampler
 from optuna_partition import SOOSampler
-from optuna_partition._direct import _hull
-from optuna_partition._direct import direct
-from optuna_partition._direct import direct_named
+from optuna_partition._rules.direct import _hull
+from optuna_partition._rules.direct import direct
+from optuna_partition._rules.direct import direct_named
 
 
 LINEAR_WITH_OUR_TIES = 165

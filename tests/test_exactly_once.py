@@ -26,8 +26,8 @@ from benchmarks._stress_spaces import Run
 from benchmarks._stress_spaces import SAMPLERS as RANDOM_SPACES
 from benchmarks._stress_spaces import Space
 from benchmarks._stress_spaces import WIDTHS
-from optuna_partition._hybrid import hybrid
-from optuna_partition._sampler import PartitionSampler
+from optuna_partition._rules.hybrid import hybrid
+from optuna_partition._study.ask import PartitionSampler
 
 
 RULE = hybrid(Nearests())

@@ -18,20 +18,20 @@ from optuna.distributions import IntDistribution
 import pytest
 import torch
 
-from optuna_partition import _exact
 from optuna_partition import BaMSOOSampler
-from optuna_partition._axes import Continuous
-from optuna_partition._axes import Grid
-from optuna_partition._belief import Array
-from optuna_partition._belief import BeliefFailed
-from optuna_partition._belief import Domain
-from optuna_partition._belief import Evidence
-from optuna_partition._belief import MOST_VALUES
-from optuna_partition._belief import winsorised
-from optuna_partition._gp import GaussianProcess
-from optuna_partition._kernel import ProductAndSum
-from optuna_partition._space import Space
-from optuna_partition._tree import Tree
+from optuna_partition._core.axes import Continuous
+from optuna_partition._core.axes import Grid
+from optuna_partition._core.tree import Tree
+from optuna_partition._gp import exact
+from optuna_partition._gp.kernel import ProductAndSum
+from optuna_partition._gp.process import GaussianProcess
+from optuna_partition._rules.belief import Array
+from optuna_partition._rules.belief import BeliefFailed
+from optuna_partition._rules.belief import Domain
+from optuna_partition._rules.belief import Evidence
+from optuna_partition._rules.belief import MOST_VALUES
+from optuna_partition._rules.belief import winsorised
+from optuna_partition._space.space import Space
 
 
 AXES = (Continuous(30), Continuous(30), Grid(5), Grid(3, ordered=False))
@@ -106,14 +106,14 @@ def test_many_points_are_looked_at_a_few_at_a_time(monkeypatch: pytest.MonkeyPat
     with torch.no_grad():
         at_once = fitted.exact.moments(x)
         held = []
-        dense = _exact._dense
+        dense = exact._dense
 
         def spy(model: Any, x1: torch.Tensor, x2: torch.Tensor) -> torch.Tensor:
             held.append(len(x1) * x2.numel())
             return dense(model, x1, x2)
 
-        monkeypatch.setattr(_exact, "_dense", spy)
-        monkeypatch.setattr(_exact, "_MOST_GAPS", 1000)
+        monkeypatch.setattr(exact, "_dense", spy)
+        monkeypatch.setattr(exact, "_MOST_GAPS", 1000)
         torch.testing.assert_close(fitted.exact.moments(x), at_once)
     assert len(held) > 1 and max(held) <= 1000
 
@@ -179,7 +179,7 @@ def test_promising_points_lie_in_the_box_on_the_steps_of_the_grids() -> None:
 
 def test_the_promising_point_is_about_the_best_of_many() -> None:
     """Against brute force: expected improvement at 20,000 random places."""
-    from optuna_partition._exact import Improvement
+    from optuna_partition._gp.exact import Improvement
 
     axes = (Continuous(30),) * 3
     rng = np.random.default_rng(3)

@@ -18,19 +18,19 @@ from optuna.distributions import IntDistribution
 from optuna.trial import TrialState
 import pytest
 
-from optuna_partition import _cells
 from optuna_partition import DIRECTSampler
 from optuna_partition import SOOSampler
-from optuna_partition._bamsoo import bamsoo
-from optuna_partition._direct import direct
-from optuna_partition._hybrid import hybrid
-from optuna_partition._node import Reading
-from optuna_partition._record import History
-from optuna_partition._rule import Rule
-from optuna_partition._sampler import PartitionSampler
-from optuna_partition._soo import SOO
-from optuna_partition._space import Space
-from optuna_partition._tree import Tree
+from optuna_partition._core import cells
+from optuna_partition._core.node import Reading
+from optuna_partition._core.tree import Tree
+from optuna_partition._rules.bamsoo import bamsoo
+from optuna_partition._rules.direct import direct
+from optuna_partition._rules.hybrid import hybrid
+from optuna_partition._rules.rule import Rule
+from optuna_partition._rules.soo import SOO
+from optuna_partition._space.space import Space
+from optuna_partition._study.ask import PartitionSampler
+from optuna_partition._study.record import History
 
 
 SPACE: dict[str, BaseDistribution] = {
@@ -117,8 +117,8 @@ def test_cached_and_fresh_folds_agree_after_every_step(
         ours, theirs = rule.choose(fresh.tree, fresh.cursor), study.ask(dict(SPACE))
         assert ours.cell is not None
         asked = study.trials[theirs.number].system_attrs["partition"]
-        assert " ".join(asked["cell"].values()) == _cells.name(ours.cell)
-        assert asked["opened"] == [_cells.name(cell) for cell in ours.opened]
+        assert " ".join(asked["cell"].values()) == cells.name(ours.cell)
+        assert asked["opened"] == [cells.name(cell) for cell in ours.opened]
         running.append(theirs)
 
 
@@ -140,8 +140,8 @@ def test_an_ask_that_finds_every_point_taken_leaves_no_trace(rule: Rule[Any]) ->
     asked = study.trials[theirs.number].system_attrs["partition"]
     assert asked["cursor"] == list(rule.dump(ours.cursor))
     assert ours.cell is not None
-    assert " ".join(asked["cell"].values()) == _cells.name(ours.cell)
-    assert asked["opened"] == [_cells.name(cell) for cell in ours.opened]
+    assert " ".join(asked["cell"].values()) == cells.name(ours.cell)
+    assert asked["opened"] == [cells.name(cell) for cell in ours.opened]
 
 
 @by_rule
@@ -160,7 +160,7 @@ def test_workers_that_ask_at_once_leave_each_other_different_points(
         history = folded(study, rule)
         choice = history.choose(others)
         assert choice.cell is not None
-        point = _cells.centre(history.space.axes, choice.at or choice.cell)
+        point = cells.centre(history.space.axes, choice.at or choice.cell)
         assert not history.tree.has(point)
         assert not history.tree.points(Reading.FLYING)
         points.add(point)

@@ -34,10 +34,10 @@ from optuna_partition import DIRECTSampler
 from optuna_partition import LatinHypercubeSampler
 from optuna_partition import NOMADSampler
 from optuna_partition import SOOSampler
-from optuna_partition._bamsoo import bamsoo
-from optuna_partition._hybrid import hybrid
-from optuna_partition._rule import Rule
-from optuna_partition._sampler import PartitionSampler
+from optuna_partition._rules.bamsoo import bamsoo
+from optuna_partition._rules.hybrid import hybrid
+from optuna_partition._rules.rule import Rule
+from optuna_partition._study.ask import PartitionSampler
 
 
 Space = dict[str, BaseDistribution]

@@ -17,10 +17,10 @@ import pytest
 from optuna_partition import BaMSOOSampler
 from optuna_partition import DIRECTSampler
 from optuna_partition import SOOSampler
-from optuna_partition._bamsoo import bamsoo
-from optuna_partition._hybrid import hybrid
-from optuna_partition._rule import Rule
-from optuna_partition._sampler import PartitionSampler
+from optuna_partition._rules.bamsoo import bamsoo
+from optuna_partition._rules.hybrid import hybrid
+from optuna_partition._rules.rule import Rule
+from optuna_partition._study.ask import PartitionSampler
 
 
 N = 30

@@ -29,7 +29,7 @@ from optuna_partition import BaMSOOSampler
 from optuna_partition import LatinHypercubeSampler
 from optuna_partition import NOMADSampler
 from optuna_partition import SOOSampler
-from optuna_partition._space import Space
+from optuna_partition._space.space import Space
 
 
 NAN = float("nan")

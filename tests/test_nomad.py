@@ -29,7 +29,7 @@ import pytest
 from strategies import distributions
 
 from optuna_partition import NOMADSampler
-from optuna_partition._nomad_variables import variable
+from optuna_partition._nomad.variables import variable
 
 
 pytestmark = pytest.mark.skipif(find_spec("PyNomad") is None, reason="needs PyNomadBBO")
@@ -395,7 +395,7 @@ def test_bad_arguments_are_named() -> None:
 def test_without_pynomad_the_message_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("optuna_partition._nomad.find_spec", lambda name: None)
+    monkeypatch.setattr("optuna_partition._nomad.sampler.find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r'pip install "optuna-partition\[nomad\]"'):
         NOMADSampler()
 

@@ -18,9 +18,9 @@ from plotting import valley
 import pytest
 
 from optuna_partition import SOOSampler
-from optuna_partition._plot_axes import number
-from optuna_partition._plot_axes import PlotAxis
-from optuna_partition._plot_axes import Scale
+from optuna_partition._plot.axes import number
+from optuna_partition._plot.axes import PlotAxis
+from optuna_partition._plot.axes import Scale
 from optuna_partition.inspection import cells
 from optuna_partition.visualization import plot_partition
 

@@ -21,7 +21,7 @@ import pytest
 from optuna_partition import BaMSOOSampler
 from optuna_partition import NOMADSampler
 from optuna_partition import SOOSampler
-from optuna_partition._space import Space
+from optuna_partition._space.space import Space
 from optuna_partition.inspection import cells
 
 

@@ -15,8 +15,8 @@ import pytest
 from textbook import soo
 
 from optuna_partition import SOOSampler
-from optuna_partition._soo import Cursor
-from optuna_partition._soo import SOO
+from optuna_partition._rules.soo import Cursor
+from optuna_partition._rules.soo import SOO
 
 
 Function = Callable[[tuple[float, ...]], float]

@@ -16,22 +16,22 @@ from strategies import distributions
 from strategies import finite_distributions
 from strategies import spaces
 
-from optuna_partition import _cells
-from optuna_partition._axes import _cube_root
-from optuna_partition._axes import Continuous
-from optuna_partition._cells import Cell
-from optuna_partition._space import Space
+from optuna_partition._core import cells
+from optuna_partition._core.axes import _cube_root
+from optuna_partition._core.axes import Continuous
+from optuna_partition._core.cells import Cell
+from optuna_partition._space.space import Space
 
 
 @st.composite
 def space_and_cell(draw: st.DrawFn) -> tuple[Space, Cell]:
     space = Space(draw(spaces(distributions)))
-    cell = _cells.root(space.axes)
+    cell = cells.root(space.axes)
     for part in draw(st.lists(st.integers(0, 2), max_size=20)):
-        i = _cells.longest_axis(space.axes, cell)
+        i = cells.longest_axis(space.axes, cell)
         if i is None:
             break
-        parts = _cells.children(space.axes, cell, i)
+        parts = cells.children(space.axes, cell, i)
         cell = parts[min(part, len(parts) - 1)]
     return space, cell
 
@@ -39,7 +39,7 @@ def space_and_cell(draw: st.DrawFn) -> tuple[Space, Cell]:
 @given(space_and_cell())
 def test_a_centre_round_trips_through_parameters(found: tuple[Space, Cell]) -> None:
     space, cell = found
-    point = _cells.centre(space.axes, cell)
+    point = cells.centre(space.axes, cell)
     params = space.params(point)
     assert space.at(point, params)
     back = space.point(params)
@@ -50,7 +50,7 @@ def test_a_centre_round_trips_through_parameters(found: tuple[Space, Cell]) -> N
 @given(space_and_cell())
 def test_values_are_native_and_inside_their_distribution(found: tuple[Space, Cell]) -> None:
     space, cell = found
-    for name, value in space.params(_cells.centre(space.axes, cell)).items():
+    for name, value in space.params(cells.centre(space.axes, cell)).items():
         distribution = space.distributions[name]
         assert type(value) in (int, float, str)
         assert distribution._contains(distribution.to_internal_repr(value))
@@ -93,13 +93,13 @@ def test_neighbouring_centres_of_the_finest_level_are_different_floats(
 
 def test_a_log_axis_is_cut_in_the_logarithm() -> None:
     space = Space({"lr": FloatDistribution(1e-6, 1e-0, log=True)})
-    thirds = [space.params(_cells.centre(space.axes, ((1, i),)))["lr"] for i in range(3)]
+    thirds = [space.params(cells.centre(space.axes, ((1, i),)))["lr"] for i in range(3)]
     assert thirds == pytest.approx([1e-5, 1e-3, 1e-1])
     space = Space({"rank": IntDistribution(2, 64, log=True)})
-    cell = _cells.root(space.axes)
-    parts = _cells.children(space.axes, cell, 0)
+    cell = cells.root(space.axes)
+    parts = cells.children(space.axes, cell, 0)
     assert parts == (((2, 6),), ((7, 18),), ((19, 64),))
-    assert [space.params(_cells.centre(space.axes, p))["rank"] for p in (cell, *parts)] == [
+    assert [space.params(cells.centre(space.axes, p))["rank"] for p in (cell, *parts)] == [
         11,
         3,
         11,
@@ -129,7 +129,7 @@ def test_another_order_is_another_space() -> None:
 @given(space_and_cell())
 def test_the_unit_coordinates_of_a_centre_lie_in_its_cell(found: tuple[Space, Cell]) -> None:
     space, cell = found
-    units = space.unit(space.params(_cells.centre(space.axes, cell)))
+    units = space.unit(space.params(cells.centre(space.axes, cell)))
     assert units is not None
     for axis, interval, unit in zip(space.axes, cell, units.values(), strict=True):
         low, high = axis.ends(interval)

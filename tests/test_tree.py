@@ -6,15 +6,15 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from optuna_partition import _cells
-from optuna_partition._axes import Continuous
-from optuna_partition._axes import Grid
-from optuna_partition._cells import Cell
-from optuna_partition._node import Node
-from optuna_partition._node import Reading
-from optuna_partition._node import State
-from optuna_partition._soo import SOO
-from optuna_partition._tree import Tree
+from optuna_partition._core import cells
+from optuna_partition._core.axes import Continuous
+from optuna_partition._core.axes import Grid
+from optuna_partition._core.cells import Cell
+from optuna_partition._core.node import Node
+from optuna_partition._core.node import Reading
+from optuna_partition._core.node import State
+from optuna_partition._core.tree import Tree
+from optuna_partition._rules.soo import SOO
 
 
 AXES = (Continuous(6), Grid(5))
@@ -37,7 +37,7 @@ def repaired(tree: Tree, leaf: Node) -> float:
     """Gablonsky's rule by its definition, over all leaves."""
     readings = [o for node in tree.leaves() for o in node.observations.values()]
     known = [o for o in readings if not isinstance(o.reading, Reading)]
-    around = [o.reading for o in known if _cells.near(AXES, leaf.cell, o.point)]
+    around = [o.reading for o in known if cells.near(AXES, leaf.cell, o.point)]
     if around:
         return min(around) + 1e-6 * abs(min(around))
     return max((o.reading for o in known), default=0.0) + 1.0
@@ -61,7 +61,7 @@ def test_leaves_say_what_was_observed_in_them(
             open_cell(tree, leaves[parts[number] % len(leaves)].cell)
         leaves = list(tree.leaves())
         cell = leaves[part % len(leaves)].cell
-        tree.observe(number, _cells.centre(AXES, cell), reading)
+        tree.observe(number, cells.centre(AXES, cell), reading)
     for leaf in tree.leaves():
         inside = [o.reading for o in leaf.observations.values()]
         values = [reading for reading in inside if not isinstance(reading, Reading)]
@@ -86,7 +86,7 @@ def test_the_heaps_answer_as_a_scan_of_all_leaves(
     tree = grown(parts)
     for number, (part, reading) in enumerate(told):
         leaves = list(tree.leaves())
-        tree.observe(number % 7, _cells.centre(AXES, leaves[part % len(leaves)].cell), reading)
+        tree.observe(number % 7, cells.centre(AXES, leaves[part % len(leaves)].cell), reading)
         tree.forget((number + 3) % 9)
         leaves = sorted(tree.leaves(), key=lambda leaf: (leaf.depth, leaf.order))
         empty = [leaf for leaf in leaves if leaf.state is State.EMPTY]
@@ -109,9 +109,9 @@ def first_free(tree: Tree, leaf: Node) -> Cell | None:
     taken = [o.point for node in tree.leaves() for o in node.observations.values()]
     whole = [leaf.cell]
     for cell in whole:
-        i = _cells.longest_axis(tree.axes, cell)
-        for part in () if i is None else _cells.children(tree.axes, cell, i):
-            if _cells.centre(tree.axes, part) not in taken:
+        i = cells.longest_axis(tree.axes, cell)
+        for part in () if i is None else cells.children(tree.axes, cell, i):
+            if cells.centre(tree.axes, part) not in taken:
                 return part
             whole.append(part)
     return None
@@ -137,7 +137,7 @@ def test_a_free_point_is_the_first_of_a_search_from_the_beginning(
         assert free == first_free(tree, leaf)
         if cut and leaf.axis is not None:
             open_cell(tree, leaf.cell)
-        tree.observe(number % 11, _cells.centre(axes, free or leaf.cell), reading)
+        tree.observe(number % 11, cells.centre(axes, free or leaf.cell), reading)
         tree.forget((number + part) % 13)
         ranked = [leaf for leaf in tree.leaves() if leaf.axis is not None]
         ranked = [leaf for leaf in ranked if leaf.state in (State.KNOWN, State.FAILED)]

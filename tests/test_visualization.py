@@ -22,7 +22,7 @@ import pytest
 
 from optuna_partition import DIRECTSampler
 from optuna_partition import SOOSampler
-from optuna_partition._plot_axes import PlotAxis
+from optuna_partition._plot.axes import PlotAxis
 from optuna_partition.inspection import cells
 from optuna_partition.inspection import tree
 from optuna_partition.visualization import plot_depths

@@ -28,9 +28,9 @@ from test_tune import written
 
 from objectives.config import load_experiment
 from objectives.final import FINAL
-from optuna_partition._cells import centre
-from optuna_partition._record import Ask
-from optuna_partition._space import Space
+from optuna_partition._core.cells import centre
+from optuna_partition._space.space import Space
+from optuna_partition._study.record import Ask
 
 
 TRIALS = 5

@@ -1,0 +1,1 @@
+"""Exact geometry, and what is known of each cell; integers and the standard library only."""

@@ -1,0 +1,447 @@
+"""Which cells exist and what is known about each; decides nothing, knows no Optuna and no clock.
+
+A tree is a set of cells closed under "parent", and a set of observations: trial number -> point
+and reading. Both only say what is so; the order in which they came leaves no trace, so a tree is
+a function of what is in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Hashable
+from collections.abc import Iterator
+from collections.abc import Sequence
+import heapq
+import math
+from typing import TypeAlias
+
+from optuna_partition._core import cells
+from optuna_partition._core.axes import Axis
+from optuna_partition._core.cells import Cell
+from optuna_partition._core.cells import Point
+from optuna_partition._core.growth import Growth
+from optuna_partition._core.growth import Whole
+from optuna_partition._core.inside import Search
+from optuna_partition._core.node import Node
+from optuna_partition._core.node import Observation
+from optuna_partition._core.node import Opening
+from optuna_partition._core.node import Order
+from optuna_partition._core.node import Reading
+from optuna_partition._core.node import State
+
+
+__all__ = ["Tree"]
+
+
+_RANKED = (State.KNOWN, State.FAILED, State.BOUNDED)
+_Entry: TypeAlias = tuple[float, Order, Cell, Node]
+"""Depth or value, then the order; leaves share one where two workers opened cells at once."""
+_Ranked: TypeAlias = tuple[float, int, Order, Cell, Node]
+
+
+class Tree:
+    """The partition of one space (smaller values are better).
+
+    Args:
+        axes: The axes of the space.
+        group: In which group a cell competes; `best` is by group.
+        growth: Where it begins and what a cut gives, if not the whole of the axes.
+    """
+
+    def __init__(
+        self,
+        axes: Sequence[Axis],
+        group: Callable[[Node], Hashable],
+        growth: Growth | None = None,
+    ) -> None:
+        self.axes = tuple(axes)
+        self.group = group
+        self._growth = growth or Whole(self.axes)
+        self.deepest = 0
+        self.opening: dict[Cell, Opening] = {}
+        self.touched: set[Cell] = set()  # opening cells with news since the rule last looked
+        self.deferred: dict[Cell, Order] = {}  # cells to open that are not there yet
+        self.interrupted: dict[int, Cell] = {}  # trial number -> the cell it was to evaluate
+        self._unit = cells.unit(self.axes)
+        self._nodes: dict[Cell, Node] = {}
+        self._holder: dict[int, Node] = {}  # trial number -> the leaf its observation is in
+        self._at: dict[Point, set[int]] = {}  # point -> the trials whose observation is there
+        self._searches: dict[Node, Search] = {}  # leaf -> the search for a free point inside
+        self._known: dict[int, Observation] = {}
+        self._worst: float | None = None  # largest finite value observed
+        self.incumbent: float | None = None  # least value observed
+        self._failed: dict[Cell, Node] = {}
+        self._around: dict[Cell, float] = {}  # failed cell -> the least value around it
+        self._flying: set[Node] = set()
+        self._n_bounds = 0
+        # Heaps hold every leaf that ever had the state; a stale entry is dropped when it surfaces.
+        self._empty: list[_Entry] = []
+        self._ranked: dict[Hashable, list[_Entry]] = {}
+        self._all_ranked: list[_Ranked] | None = None  # once asked for
+        whole = self._growth.root
+        self.root = self._add(whole, cells.sides(self.axes, whole), depth=0, order=(0,))
+        self._classify(self.root)
+
+    # ---- what is so ----
+
+    def observe(self, number: int, point: Point, reading: float | Reading) -> None:
+        """Says what trial `number` observed at a point; replaces what it said before."""
+        observation = Observation(point, reading)
+        leaf = self._holder.get(number)
+        if leaf is None or leaf.observations[number].point != point:
+            self.forget(number)
+            leaf = self.leaf(point)
+        elif leaf.observations[number] == observation:
+            return
+        leaf.observations[number] = observation
+        self._holder[number] = leaf
+        self._at.setdefault(point, set()).add(number)
+        self._classify(leaf)
+        if not isinstance(reading, Reading):
+            self._learn(number, observation)
+
+    def forget(self, number: int) -> None:
+        """Takes back what a trial said, if it said anything."""
+        leaf = self._holder.pop(number, None)
+        if leaf is None:
+            return
+        point = leaf.observations.pop(number).point
+        self._at[point].discard(number)
+        if not self._at[point]:
+            del self._at[point]
+        self._searches.pop(leaf, None)  # the point may be free now
+        known = self._known.pop(number, None)
+        self._classify(leaf)
+        if known is not None:
+            for failed in self._failed.values():
+                self._repair(failed)
+
+    def node(self, cell: Cell) -> Node | None:
+        """The node of a cell, if the tree has it."""
+        return self._nodes.get(cell)
+
+    def start_opening(self, node: Node, stamp: Order) -> None:
+        """Takes a leaf out of the contest until the rule knows how to cut it."""
+        self._unfile(node)
+        node.state, node.value = State.OPENING, math.nan
+        self.opening[node.cell] = Opening(node, stamp)
+        self.touched.add(node.cell)
+
+    def cut(self, node: Node, *cuts: tuple[int, Sequence[Order]]) -> None:
+        """Cuts a leaf; its observations go to the leaves they lie in.
+
+        Args:
+            node: The leaf.
+            cuts: An axis and the orders of the parts, for each cut; every one after the first
+                cuts the part in the middle that the one before has left.
+        """
+        self._unfile(node)
+        self.opening.pop(node.cell, None)
+        self._searches.pop(node, None)
+        inner, leaves = node, []
+        for axis, orders in cuts:
+            self._split(inner, axis, orders)
+            self._hand_down(inner)
+            middle = _middle(inner)
+            leaves += [child for child in inner.children if child is not middle]
+            inner = middle
+        for leaf in (*leaves, inner):
+            self._classify(leaf)
+
+    def bound(self, node: Node, value: float) -> None:
+        """Spares a cell an evaluation; of two bounds the smaller stays, whoever is read first."""
+        self._n_bounds += node.bound is None
+        node.bound = value if node.bound is None else min(value, node.bound)
+        if not node.children:
+            self._classify(node)
+
+    # ---- what one may ask ----
+
+    @property
+    def considered(self) -> int:
+        """How many cells have been judged: values known and bounds given."""
+        return len(self._known) + self._n_bounds
+
+    def has(self, point: Point, but: int | None = None) -> bool:
+        """Whether exactly this point is observed or in flight, one trial's aside."""
+        return not self._at.get(point, set()) <= {but}
+
+    def is_asked(self, cell: Cell) -> bool:
+        """Whether a cell's centre is observed or in flight, as near as parameters are floats."""
+        observations = self.leaf(cells.centre(self.axes, cell)).observations.values()
+        return any(cells.at_centre(self.axes, cell, o.point) for o in observations)
+
+    def known(self) -> list[tuple[Point, float]]:
+        """The points with a value, by trial number, and their values."""
+        known = (self._known[number] for number in sorted(self._known))
+        return [(o.point, o.reading) for o in known if not isinstance(o.reading, Reading)]
+
+    def points(self, reading: Reading) -> list[Point]:
+        """The points in flight, or those that failed, by trial number."""
+        observations = [leaf.observations[n] for n, leaf in sorted(self._holder.items())]
+        return [o.point for o in observations if o.reading is reading]
+
+    def parts(self, cell: Cell, axis: int) -> tuple[Cell, ...]:
+        """The parts of a cell cut on an axis, from left to right."""
+        return self._growth.parts(cell, axis)
+
+    def is_empty(self, node: Node) -> bool:
+        """Whether a cell is a leaf in which nothing is observed and nothing in flight."""
+        return node.state is State.EMPTY
+
+    def first_interrupted(self) -> Cell | None:
+        """The cell of the first trial that was interrupted and whose point nobody has taken."""
+        left = (self.interrupted[number] for number in sorted(self.interrupted))
+        free = (c for c in left if not self.has(cells.centre(self.axes, c)))
+        return next(free, None)
+
+    def first_empty(self) -> Node | None:
+        """The largest leaf nobody evaluates, the leftmost of them."""
+        return _top(self._empty, State.EMPTY)
+
+    def flying(self) -> list[Node]:
+        """The leaves in flight, the largest first and the leftmost of these."""
+        return sorted(self._flying, key=lambda leaf: (leaf.depth, leaf.order, leaf.cell))
+
+    def first_flying(self) -> Node | None:
+        """The largest leaf in flight that can be opened, the leftmost of them."""
+        return next((leaf for leaf in self.flying() if leaf.axis is not None), None)
+
+    def first_free(self, leaf: Node) -> Cell | None:
+        """The largest cell inside a leaf at whose centre no trial is, the leftmost of them."""
+        if leaf not in self._searches:
+            self._searches[leaf] = Search(self.axes, self.parts, leaf.cell)
+        return self._searches[leaf].first(self.has)
+
+    def best_free(self, value: Callable[[Node], float]) -> Cell | None:
+        """The `first_free` inside the best leaf that can be opened and has one.
+
+        Args:
+            value: What a leaf is worth, no better than the best value inside; of equals the
+                largest comes first.
+        """
+        if self._all_ranked is None:
+            self._all_ranked = []
+            for leaf in self.leaves():
+                if leaf.state in _RANKED:
+                    self._rank(leaf)
+        ranked = self._all_ranked
+        while ranked:
+            found, *_, leaf = ranked[0]
+            free = self.first_free(leaf) if leaf.state in _RANKED else None
+            if free is None:
+                heapq.heappop(ranked)
+            elif (worth := value(leaf)) == found:
+                return free
+            else:
+                heapq.heapreplace(ranked, (worth, leaf.depth, leaf.order, leaf.cell, leaf))
+        return None
+
+    def least_bounded(self) -> Node | None:
+        """The leaf of the least bound, the leftmost of equals, if any has one."""
+        bounded = (leaf for leaf in self.leaves() if leaf.state is State.BOUNDED)
+        return min(bounded, key=lambda leaf: leaf.value, default=None)
+
+    def best(self, group: Hashable) -> Node | None:
+        """The leaf of the least value in a group that can be opened, the first of equals."""
+        ranked = self._ranked.get(group, [])
+        while ranked:
+            value, *_, leaf = ranked[0]
+            if leaf.state in _RANKED and leaf.value == value:
+                return leaf
+            heapq.heappop(ranked)
+        return None
+
+    def groups(self) -> list[Hashable]:
+        """The groups that have a leaf which can be opened."""
+        return [group for group in self._ranked if self.best(group) is not None]
+
+    def tied(self, best: Node, tolerance: float) -> list[Node]:
+        """The other leaves of the best one's group within a tolerance of its value, in order."""
+        ranked = self._ranked[self.group(best)]
+        found: dict[Cell, Node] = {}
+        entries = []
+        while ranked and ranked[0][0] - best.value <= tolerance:
+            entry = heapq.heappop(ranked)
+            value, *_, leaf = entry
+            if leaf.state in _RANKED and leaf.value == value:
+                found.setdefault(leaf.cell, leaf)
+                entries.append(entry)
+        for entry in entries:
+            heapq.heappush(ranked, entry)
+        found.pop(best.cell, None)
+        return list(found.values())
+
+    def is_taken(self) -> bool:
+        """Whether every point of a finite space is evaluated or in flight."""
+        return len(self._at) == self._growth.size
+
+    def is_exhausted(self, but: int) -> bool:
+        """Whether every point of a finite space has a reading, that of one trial still to come."""
+        if not self.is_taken():
+            return False
+        done = {
+            leaf.observations[number].point
+            for number, leaf in self._holder.items()
+            if number == but or leaf.observations[number].reading is not Reading.FLYING
+        }
+        return len(done) == self._growth.size
+
+    def leaves(self) -> Iterator[Node]:
+        """The cells of the partition, from left to right."""
+        stack = [self.root]
+        while stack:
+            node = stack.pop()
+            if node.children:
+                stack.extend(reversed(node.children))
+            else:
+                yield node
+
+    # ---- how it is kept ----
+
+    def _split(self, node: Node, i: int, orders: Sequence[Order]) -> None:
+        """Gives a leaf its children; nothing is filed yet."""
+        node.axis, node.state = i, State.OPEN
+        node.children = tuple(
+            self._add(cell, self._sides(cell, node), node.depth + 1, order)
+            for cell, order in zip(self.parts(node.cell, i), orders, strict=True)
+        )
+
+    def _sides(self, cell: Cell, parent: Node) -> tuple[int, ...]:
+        """The sides of a part; only where its intervals are others are they looked at."""
+        return tuple(
+            side if interval == old else cells.side(axis, interval, self._unit)
+            for axis, interval, old, side in zip(
+                self.axes, cell, parent.cell, parent.sides, strict=True
+            )
+        )
+
+    def _hand_down(self, node: Node) -> None:
+        """Gives a cell's observations to the children they lie in."""
+        i, middle = node.axis, _middle(node)
+        assert i is not None
+        centre = self.axes[i].centre(node.cell[i])
+        for number, observation in node.observations.items():
+            point = observation.point  # centres are cached: mostly one object
+            child = middle if point[i] is centre else self.child(node, point)
+            child.observations[number] = observation
+            self._holder[number] = child
+        node.observations = {}
+
+    def _add(self, cell: Cell, sides: tuple[int, ...], depth: int, order: Order) -> Node:
+        node = Node(cell, depth, order, sides, cells.longest(sides))
+        self._nodes[cell] = node
+        self.deepest = max(self.deepest, depth)
+        return node
+
+    def child(self, node: Node, point: Point) -> Node:
+        """The child of an open cell that a point lies in."""
+        i = node.axis
+        assert i is not None
+        axis, x = self.axes[i], point[i]
+        if x is axis.centre(node.cell[i]):  # centres are cached: mostly one object
+            return _middle(node)
+        return next(child for child in node.children if axis.holds(child.cell[i], x))
+
+    def leaf(self, point: Point) -> Node:
+        """The leaf that a point lies in."""
+        node = self.root
+        while node.children:
+            node = self.child(node, point)
+        return node
+
+    def _classify(self, leaf: Node) -> None:
+        """Sets state and value from the observations, and files the leaf."""
+        if leaf.state is State.OPENING:
+            self.touched.add(leaf.cell)
+            return
+        readings = [o.reading for o in leaf.observations.values()]
+        values = [r for r in readings if not isinstance(r, Reading)]
+        self._unfile(leaf)
+        if values:
+            leaf.state, leaf.value = State.KNOWN, min(values)
+            self._rank(leaf)
+        elif Reading.FLYING in readings:
+            leaf.state, leaf.value = State.FLYING, math.nan
+            self._flying.add(leaf)
+        elif readings:
+            leaf.state = State.FAILED
+            self._failed[leaf.cell] = leaf
+            self._repair(leaf)
+        elif leaf.bound is not None:
+            leaf.state, leaf.value = State.BOUNDED, leaf.bound
+            self._rank(leaf)
+        else:
+            leaf.state, leaf.value = State.EMPTY, math.nan
+            heapq.heappush(self._empty, (leaf.depth, leaf.order, leaf.cell, leaf))
+
+    def _rank(self, leaf: Node) -> None:
+        if leaf.axis is not None:
+            ranked = self._ranked.setdefault(self.group(leaf), [])
+            heapq.heappush(ranked, (leaf.value, leaf.order, leaf.cell, leaf))
+            if self._all_ranked is not None:
+                entry = (leaf.value, leaf.depth, leaf.order, leaf.cell, leaf)
+                heapq.heappush(self._all_ranked, entry)
+
+    def _learn(self, number: int, observation: Observation) -> None:
+        """Lets a new value reach the failed cells around it."""
+        value = observation.reading
+        assert not isinstance(value, Reading)
+        self._known[number] = observation
+        self.incumbent = value if self.incumbent is None else min(self.incumbent, value)
+        worst_moves = math.isfinite(value) and (self._worst is None or value > self._worst)
+        if worst_moves:
+            self._worst = value
+        for leaf in self._failed.values():
+            least = self._around.get(leaf.cell)
+            lower = least is None or value < least
+            if lower and cells.near(self.axes, leaf.cell, observation.point):
+                self._around[leaf.cell] = value
+                self._value_failed(leaf)
+            elif worst_moves and least is None:
+                self._value_failed(leaf)
+
+    def _repair(self, leaf: Node) -> None:
+        """Looks for the least value around a failed cell among all that are known."""
+        around = [
+            float(o.reading)  # type: ignore[arg-type]  # `_known` holds values only
+            for o in self._known.values()
+            if cells.near(self.axes, leaf.cell, o.point)
+        ]
+        self._around.pop(leaf.cell, None)
+        if around:
+            self._around[leaf.cell] = min(around)
+        self._value_failed(leaf)
+
+    def _value_failed(self, leaf: Node) -> None:
+        """Gives a failed cell a value (Gablonsky 2001, section 3.5: hidden constraints).
+
+        With F the least value observed inside the cell enlarged twice around its centre, it is
+        F + 1e-6 |F|; where nothing is observed there, one more than the worst value observed.
+        """
+        least = self._around.get(leaf.cell)
+        if least is None:
+            leaf.value = (self._worst or 0.0) + 1.0
+        else:
+            leaf.value = least + 1e-6 * abs(least) if math.isfinite(least) else least
+        self._rank(leaf)
+
+    def _unfile(self, leaf: Node) -> None:
+        """Takes a leaf out of where its state has put it, but for the heaps."""
+        self._flying.discard(leaf)
+        self._failed.pop(leaf.cell, None)
+        self._around.pop(leaf.cell, None)
+
+
+def _middle(node: Node) -> Node:
+    """The child that keeps a cell's centre."""
+    return node.children[(len(node.children) - 1) // 2]
+
+
+def _top(heap: list[_Entry], state: State) -> Node | None:
+    while heap:
+        leaf = heap[0][-1]
+        if leaf.state is state:
+            return leaf
+        heapq.heappop(heap)
+    return None

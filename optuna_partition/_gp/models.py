@@ -1,0 +1,50 @@
+"""Which model a sampler believes in; imports torch when it is first asked, or for a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from optuna_partition._core.axes import Axis
+from optuna_partition._rules.belief import Belief
+from optuna_partition._rules.belief import CandidatesFunc
+from optuna_partition._rules.belief import Domain
+
+
+__all__ = ["Models"]
+
+
+@dataclass(frozen=True)
+class Models:
+    """The Gaussian process over the axes of a space.
+
+    Args:
+        as_published: Whether it is BoTorch's own model rather than the one made for this search.
+        device: Where it is computed.
+        candidates_func: What chooses points instead of the expected improvement.
+
+    Raises:
+        ValueError: Torch has no such device.
+    """
+
+    as_published: bool = False
+    device: str = "cpu"
+    candidates_func: CandidatesFunc | None = None
+
+    def __post_init__(self) -> None:
+        if self.device == "cpu":
+            return
+        import torch
+
+        try:
+            torch.empty(0, device=self.device)
+        except (RuntimeError, AssertionError) as error:  # the second without CUDA
+            raise ValueError(
+                f"`device` must be one that torch has here, but got (device={self.device!r}): "
+                f"{str(error).splitlines()[0]}; 'cpu' is always there."
+            ) from None
+
+    def __call__(self, axes: tuple[Axis, ...]) -> Belief:
+        from optuna_partition._gp.process import GaussianProcess
+
+        domain = Domain.of(axes)
+        return GaussianProcess(domain, self.as_published, self.device, self.candidates_func)

@@ -1,0 +1,270 @@
+"""The belief: a BoTorch Gaussian process over the unit cube.
+
+This room imports torch, as do `_kernel`, `_exact`, `_acquisition` and `_models`; no other does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from contextlib import contextmanager
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import cache
+import logging
+from typing import Any
+from typing import cast
+import warnings
+
+from botorch.exceptions import BotorchError
+from botorch.models import MixedSingleTaskGP
+from botorch.models import SingleTaskGP
+from botorch.models.transforms.input import Warp
+from botorch.optim.fit import fit_gpytorch_mll_scipy
+from gpytorch.likelihoods import GaussianLikelihood
+from gpytorch.mlls import ExactMarginalLogLikelihood
+from linear_operator.utils.errors import NanError
+from linear_operator.utils.errors import NotPSDError
+import numpy as np
+import torch
+from torch import Tensor
+
+from optuna_partition._gp.acquisition import promising
+from optuna_partition._gp.exact import Exact
+from optuna_partition._gp.kernel import above
+from optuna_partition._gp.kernel import exact
+from optuna_partition._gp.kernel import log_normal
+from optuna_partition._gp.kernel import ProductAndSum
+from optuna_partition._rules.belief import Array
+from optuna_partition._rules.belief import BeliefFailed
+from optuna_partition._rules.belief import Box
+from optuna_partition._rules.belief import CandidatesFunc
+from optuna_partition._rules.belief import Domain
+from optuna_partition._rules.belief import Evidence
+from optuna_partition._rules.belief import Theta
+from optuna_partition._rules.belief import thinned
+from optuna_partition._rules.belief import winsorised
+
+
+__all__ = ["GaussianProcess"]
+
+_LEAST_NOISE = 1e-6  # variance; BoTorch's 1e-4 keeps a smooth function from its last digits
+_FIRST_NOISE = 1e-4
+_NOISE_PRIOR = log_normal(-8.0, 2.0)
+_WARP_SPREAD = 0.5  # of the logarithm of the two exponents; 0.87 warps more and was worse
+_FIRST_STEPS, _LATER_STEPS = 150, 60  # of the fit; a later one starts where the last ended
+_MOST_FITTED = 128  # values hyperparameters are fitted to; the model then sees them all
+
+_logger = logging.getLogger(f"optuna.{__name__}")
+
+
+@dataclass(frozen=True)
+class GaussianProcess:
+    """See `Belief`.
+
+    Targets are winsorised and standardised. The model is BoTorch's `SingleTaskGP`: with its own
+    kernel as published (`MixedSingleTaskGP` where there are categories), otherwise with
+    `ProductAndSum` on inputs warped by Kumaraswamy's distribution (Snoek et al. 2014).
+
+    Args:
+        domain: The axes.
+        as_published: Whether the model is BoTorch's default.
+        device: Where tensors live.
+        candidates_func: What chooses points instead of the expected improvement.
+    """
+
+    domain: Domain
+    as_published: bool = False
+    device: str = "cpu"
+    candidates_func: CandidatesFunc | None = None
+
+    def fit(self, evidence: Evidence, theta: Theta | None) -> _Fitted:
+        with _failing(self.device):
+            kept = thinned(evidence.y, _MOST_FITTED)
+            targets = _Targets.of(evidence.y)
+            model = self._model(self._tensor(evidence.x[kept]), self._tensor(targets.y[kept]))
+            if theta is not None:
+                _load(model, theta)
+            _climb(model, _FIRST_STEPS if theta is None else _LATER_STEPS)
+        return self.condition(evidence, _theta(model))
+
+    def condition(self, evidence: Evidence, theta: Theta) -> _Fitted:
+        with _failing(self.device):
+            targets = _Targets.of(evidence.y)
+            model = self._model(self._tensor(evidence.x), self._tensor(targets.y))
+            _load(model, theta)
+            return self._fitted(model, evidence, targets)
+
+    def _fitted(self, model: SingleTaskGP, evidence: Evidence, targets: _Targets) -> _Fitted:
+        """The posterior; points in flight count as if the model's mean had been observed there.
+
+        That leaves the mean as it is and takes the doubt away (Desautels et al. 2014): the next
+        worker looks elsewhere, and nobody has to invent a value.
+        """
+        model.eval()
+        theta = _theta(model)
+        if len(evidence.pending):
+            pending = self._tensor(evidence.pending)
+            with torch.no_grad():
+                mean, _ = Exact.of(model).moments(pending)
+            x = torch.cat([self._tensor(evidence.x), pending])
+            model = self._model(x, torch.cat([self._tensor(targets.y), mean]))
+            _load(model, theta)
+            model.eval()
+        return _Fitted(self, Exact.of(model), theta, evidence, targets)
+
+    def _tensor(self, array: Array) -> Tensor:
+        return torch.as_tensor(array, dtype=torch.double, device=self.device)
+
+    def _model(self, x: Tensor, y: Tensor) -> SingleTaskGP:
+        build = self._published if self.as_published else self._warped
+        return cast(SingleTaskGP, build(x, y.unsqueeze(-1)).to(x))
+
+    def _published(self, x: Tensor, y: Tensor) -> SingleTaskGP:
+        categorical = list(self.domain.categorical)
+        if categorical:
+            return MixedSingleTaskGP(x, y, cat_dims=categorical, outcome_transform=None)
+        return SingleTaskGP(x, y, outcome_transform=None)
+
+    def _warped(self, x: Tensor, y: Tensor) -> SingleTaskGP:
+        noise = above(_LEAST_NOISE, _FIRST_NOISE)
+        likelihood = GaussianLikelihood(noise_prior=_NOISE_PRIOR, noise_constraint=noise).double()
+        likelihood.noise = exact(_FIRST_NOISE)
+        return SingleTaskGP(
+            x,
+            y,
+            likelihood=likelihood,
+            covar_module=ProductAndSum(x.shape[-1], self.domain.categorical),
+            outcome_transform=None,
+            input_transform=_warp(self.domain),
+        )
+
+
+def _warp(domain: Domain) -> Warp | None:
+    n_axes = len(domain.steps)
+    ordered = [i for i in range(n_axes) if i not in domain.categorical]
+    if not ordered:
+        return None
+    warp = Warp(
+        d=n_axes,
+        indices=ordered,
+        concentration1_prior=log_normal(0.0, _WARP_SPREAD),
+        concentration0_prior=log_normal(0.0, _WARP_SPREAD),
+        bounds=torch.tensor([[0.0] * n_axes, [1.0] * n_axes], dtype=torch.double),
+    )
+    for constraint in (warp.concentration0_constraint, warp.concentration1_constraint):
+        constraint.lower_bound = exact(Warp._min_concentration_level)
+    return warp
+
+
+@dataclass(frozen=True)
+class _Targets:
+    """Values as the model sees them: mean 0, deviation 1, nothing far above."""
+
+    y: Array
+    offset: float
+    scale: float
+
+    @classmethod
+    def of(cls, values: Array) -> _Targets:
+        y = winsorised(values)
+        offset, scale = float(y.mean()), float(y.std(ddof=1)) or 1.0
+        return cls((y - offset) / scale, offset, scale)
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """See `Posterior`."""
+
+    process: GaussianProcess
+    exact: Exact
+    theta: Theta
+    evidence: Evidence
+    targets: _Targets
+
+    def bounds(self, x: Array) -> tuple[Array, Array]:
+        with _failing(self.process.device), torch.no_grad():
+            mean, variance = self.exact.moments(self.process._tensor(x))
+        deviation = variance.clamp_min(0).sqrt().cpu().numpy()
+        targets = self.targets
+        return targets.offset + targets.scale * mean.cpu().numpy(), targets.scale * deviation
+
+    def promising(self, box: Box) -> Array:
+        if self.process.candidates_func is not None:
+            return self._candidates(self.process.candidates_func, box)
+        with _failing(self.process.device):
+            domain, evidence = self.process.domain, self.evidence
+            return promising(self.exact, domain, evidence, float(self.targets.y.min()), box)
+
+    def _candidates(self, choose: CandidatesFunc, box: Box) -> Array:
+        """A user's choice, called as `optuna_integration.BoTorchSampler` calls it: maximising.
+
+        Its errors are the user's to see.
+        """
+        tensor = self.process._tensor
+        pending = tensor(self.evidence.pending) if len(self.evidence.pending) else None
+        y = -tensor(self.targets.y).unsqueeze(-1)
+        bounds = torch.stack([tensor(end) for end in box])
+        found = choose(tensor(self.evidence.x), y, None, bounds, pending)
+        x: Array = np.atleast_2d(found.detach().cpu().numpy())
+        if x.ndim != 2 or x.shape[1] != len(box[0]) or not np.isfinite(x).all():
+            raise ValueError(
+                f"`candidates_func` must return a tensor of {len(box[0])} finite coordinates, or "
+                f"rows of them, but got ({found}); return what BoTorch's `optimize_acqf` does, "
+                "the first of its results."
+            )
+        low, high = box
+        return x.clip(low, high)
+
+
+@contextmanager
+def _failing(device: str) -> Iterator[None]:
+    """Turns what linear algebra raises into `BeliefFailed`, and says so once per process.
+
+    Inside, neither the default device nor the gradients are what a user has set around a study.
+    """
+    try:
+        # Of fits that stop early, which are good enough. BoTorch sees to it that such warnings are
+        # always shown, so that to ignore them is not enough: they are collected, too.
+        with (
+            _default(device),
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            warnings.catch_warnings(record=True),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    except (BotorchError, NanError, NotPSDError, RuntimeError, ValueError) as error:
+        _say_once(f"{type(error).__name__}: {error}")
+        raise BeliefFailed(str(error)) from error
+
+
+def _default(device: str) -> AbstractContextManager[Any]:
+    """Makes a device torch's default where a user has set one; it slows every operation."""
+    return nullcontext() if torch.get_default_device().type == "cpu" else torch.device(device)
+
+
+@cache
+def _say_once(reason: str) -> None:
+    _logger.warning(
+        "The model of `BaMSOOSampler` could not be fitted; the search goes on as `SOOSampler`'s "
+        f"until it can ({reason})."
+    )
+
+
+def _climb(model: SingleTaskGP, steps: int) -> None:
+    """Maximises the posterior of the hyperparameters from where they are."""
+    mll = ExactMarginalLogLikelihood(model.likelihood, model)
+    mll.train()
+    fit_gpytorch_mll_scipy(mll, options={"maxiter": steps})
+
+
+def _theta(model: SingleTaskGP) -> Theta:
+    vector = torch.nn.utils.parameters_to_vector(model.parameters())
+    return tuple(float(f"{x:.8g}") for x in vector.tolist())  # short enough to be kept
+
+
+def _load(model: SingleTaskGP, theta: Theta) -> None:
+    parameters = list(model.parameters())
+    vector = torch.as_tensor(theta, dtype=parameters[0].dtype, device=parameters[0].device)
+    torch.nn.utils.vector_to_parameters(vector, parameters)

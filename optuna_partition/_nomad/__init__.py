@@ -1,0 +1,1 @@
+"""NOMAD as a sampler; its own process alone imports PyNomad."""

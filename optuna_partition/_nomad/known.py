@@ -1,0 +1,193 @@
+"""What a study's trials say to NOMAD: pure, from the list of trials; starts no process."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from collections.abc import Iterable
+from collections.abc import Sequence
+import math
+from typing import Any
+
+from optuna.distributions import BaseDistribution
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+from optuna_partition._nomad.process import Problem
+from optuna_partition._nomad.run import Answer
+from optuna_partition._nomad.run import Coordinates
+from optuna_partition._nomad.variables import name_of
+from optuna_partition._nomad.variables import Variable
+from optuna_partition._nomad.variables import variable
+from optuna_partition._space.space import Space
+from optuna_partition._study.claims import ANNOUNCED
+from optuna_partition._study.record import ATTEMPTS
+
+
+__all__ = ["KEY", "Known", "best_value"]
+
+KEY = "partition:nomad"
+"""Of a trial's system attribute: the point NOMAD gave it, known before its parameters are."""
+
+_ANY = 0.0  # NOMAD stops where its first point fails, so in flight it has some value
+
+
+class Known:
+    """What the trials say of the points of a search space.
+
+    A point's name stands for its parameters. A trial's value is NOMAD's answer; a trial that
+    failed, was pruned, is infinite or still runs is a failed evaluation. One whose worker died is
+    nothing, until that has happened too often at its point.
+
+    Args:
+        space: The search space.
+        direction: The study's.
+        trials: All of the study, by number.
+        taken: Points that others hold, though their trials may not say so yet.
+    """
+
+    def __init__(
+        self,
+        space: dict[str, BaseDistribution],
+        direction: StudyDirection,
+        trials: Sequence[FrozenTrial],
+        taken: Collection[Coordinates] = (),
+    ) -> None:
+        self.space = space
+        self.taken = frozenset(taken)
+        self._sign = 1.0 if direction == StudyDirection.MINIMIZE else -1.0
+        self._variables = {name: variable(d) for name, d in space.items()}
+        self.fingerprint = _fingerprint(space, self._variables.values())
+        self._values: dict[str, float] = {}
+        self._flying = {self.name(point) for point in taken}
+        self._failed: set[str] = set()
+        self._deaths: Counter[str] = Counter()
+        for trial in trials:
+            self._read(trial)
+        self._start = self._begin(trials)
+
+    def params(self, point: Coordinates) -> dict[str, Any]:
+        """The parameters at a point."""
+        pairs = zip(self._variables.items(), point, strict=True)
+        return {name: variable.value(x) for (name, variable), x in pairs}
+
+    def name(self, point: Coordinates) -> str:
+        """The point's name, which two points share where their parameters are the same."""
+        name = name_of(self._variables, self.params(point))
+        assert name is not None
+        return name
+
+    def has(self, point: Coordinates) -> bool:
+        """Whether the point is evaluated or in flight."""
+        name = self.name(point)
+        return name in self._values or name in self._flying or name in self._failed
+
+    def answer(self, point: Coordinates) -> Answer:
+        """What NOMAD is told of the point."""
+        name = self.name(point)
+        if name in self._values:
+            return self._values[name]
+        first = name in self._flying and name == self.name(self._start)
+        return _ANY if first else None
+
+    def holds(self, trial: FrozenTrial, point: Coordinates) -> bool:
+        """Whether a trial that once claimed a point may still have it, or has evaluated it."""
+        attribute = trial.system_attrs.get(KEY)
+        if attribute is None:  # it has claimed and not yet written down what
+            return not trial.state.is_finished()
+        return attribute["at"] == list(point) and not _died(trial)
+
+    def is_ours(self, trial: FrozenTrial) -> bool:
+        """Whether a trial's point was given by NOMAD in this space."""
+        attribute = trial.system_attrs.get(KEY)
+        if attribute is None or attribute.get(ANNOUNCED):
+            return False
+        return bool(attribute["space"] == self.fingerprint)
+
+    def attribute(self, point: Coordinates) -> dict[str, Any]:
+        """What a trial at the point says of it."""
+        return {"space": self.fingerprint, "at": list(point)}
+
+    def problem(self, seed: int) -> Problem:
+        """What NOMAD is to minimise."""
+        return Problem(
+            types=[v.kind for v in self._variables.values()],
+            low=[float(v.low) for v in self._variables.values()],
+            high=[float(v.high) for v in self._variables.values()],
+            start=list(self._start),
+            seed=seed,
+        )
+
+    def _read(self, trial: FrozenTrial) -> None:
+        name = self._name_of(trial)
+        if name is None:
+            return
+        if not trial.state.is_finished():
+            self._flying.add(name)
+        elif self._loss(trial) < math.inf:
+            self._values.setdefault(name, self._loss(trial))
+        elif _died(trial):
+            self._deaths[name] += 1
+            if self._deaths[name] >= ATTEMPTS:
+                self._failed.add(name)
+        else:
+            self._failed.add(name)
+
+    def _name_of(self, trial: FrozenTrial) -> str | None:
+        """The name of a trial's point; None if it has none in this space."""
+        name = name_of(self._variables, trial.params)
+        if name is None and self.is_ours(trial):
+            return self.name(tuple(trial.system_attrs[KEY]["at"]))
+        return name
+
+    def _begin(self, trials: Sequence[FrozenTrial]) -> Coordinates:
+        """The best point before NOMAD's first, else that one, else the centre."""
+        ours = [t for t in trials if self.is_ours(t) and self._may_begin(t)]
+        before = trials[: ours[0].number] if ours else trials
+        done = [t for t in before if self._loss(t) < math.inf and self._name_of(t) is not None]
+        if done:
+            best = min(done, key=self._loss).params
+            pairs = self._variables.items()
+            return tuple(variable.coordinate(best[name]) for name, variable in pairs)
+        if ours:
+            return tuple(ours[0].system_attrs[KEY]["at"])
+        return tuple(variable.centre for variable in self._variables.values())
+
+    def _may_begin(self, trial: FrozenTrial) -> bool:
+        return not trial.state.is_finished() or self._loss(trial) < math.inf
+
+    def _loss(self, trial: FrozenTrial) -> float:
+        """What is minimised; infinite where there is no value."""
+        if trial.state is not TrialState.COMPLETE or trial.value is None:
+            return math.inf
+        return self._sign * trial.value
+
+
+def _fingerprint(space: dict[str, BaseDistribution], variables: Iterable[Variable]) -> str:
+    """What tells the coordinates in trials' attributes from those of other variables."""
+    shares = ["share"] if any(variable.is_share for variable in variables) else []
+    return " ".join([Space(space).fingerprint, *shares])
+
+
+def best_value(
+    direction: StudyDirection,
+    trials: Sequence[FrozenTrial],
+    name: str,
+    distribution: BaseDistribution,
+) -> Any:
+    """A parameter of the best trial that has it; None where there is none."""
+    done = [
+        (trial.value, trial)
+        for trial in trials
+        if trial.state is TrialState.COMPLETE and trial.distributions.get(name) == distribution
+    ]
+    sign = 1.0 if direction == StudyDirection.MINIMIZE else -1.0
+    best = min(done, key=lambda pair: sign * (pair[0] or 0.0), default=None)
+    return None if best is None else best[1].params[name]
+
+
+def _died(trial: FrozenTrial) -> bool:
+    """Whether it was the worker that failed: the sampler marks the trials that did."""
+    attribute = trial.system_attrs.get(KEY)
+    return trial.state is TrialState.FAIL and attribute is not None and "failed" not in attribute

@@ -1,0 +1,240 @@
+"""What a rule asks of a model, and what it tells it; NumPy only, so that rules need no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+from typing import Protocol
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from optuna_partition._core.axes import Axis
+from optuna_partition._core.axes import Continuous
+from optuna_partition._core.axes import Grid
+from optuna_partition._core.cells import Cell
+from optuna_partition._core.cells import centre
+from optuna_partition._core.cells import Point
+from optuna_partition._core.node import Reading
+from optuna_partition._core.tree import Tree
+
+
+__all__ = [
+    "Array",
+    "Belief",
+    "BeliefFailed",
+    "Beliefs",
+    "Box",
+    "CandidatesFunc",
+    "Domain",
+    "Evidence",
+    "Fit",
+    "Posterior",
+    "Theta",
+    "box",
+    "centres",
+    "renewed",
+    "thinned",
+    "winsorised",
+]
+
+Array: TypeAlias = NDArray[np.float64]
+Box: TypeAlias = tuple[Array, Array]
+"""Lowest and highest corner, (D,) each, in the unit cube."""
+Theta: TypeAlias = tuple[float, ...]
+"""The hyperparameters of a model, as it lists them."""
+
+MOST_VALUES = 300
+"""Values a model sees at most."""
+
+_AS_GOOD_AS_INFINITE = 1e100
+_FEWEST_VALUES = 2
+_MOST_STEPS = 1024  # a longer grid is as good as real
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The unit cube as a model sees it.
+
+    Args:
+        steps: Per axis the coordinates there are, in ascending order; None on a real axis.
+        categorical: The axes without order.
+    """
+
+    steps: tuple[Array | None, ...]
+    categorical: tuple[int, ...]
+
+    @classmethod
+    @lru_cache(maxsize=16)
+    def of(cls, axes: tuple[Axis, ...]) -> Domain:
+        """The domain of a space's axes."""
+        unordered = (i for i, a in enumerate(axes) if isinstance(a, Grid) and not a.ordered)
+        return cls(tuple(_steps(axis) for axis in axes), tuple(unordered))
+
+    @property
+    def real(self) -> list[int]:
+        """The axes that are not grids."""
+        return [i for i, steps in enumerate(self.steps) if steps is None]
+
+
+def _steps(axis: Axis) -> Array | None:
+    first, last = axis.whole()
+    if isinstance(axis, Continuous) or last - first >= _MOST_STEPS:
+        return None
+    return np.array([axis.unit(x) for x in range(first, last + 1)])
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What trials say, smaller values being better.
+
+    Args:
+        x: Where trials have ended, (n, D).
+        y: Their values, (n,); +-inf allowed.
+        pending: Where trials run, (p, D).
+        n_values: How many values there are, those thinned out included.
+    """
+
+    x: Array
+    y: Array
+    pending: Array
+    n_values: int
+
+    @classmethod
+    def of(cls, tree: Tree) -> Evidence:
+        """What a tree knows, thinned out if it is much.
+
+        Where a trial failed, the model sees the worst value known: it is to look elsewhere.
+        """
+        known, flying = tree.known(), tree.points(Reading.FLYING)
+        if known:
+            worst = max(value for _, value in known)
+            known += [(point, worst) for point in tree.points(Reading.FAILED)]
+        y = np.array([value for _, value in known])
+        kept = thinned(y, MOST_VALUES)
+        x = _units(tree.axes, [known[i][0] for i in kept])
+        return cls(x, y[kept], _units(tree.axes, flying), len(known))
+
+
+def thinned(y: Array, most: int) -> NDArray[np.intp]:
+    """Which values a model sees, in their order: the best, and every so many of the others.
+
+    So the time of an ask levels off, whatever the length of the study.
+    """
+    if len(y) <= most:
+        return np.arange(len(y))
+    ranking = np.argsort(y, kind="stable")
+    half = most // 2
+    others = np.sort(ranking[half:])
+    spread = others[np.linspace(0, len(others) - 1, half).astype(int)]
+    return np.sort(np.concatenate([ranking[:half], spread]))
+
+
+def _units(axes: Sequence[Axis], points: Iterable[Point]) -> Array:
+    rows = [[a.unit(x) for a, x in zip(axes, point, strict=True)] for point in points]
+    return np.array(rows, dtype=np.float64).reshape(-1, len(axes))
+
+
+def centres(axes: Sequence[Axis], cells: Iterable[Cell]) -> Array:
+    """The centres of cells in the unit cube, (k, D)."""
+    return _units(axes, (centre(axes, cell) for cell in cells))
+
+
+def box(axes: Sequence[Axis], cell: Cell) -> Box:
+    """The corners of a cell in the unit cube."""
+    ends = np.array([a.ends(interval) for a, interval in zip(axes, cell, strict=True)])
+    return ends[:, 0], ends[:, 1]
+
+
+class BeliefFailed(Exception):
+    """A model that cannot be fitted to the evidence; a rule goes on without it."""
+
+
+class Posterior(Protocol):
+    """A model that has seen the evidence."""
+
+    @property
+    def theta(self) -> Theta:
+        """Its hyperparameters."""
+
+    def bounds(self, x: Array) -> tuple[Array, Array]:
+        """Mean and standard deviation of the function at x (k, D), in units of the values."""
+
+    def promising(self, box: Box) -> Array:
+        """Points of a box worth an evaluation, (k, D), the best first."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Fit:
+    """What the last fit found; the later of two is the greater.
+
+    Args:
+        n_values: Number of values it was made on, 0 before any.
+        theta: The hyperparameters.
+    """
+
+    n_values: int
+    theta: Theta
+
+    def is_due(self, n_values: int) -> bool:
+        """Whether there is enough news for another fit: the n-th costs as much as n^3."""
+        return self.n_values == 0 or n_values >= self.n_values + max(5, self.n_values // 10)
+
+
+class Belief(Protocol):
+    """A model, as a value: no state but its settings.
+
+    Both raise `BeliefFailed` where the evidence allows no model.
+    """
+
+    def fit(self, evidence: Evidence, theta: Theta | None) -> Posterior:
+        """Fits hyperparameters, from `theta` on if given."""
+
+    def condition(self, evidence: Evidence, theta: Theta) -> Posterior:
+        """Takes the hyperparameters as given."""
+
+
+CandidatesFunc: TypeAlias = Callable[[Any, Any, Any, Any, Any], Any]
+"""(train_x, train_obj, train_con, bounds, pending_x) -> candidate, tensors all."""
+
+Beliefs: TypeAlias = Callable[[tuple[Axis, ...]], Belief]
+"""The model over the axes of a space."""
+
+
+def renewed(belief: Belief, evidence: Evidence, fit: Fit) -> tuple[Posterior | None, Fit]:
+    """The belief given the evidence, None if there is too little; and the fit it rests on.
+
+    A fit starts from the one before and is made when it is due; in between, the hyperparameters
+    are those that the study's trials carry, so that all workers share one fit.
+    """
+    n = evidence.n_values
+    if n < _FEWEST_VALUES:
+        return None, fit
+    try:
+        if not fit.is_due(n):
+            return belief.condition(evidence, fit.theta), fit
+        posterior = belief.fit(evidence, fit.theta or None)
+        return posterior, Fit(n, posterior.theta)
+    except BeliefFailed:
+        return None, fit
+
+
+def winsorised(y: Array) -> Array:
+    """Values with those much worse than usual drawn in to median + 2 (median - best).
+
+    One diverged trial would otherwise flatten the model everywhere else. Infinite values, and
+    those whose square would be, take the ends of the others.
+    """
+    y = np.where(np.abs(y) < _AS_GOOD_AS_INFINITE, y, np.copysign(np.inf, y))
+    finite = y[np.isfinite(y)]
+    if finite.size == 0:
+        return np.zeros_like(y)
+    best, median = finite.min(), float(np.median(finite))
+    y = np.clip(np.nan_to_num(y, posinf=finite.max(), neginf=best), best, finite.max())
+    spread = median - best
+    return np.minimum(y, median + 2 * spread) if spread > 0 else y

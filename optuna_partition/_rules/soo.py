@@ -1,0 +1,161 @@
+"""The rule SOO (Munos 2011): one sweep over depths; reads and opens a tree, keeps no state.
+
+Notation (Wang et al. 2014, algorithm 2, turned to minimise):
+
+===========  ==================================================================================
+``h``        depth; ``cursor.depth`` is the next one the sweep looks at
+``hmax``     ``cursor.limit``: the deepest cell when the sweep began; the range is fixed then
+``vmax``     ``cursor.best``: the value of the cell the sweep opened last, None before any
+``f(h, j)``  ``leaf.value``: the best value observed inside the j-th cell of depth h
+===========  ==================================================================================
+
+A sweep goes from depth 0 to hmax and opens the best leaf of a depth if it is strictly better than
+every cell the sweep has opened; leaves are compared left to right, and the first wins a tie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import astuple
+from dataclasses import dataclass
+from dataclasses import replace
+from functools import partial
+
+from optuna_partition._core import cells
+from optuna_partition._core.axes import Axis
+from optuna_partition._core.cells import Cell
+from optuna_partition._core.growth import Growth
+from optuna_partition._core.node import Node
+from optuna_partition._core.tree import Tree
+from optuna_partition._rules.rule import Choice
+from optuna_partition._rules.rule import Rule
+
+
+__all__ = ["Cursor", "SOO", "advance", "cut", "open_next", "reach"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a sweep stands."""
+
+    sweep: int
+    depth: int
+    limit: int
+    best: float | None
+
+
+def _depth(node: Node) -> int:
+    return node.depth
+
+
+def _plant(axes: Sequence[Axis], growth: Growth | None = None) -> Tree:
+    return Tree(axes, _depth, growth)
+
+
+def cut(tree: Tree, leaf: Node) -> None:
+    """Cuts a leaf; the children of the j-th cell of a depth are 3j, 3j + 1 and 3j + 2."""
+    assert leaf.axis is not None, f"{leaf.cell} can not be cut"
+    parts = len(tree.axes[leaf.axis].cut(leaf.cell[leaf.axis]))
+    tree.cut(leaf, (leaf.axis, [(3 * leaf.order[0] + i,) for i in range(parts)]))
+
+
+def reach(tree: Tree, cell: Cell) -> Node | None:
+    """The node of a cell, opening every cell around it that is still closed.
+
+    None where cuts do not lead to it: a conditional space has turned out to be another.
+    """
+    node = tree.node(cell) or tree.root
+    while node.cell != cell:
+        if node.axis is None or node.cell[node.axis] == cell[node.axis]:
+            return None
+        if not node.children:
+            cut(tree, node)
+        node = tree.child(node, cells.centre(tree.axes, cell))
+    return node
+
+
+def _open(tree: Tree, cell: Cell, cursor: Cursor, place: int) -> None:
+    node = reach(tree, cell)
+    if node is not None and not node.children and node.axis is not None:
+        cut(tree, node)
+
+
+def _settle(tree: Tree) -> None:
+    """A cell is cut as it is opened: nothing is left to follow."""
+
+
+def _join(a: Cursor, b: Cursor) -> Cursor:
+    """The later of two cursors; of two at one place the widest range and the strictest value."""
+    if (a.sweep, a.depth) != (b.sweep, b.depth):
+        return max(a, b, key=lambda c: (c.sweep, c.depth))
+    bests = [c.best for c in (a, b) if c.best is not None]
+    return replace(a, limit=max(a.limit, b.limit), best=min(bests, default=None))
+
+
+def _choose(tree: Tree, cursor: Cursor) -> Choice[Cursor]:
+    """Picks the next cell to evaluate, opening cells until there is one.
+
+    Args:
+        tree: What is known; opened cells are opened in it.
+        cursor: Where the last ask left the sweep.
+    """
+    opened: list[Cell] = []
+    while (leaf := tree.first_empty()) is None:
+        cell, cursor = open_next(tree, cursor)
+        if cell is None:
+            return Choice(None, tuple(opened), cursor)
+        opened.append(cell)
+    return Choice(leaf.cell, tuple(opened), cursor)
+
+
+def open_next(tree: Tree, cursor: Cursor) -> tuple[Cell | None, Cursor]:
+    """Opens the cell that the sweep opens next, and says which; None when none is left.
+
+    Where the sweep has nothing to open, the largest cell in flight is opened ahead of its value,
+    so that no ask waits for a result.
+    """
+    swept = advance(tree, cursor, partial(_best, tree))
+    leaf, cursor = swept or (tree.first_flying(), cursor)
+    if leaf is None:
+        return None, cursor
+    cut(tree, leaf)
+    return leaf.cell, cursor
+
+
+def advance(
+    tree: Tree, cursor: Cursor, best: Callable[[int], tuple[float, Node] | None]
+) -> tuple[Node, Cursor] | None:
+    """The leaf that comes next in this sweep, else in a new one, and the cursor behind it.
+
+    Args:
+        tree: The tree swept over.
+        cursor: Where the sweep stands; an empty sweep has not begun.
+        best: The value and the leaf that stand for a depth.
+    """
+    fresh = Cursor(cursor.sweep + 1, depth=0, limit=tree.deepest, best=None)
+    for sweep in (cursor, fresh):
+        for depth in range(sweep.depth, sweep.limit + 1):
+            found = best(depth)
+            if found is not None and (sweep.best is None or found[0] < sweep.best):
+                value, leaf = found
+                return leaf, replace(sweep, depth=depth + 1, best=value)
+    return None
+
+
+def _best(tree: Tree, depth: int) -> tuple[float, Node] | None:
+    leaf = tree.best(depth)
+    return None if leaf is None else (leaf.value, leaf)
+
+
+SOO: Rule[Cursor] = Rule(
+    name="soo",
+    plant=_plant,
+    start=Cursor(sweep=0, depth=0, limit=0, best=None),
+    join=_join,
+    choose=_choose,
+    open=_open,
+    settle=_settle,
+    dump=astuple,
+    load=Cursor,
+)

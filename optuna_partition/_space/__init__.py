@@ -1,0 +1,1 @@
+"""Optuna's distributions as axes and cells, with and without branches; reads no study."""

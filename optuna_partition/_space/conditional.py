@@ -1,0 +1,326 @@
+"""A conditional space as axes and cells: each branch a part of one cube; knows no trial, no tree.
+
+The axes are those of all branches. A cell is cut on a decider before all else, and what follows
+from a value wakes in the part that has it alone: the axes of the branch, or the next decider. The
+others sleep (`_growth`). A trial lies in the middle of the axes that sleep where it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+import hashlib
+import math
+from typing import Any
+from typing import TypeVar
+
+from optuna.distributions import BaseDistribution
+
+from optuna_partition._core import cells
+from optuna_partition._core.axes import Continuous
+from optuna_partition._core.axes import Coordinate
+from optuna_partition._core.axes import Interval
+from optuna_partition._core.cells import Cell
+from optuna_partition._core.cells import Point
+from optuna_partition._core.growth import asleep
+from optuna_partition._core.growth import Decided
+from optuna_partition._core.growth import Growth
+from optuna_partition._space.branching import Branch
+from optuna_partition._space.space import Named
+from optuna_partition._space.space import Space
+
+
+__all__ = ["ConditionalSpace"]
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A branch on the axes of the whole.
+
+    Args:
+        space: What its trials suggest.
+        axes: Where these are among the axes of the whole.
+        trunk: The deciders that lead to it, and its own.
+        path: Where these are.
+        decider: The axis of its own, None where nothing more is decided.
+        parts: Coordinates on that axis -> what follows.
+        unseen: What follows from a coordinate that no trial had, as far as that is known.
+    """
+
+    space: Space
+    axes: tuple[int, ...]
+    trunk: Space
+    path: tuple[int, ...]
+    decider: int | None
+    parts: Mapping[Coordinate, _Part]
+    unseen: _Part | None
+
+    def behind(self, x: Coordinate) -> _Part:
+        """What follows from a coordinate on the decider's axis."""
+        assert self.unseen is not None, "a part with a decider"
+        return self.parts.get(x, self.unseen)
+
+
+class ConditionalSpace:
+    """A search space in which a parameter's value decides which others there are.
+
+    Args:
+        root: The branches, as far as trials have come to them.
+    """
+
+    def __init__(self, root: Branch) -> None:
+        keys: list[tuple[str, BaseDistribution]] = []
+        for branch in root:
+            keys += [key for key in branch.space.distributions.items() if key not in keys]
+        self._keys = sorted(keys, key=lambda key: key[0])
+        self.distributions: Mapping[str, BaseDistribution] = dict(self._keys)
+        self.axes = tuple(Space(dict([key])).axes[0] for key in self._keys)
+        self._asleep = tuple(asleep(axis) for axis in self.axes)
+        self._middle = cells.centre(self.axes, self._asleep)
+        self._root = self._part(root, {})
+        self.fingerprint = hashlib.sha256(_text(root).encode()).hexdigest()[:16]
+        self.root = self._awake(self._asleep, self._root)
+        self.size = self._size(self._root)
+        self.growth: Growth = self
+
+    def _part(self, branch: Branch, trunk: dict[str, BaseDistribution]) -> _Part:
+        distributions = branch.space.distributions
+        if branch.decider is not None:
+            trunk = {**trunk, branch.decider: distributions[branch.decider]}
+        axes, path = (
+            tuple(self._keys.index(key) for key in keys)
+            for keys in (distributions.items(), trunk.items())
+        )
+        parts = {x: self._part(behind, trunk) for x, behind in branch.branches.items()}
+        if branch.decider is None:
+            return _Part(branch.space, axes, Space(trunk), path, None, {}, None)
+        unseen = self._part(Branch(branch.space), trunk)
+        return _Part(branch.space, axes, Space(trunk), path, path[-1], parts, unseen)
+
+    # ---- as a space ----
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether the space has finitely many points by its distributions."""
+        return not any(isinstance(axis, Continuous) for axis in self.axes)
+
+    def params(self, point: Point) -> dict[str, Any]:
+        """The parameters at a point: those of its branch."""
+        part = self._at(point)
+        return part.space.params(_taken(point, part.axes))
+
+    def point(self, params: Mapping[str, Any]) -> Point | None:
+        """Where parameters lie; None if one that their branch has is absent or outside."""
+        part, point = self._root, self._middle
+        while True:
+            found = part.space.point(params)
+            if found is None:
+                return None
+            point = _filled(self._middle, part.axes, found)
+            behind = _behind(part, point)
+            if behind is None:
+                return point
+            part = behind
+
+    def at(self, point: Point, params: Mapping[str, Any], *, partly: bool = False) -> bool:
+        """Whether parameters are those of a point, up to the rounding of a float."""
+        part = self._at(point)
+        return part.space.at(_taken(point, part.axes), params, partly=partly)
+
+    def present(self, point: Point) -> Mapping[str, BaseDistribution]:
+        """The parameters that there are at a point."""
+        return self._at(point).space.distributions
+
+    def knows(self, name: str, distribution: BaseDistribution) -> bool:
+        """Whether there are points with a parameter."""
+        return (name, distribution) in self._keys
+
+    def decided(self, params: Mapping[str, Any]) -> Decided | None:
+        """Where some of the parameters lie, in the branches that have all of them."""
+        return _Decided(
+            self, {name: params[name] for name in params if name in self.distributions}
+        )
+
+    def point_name(self, point: Point) -> str:
+        """The point as text: what a claim is made on, whatever other branches there are."""
+        part = self._at(point)
+        return part.space.point_name(_taken(point, part.axes))
+
+    # ---- what trials carry ----
+
+    def branch(self, named: Named) -> Cell | None:
+        """The cell that covers all points with the parameters of one; None if it is not here."""
+        cell = self.lift(named)
+        part = None if cell is None else self._leading_to(cell.__getitem__)
+        if cell is None or part is None or part.decider is not None:
+            return None
+        return self._awake(cell, part)
+
+    def depth(self, cell: Cell) -> int:
+        """How many cuts lead from the whole space to a cell."""
+        space, axes = _led_by(self._leading_to(cell.__getitem__))
+        return cells.depth(space.axes, _taken(cell, axes))
+
+    def asked(self, cell: Cell) -> Named:
+        """A cell by the parameters that its trial is to suggest."""
+        part = self._at(cells.centre(self.axes, cell))
+        return part.space.asked(_taken(cell, part.axes))
+
+    def has(self, named: Named) -> bool:
+        """Whether a cell that was asked for has its place here, whatever branches were known."""
+        return self.spot(named) is not None
+
+    def spot(self, named: Named) -> Point | None:
+        """The centre of a cell that was asked for, when other branches may have been known."""
+        intervals = dict(zip(named.axes, named.cell, strict=True))
+        if not {self._keys[i][0] for i in self._root.path} <= intervals.keys():
+            return None
+        point = tuple(
+            axis.centre(intervals[name]) if name in intervals else middle
+            for axis, (name, _), middle in zip(self.axes, self._keys, self._middle, strict=True)
+        )
+        axes = self._at(point).axes
+        return _filled(self._middle, axes, _taken(point, axes))
+
+    def opened(self, cell: Cell) -> Named:
+        """A cell by the parameters that lead to it."""
+        part = self._leading_to(cell.__getitem__)
+        space, axes = _led_by(part)
+        return space.asked(_taken(cell, axes))
+
+    def lift(self, named: Named) -> Cell | None:
+        """The cell that `opened` has named, here or in another space; None if it is not here."""
+        intervals = dict(zip(named.axes, named.cell, strict=True))
+        part = self._leading_to(lambda i: intervals.get(self._keys[i][0]))
+        space, axes = _led_by(part)
+        if named.space != space.fingerprint:
+            return None
+        return _filled(self._asleep, axes, named.cell)
+
+    def local(self, point: Point) -> tuple[str, Point]:
+        """A point on the axes of its branch alone, and the fingerprint of their space."""
+        part = self._at(point)
+        return part.space.fingerprint, _taken(point, part.axes)
+
+    def whole(self, space: str, point: Point) -> Point | None:
+        """The point that `local` has given, here or in another space; None if it is not here."""
+        part = next((part for part in _all(self._root) if part.space.fingerprint == space), None)
+        return None if part is None else _filled(self._middle, part.axes, point)
+
+    # ---- as it grows ----
+
+    def parts(self, cell: Cell, axis: int) -> tuple[Cell, ...]:
+        """The parts of a cell cut on an axis, from left to right."""
+        around = self._leading_to(cell.__getitem__)
+        cut = cells.children(self.axes, cell, axis)
+        if around.decider != axis:
+            return cut
+        return tuple(self._woken(part, around) for part in cut)
+
+    def _woken(self, cell: Cell, around: _Part) -> Cell:
+        """A part of a cell that was cut on a decider."""
+        axis = around.decider
+        assert axis is not None
+        if self.axes[axis].cut(cell[axis]):
+            return cell
+        return self._awake(cell, around.behind(self.axes[axis].centre(cell[axis])))
+
+    def _awake(self, cell: Cell, part: _Part) -> Cell:
+        """A cell in which what follows from a part's values can be cut."""
+        asked = part.axes if part.decider is None else (part.decider,)
+        awake = [i for i in asked if part.decider == i or i not in part.path]
+        return _filled(cell, awake, [self.axes[i].whole() for i in awake])
+
+    def _size(self, part: _Part) -> float:
+        """How many points a part has, as far as its parameters are known."""
+        if part.decider is None or part.unseen is None:
+            return math.prod(self.axes[i].size() for i in part.axes if i not in part.path)
+        n_unseen = int(self.axes[part.decider].size()) - len(part.parts)
+        unseen = n_unseen * self._size(part.unseen) if n_unseen else 0
+        return unseen + sum(self._size(behind) for behind in part.parts.values())
+
+    def on(self, cell: Cell, params: Mapping[str, Any]) -> dict[int, Coordinate] | None:
+        """Axis -> coordinate of those parameters that are awake in a cell.
+
+        None if no part of the cell can have them all.
+        """
+        part = self._leading_to(cell.__getitem__)
+        space, axes = _led_by(part)
+        if part.decider is None and not params.keys() <= space.distributions.keys():
+            return None
+        found = {
+            axis: Space({name: distribution}).point(params)
+            for axis, (name, distribution) in zip(axes, space.distributions.items(), strict=True)
+            if name in params
+        }
+        inside = {axis: point[0] for axis, point in found.items() if point is not None}
+        return inside if len(inside) == len(found) else None
+
+    # ---- which part ----
+
+    def _at(self, point: Point) -> _Part:
+        """The part a point lies in."""
+        part = self._root
+        while (behind := _behind(part, point)) is not None:
+            part = behind
+        return part
+
+    def _leading_to(self, interval: Callable[[int], Interval | None]) -> _Part:
+        """The last part whose deciders have one value each, given the interval on an axis."""
+        part = self._root
+        while part.decider is not None:
+            found = interval(part.decider)
+            if found is None or self.axes[part.decider].cut(found):
+                break
+            part = part.behind(self.axes[part.decider].centre(found))
+        return part
+
+
+@dataclass(frozen=True)
+class _Decided:
+    """Parameters that are decided, whichever branch has them."""
+
+    space: ConditionalSpace
+    params: Mapping[str, Any]
+
+    def on(self, cell: Cell) -> Mapping[int, Coordinate] | None:
+        return self.space.on(cell, self.params)
+
+    def is_whole(self, cell: Cell) -> bool:
+        return len(self.on(cell) or ()) == len(self.params)
+
+
+def _all(part: _Part) -> Iterator[_Part]:
+    yield part
+    for behind in part.parts.values():
+        yield from _all(behind)
+
+
+def _behind(part: _Part, point: Point) -> _Part | None:
+    """What follows from a part at a point, if anything does."""
+    return None if part.decider is None else part.behind(point[part.decider])
+
+
+def _led_by(part: _Part) -> tuple[Space, tuple[int, ...]]:
+    """What a cell inside a part is named by: its deciders as long as one is open."""
+    return (part.space, part.axes) if part.decider is None else (part.trunk, part.path)
+
+
+def _taken(values: Sequence[_T], axes: Sequence[int]) -> tuple[_T, ...]:
+    return tuple(values[i] for i in axes)
+
+
+def _filled(values: tuple[_T, ...], axes: Sequence[int], others: Sequence[_T]) -> tuple[_T, ...]:
+    """Values with others on some axes."""
+    found = dict(zip(axes, others, strict=True))
+    return tuple(found.get(i, value) for i, value in enumerate(values))
+
+
+def _text(branch: Branch) -> str:
+    behind = ", ".join(f"{x}: {_text(each)}" for x, each in branch.branches.items())
+    return f"{branch.space.fingerprint} {branch.decider} ({behind})"

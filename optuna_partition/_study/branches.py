@@ -1,0 +1,224 @@
+"""Parameters of branches: a model of each branch, given what its trial has decided; no torch.
+
+A parameter that some trials lack is in no partition. Its branch is what all trials with it have in
+common, the partition's parameters included; the model of a branch sees those trials alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import threading
+from typing import Any
+from typing import final
+from typing import TypeAlias
+
+import numpy as np
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+from optuna_partition._core import cells
+from optuna_partition._rules.belief import BeliefFailed
+from optuna_partition._rules.belief import Beliefs
+from optuna_partition._rules.belief import Box
+from optuna_partition._rules.belief import Evidence
+from optuna_partition._rules.belief import Fit
+from optuna_partition._rules.belief import Posterior
+from optuna_partition._rules.belief import renewed
+from optuna_partition._rules.rule import Rule
+from optuna_partition._space.space import AnySpace
+from optuna_partition._space.space import Space
+from optuna_partition._study.optuna import trials_of
+from optuna_partition._study.record import Ask
+from optuna_partition._study.record import History
+
+
+__all__ = ["BranchSampler", "branch_of", "decided_in"]
+
+FITS = "partition:branches"
+"""Trial system attribute: fingerprint of a branch -> the fit of its model that this trial made."""
+
+Params: TypeAlias = dict[str, Any]
+_Key: TypeAlias = tuple[str, BaseDistribution]
+
+
+@final
+class BranchSampler(BaseSampler):
+    """Chooses a branch's parameters together, where the model expects most of them.
+
+    What the partition has chosen, and what the trial has suggested, stays as it is. Points in
+    flight count as in the partition, and fits are kept in the trials that made them.
+
+    Args:
+        rule: That of the partition; its trials are read.
+        beliefs: The model.
+        fallback: Samples where a branch has too few values for one, or no point left.
+    """
+
+    def __init__(self, rule: Rule[Any], beliefs: Beliefs, fallback: BaseSampler) -> None:
+        self._rule, self._beliefs, self._fallback = rule, beliefs, fallback
+        self._forget()
+
+    def _forget(self) -> None:
+        self._histories: dict[tuple[int, str], History[Any]] = {}  # study id and branch -> fold
+        self._chosen: dict[int, dict[_Key, Any]] = {}  # trial id -> what it is to suggest yet
+        self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        kept = ("_rule", "_beliefs", "_fallback")
+        return {name: self.__dict__[name] for name in kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    def reseed_rng(self) -> None:
+        self._fallback.reseed_rng()
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        key = param_name, param_distribution
+        with self._lock:
+            chosen = self._chosen.setdefault(trial._trial_id, {})
+            if key not in chosen:
+                chosen |= self._choose(study, trial, *key)
+            if key in chosen:
+                return chosen.pop(key)
+        return self._fallback.sample_independent(study, trial, *key)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._fallback.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        self._chosen.pop(trial._trial_id, None)
+        self._fallback.after_trial(study, trial, state, values)
+
+    def _choose(
+        self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
+    ) -> dict[_Key, Any]:
+        """All of the branch that is not decided; nothing where there is no model."""
+        trials = trials_of(study)
+        branch = branch_of(trials, name, distribution)
+        decided = decided_in(trial, branch)
+        free = [name for name in branch if name not in decided]
+        if not decided or name not in free:
+            return {}
+        history = self._read(study, Space(branch), trials)
+        posterior = self._believe(study, trial, trials, history)
+        params = posterior and _promising(posterior, history, decided)
+        return {(name, branch[name]): params[name] for name in free} if params else {}
+
+    def _read(self, study: Study, space: Space, trials: Sequence[FrozenTrial]) -> History[Any]:
+        """The fold of the study's trials over a branch."""
+        key = (study._study_id, space.fingerprint)
+        history = self._histories.get(key)
+        if history is None or not history.continues(trials):
+            sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
+            history = self._histories[key] = History(space, self._rule, sign=sign)
+        history.update(trials)
+        return history
+
+    def _believe(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        trials: Sequence[FrozenTrial],
+        history: History[Any],
+    ) -> Posterior | None:
+        """The model of a branch; a new fit is kept in the trial it was made for."""
+        space = history.space
+        last = max((_fit(t, space.fingerprint) for t in trials), default=Fit(0, ()))
+        model, evidence = self._beliefs(space.axes), Evidence.of(history.tree)
+        posterior, fit = renewed(model, evidence, last)
+        if fit != last:
+            fits = trial.system_attrs.get(FITS, {})
+            fits = {**fits, space.fingerprint: [fit.n_values, *fit.theta]}
+            study._storage.set_trial_system_attr(trial._trial_id, FITS, fits)
+        return posterior
+
+
+def branch_of(
+    trials: Sequence[FrozenTrial], name: str, distribution: BaseDistribution
+) -> dict[str, BaseDistribution]:
+    """What all trials with a parameter share; a trial that failed may not have come to all."""
+    ended = (TrialState.COMPLETE, TrialState.PRUNED)
+    mates = [
+        t.distributions
+        for t in trials
+        if t.state in ended and t.distributions.get(name) == distribution
+    ]
+    if not mates:
+        return {}
+    first, *others = mates
+    return {
+        name: d
+        for name, d in first.items()
+        if not d.single() and all(other.get(name) == d for other in others)
+    }
+
+
+def decided_in(trial: FrozenTrial, branch: Mapping[str, BaseDistribution]) -> Params:
+    """What the partition has chosen and what the trial has suggested, of a branch."""
+    decided = {name: value for name, value in trial.params.items() if name in branch}
+    ask = Ask.of(trial)
+    if ask is None:
+        return decided
+    asked = Space({name: branch[name] for name in ask.axes if name in branch})
+    if asked.fingerprint != ask.space:  # the partition's space has changed meanwhile
+        return decided
+    return asked.params(cells.centre(asked.axes, ask.spot)) | decided
+
+
+def _fit(trial: FrozenTrial, fingerprint: str) -> Fit:
+    n_values, *theta = trial.system_attrs.get(FITS, {}).get(fingerprint, [0])
+    return Fit(n_values, tuple(theta))
+
+
+def _promising(posterior: Posterior, history: History[Any], decided: Params) -> Params | None:
+    """The most promising point with the decided parameters that nobody has asked for."""
+    space, box = history.space, _box(history.space, decided)
+    if box is None:
+        return None
+    try:
+        found = posterior.promising(box)
+    except BeliefFailed:
+        return None
+    for x in found:
+        at = tuple(axis.pin(float(u)) for axis, u in zip(space.axes, x, strict=True))
+        if not history.tree.is_asked(at):
+            return space.params(cells.centre(space.axes, at))
+    return None
+
+
+def _box(space: AnySpace, decided: Params) -> Box | None:
+    """The space where the decided parameters are what they are; None if they lie outside it."""
+    units = Space({name: space.distributions[name] for name in decided}).unit(decided)
+    if units is None:
+        return None
+    low = np.array([units.get(name, 0.0) for name in space.distributions])
+    return low, np.array([units.get(name, 1.0) for name in space.distributions])

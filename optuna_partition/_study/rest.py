@@ -1,0 +1,131 @@
+"""Parameters that are in no partition, chosen together by the partition's own rule; deterministic.
+
+A parameter has no axis when no trial has ended with it yet, or when whether it is there follows
+from no parameter of finitely many values. The first time it is at the centre. Then the rule
+searches the space of what all trials with it suggest beyond what this one has decided: its next
+cell, as if that space were the whole, and a value were due to it alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence
+import threading
+from typing import Any
+from typing import final
+from typing import TypeAlias
+
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler
+from optuna.study import Study
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+from optuna_partition._core import cells
+from optuna_partition._rules.again import again
+from optuna_partition._rules.rule import Rule
+from optuna_partition._space.space import Space
+from optuna_partition._study.branches import branch_of
+from optuna_partition._study.inferred import is_begun
+from optuna_partition._study.optuna import trials_of
+from optuna_partition._study.record import Ask
+from optuna_partition._study.record import History
+
+
+__all__ = ["Chosen", "RestSampler", "chosen_of"]
+
+Chosen: TypeAlias = dict[str, tuple[BaseDistribution, Any]]
+"""What a trial is to suggest yet: name -> as what, and the value."""
+
+
+def chosen_of(distributions: Mapping[str, BaseDistribution], params: Mapping[str, Any]) -> Chosen:
+    """The parameters of a point."""
+    return {name: (distribution, params[name]) for name, distribution in distributions.items()}
+
+
+@final
+class RestSampler(BaseSampler):
+    """Chooses what the partition does not.
+
+    Args:
+        rule: That of the partition.
+        fallback: Samples while no trial has ended.
+    """
+
+    def __init__(self, rule: Rule[Any], fallback: BaseSampler) -> None:
+        self._rule, self._fallback = rule, fallback
+        self._forget()
+
+    def _forget(self) -> None:
+        self._chosen: dict[int, Chosen] = {}  # trial id -> what it is to suggest yet
+        self._lock = threading.RLock()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_rule": self._rule, "_fallback": self._fallback}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    def reseed_rng(self) -> None:
+        self._fallback.reseed_rng()
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        key = param_name, param_distribution
+        with self._lock:
+            chosen = self._chosen.setdefault(trial._trial_id, {})
+            distribution, value = chosen.pop(param_name, (None, None))
+            if distribution != param_distribution:
+                chosen |= self._choose(study, trial, *key)
+                distribution, value = chosen.pop(param_name, (None, None))
+            if distribution is not None:
+                return value
+        return self._fallback.sample_independent(study, trial, *key)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._fallback.before_trial(study, trial)
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        self._chosen.pop(trial._trial_id, None)
+        self._fallback.after_trial(study, trial, state, values)
+
+    def _choose(
+        self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
+    ) -> Chosen:
+        """The parameter and those that come with it; none while no trial has ended."""
+        trials = trials_of(study)
+        if not is_begun(trials):  # the centre is the first trial's, and the others have no order
+            return {}
+        ask, fixed = Ask.of(trial), trial.system_attrs.get("fixed_params", {})
+        decided = {*trial.params, *fixed, *(ask.axes if ask is not None else ())}
+        branch = branch_of(trials, name, distribution) or {name: distribution}
+        free = {n: d for n, d in branch.items() if n == name or n not in decided}
+        sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
+        history = History(Space(free), self._rule, sign=sign)
+        history.update(trials)
+        cell = history.choose().cell
+        spot = again(history.tree) if cell is None else cells.centre(history.space.axes, cell)
+        return chosen_of(free, history.space.params(spot))

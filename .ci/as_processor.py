@@ -3,7 +3,7 @@
 import math
 import os
 
-from objectives import products
+from objectives.model import products
 
 
 def pytest_configure() -> None:

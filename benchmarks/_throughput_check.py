@@ -10,13 +10,13 @@ from torch import nn
 from benchmarks._throughput_modes import Ours
 from benchmarks._throughput_modes import Plain
 from benchmarks._throughput_work import Work
-from objectives.bench import Bench
-from objectives.bench import load_adapter
-from objectives.bench import load_bench
-from objectives.bench import release
-from objectives.corpus import collate
-from objectives.score import label_losses
-from objectives.score import validation_loss
+from objectives.data.corpus import collate
+from objectives.model.bench import Bench
+from objectives.model.bench import load_adapter
+from objectives.model.bench import load_bench
+from objectives.model.bench import release
+from objectives.scoring.score import label_losses
+from objectives.scoring.score import validation_loss
 
 
 __all__ = ["Agreement", "Yardstick"]

@@ -11,14 +11,14 @@ from typing import Any
 
 import optuna
 
-from objectives.bench import load_data
-from objectives.config import Experiment
-from objectives.config import load_experiment
-from objectives.corpus import Corpus
-from objectives.corpus import Sample
-from objectives.corpus import steps
-from objectives.search_space import Hyperparameters
-from objectives.sections import TrainingSettings
+from objectives.data.corpus import Corpus
+from objectives.data.corpus import Sample
+from objectives.data.corpus import steps
+from objectives.model.bench import load_data
+from objectives.settings.config import Experiment
+from objectives.settings.config import load_experiment
+from objectives.settings.search_space import Hyperparameters
+from objectives.settings.sections import TrainingSettings
 from optuna_partition import LatinHypercubeSampler
 
 
@@ -134,7 +134,7 @@ def prepare(
     parts = (("train", rows, corpus.train), ("validation", None, corpus.validation))
     for part, most, samples in parts:
         lines = (STANDIN / "data" / f"{part}.jsonl").read_text().splitlines()
-        random.Random(experiment.data.split_seed).shuffle(lines)  # as objectives.corpus does
+        random.Random(experiment.data.split_seed).shuffle(lines)  # as objectives.data.corpus does
         taken = lines[:most]
         assert len(taken) == len(samples), "a row without a sample would shift those behind it"
         (folder / f"{part}.jsonl").write_text("".join(f"{line}\n" for line in taken))

@@ -19,19 +19,19 @@ from typing import Any
 
 import torch
 
-from objectives.bench import Bench
-from objectives.bench import load_bench
-from objectives.bench import new_adapter
-from objectives.bench import release
-from objectives.bench import save_adapter
-from objectives.config import Experiment
-from objectives.config import load_experiment
 from objectives.job import Job
 from objectives.job import Training
-from objectives.pack_score import PackScorer
-from objectives.runner import Runner
-from objectives.score import Scorer
-from objectives.search_space import Hyperparameters
+from objectives.model.bench import Bench
+from objectives.model.bench import load_bench
+from objectives.model.bench import new_adapter
+from objectives.model.bench import release
+from objectives.model.bench import save_adapter
+from objectives.pack.score import PackScorer
+from objectives.scoring.score import Scorer
+from objectives.settings.config import Experiment
+from objectives.settings.config import load_experiment
+from objectives.settings.search_space import Hyperparameters
+from objectives.training.runner import Runner
 
 
 FILE = Path(__file__).parents[1] / "examples" / "standin.toml"

@@ -14,16 +14,16 @@ import gc
 from pathlib import Path
 import time
 
-from objectives import lora
-from objectives.bench import Bench
-from objectives.bench import load_bench
-from objectives.bench import release
-from objectives.config import Experiment
-from objectives.config import load_experiment
-from objectives.packed import train_pack
-from objectives.packed import Trained
-from objectives.search_space import Hyperparameters
-from objectives.sections import TrainingSettings
+from objectives.model.bench import Bench
+from objectives.model.bench import load_bench
+from objectives.model.bench import release
+from objectives.pack.packed import train_pack
+from objectives.pack.packed import Trained
+from objectives.settings.config import Experiment
+from objectives.settings.config import load_experiment
+from objectives.settings.search_space import Hyperparameters
+from objectives.settings.sections import TrainingSettings
+from objectives.training import lora
 
 
 FILE = Path(__file__).parents[1] / "examples" / "standin.toml"

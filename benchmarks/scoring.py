@@ -29,9 +29,9 @@ from transformers import AutoModelForCausalLM
 from transformers import AutoTokenizer
 from transformers import PreTrainedTokenizerBase
 
-from objectives.score import Scorer
-from objectives.sections import ScoringSettings
-from objectives.tasks import quiet
+from objectives.scoring.score import Scorer
+from objectives.scoring.tasks import quiet
+from objectives.settings.sections import ScoringSettings
 
 
 STANDIN = Path(__file__).parents[1] / "examples" / "standin"

@@ -22,16 +22,16 @@ import optuna
 from scipy.stats import spearmanr
 import torch
 
-from objectives import lora
-from objectives.bench import Bench
-from objectives.bench import load_bench
-from objectives.bench import release
-from objectives.config import Experiment
-from objectives.config import load_experiment
-from objectives.score import Scorer
-from objectives.score import validation_loss
-from objectives.search_space import Hyperparameters
-from objectives.search_space import PEFT_DEFAULTS
+from objectives.model.bench import Bench
+from objectives.model.bench import load_bench
+from objectives.model.bench import release
+from objectives.scoring.score import Scorer
+from objectives.scoring.score import validation_loss
+from objectives.settings.config import Experiment
+from objectives.settings.config import load_experiment
+from objectives.settings.search_space import Hyperparameters
+from objectives.settings.search_space import PEFT_DEFAULTS
+from objectives.training import lora
 
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "standin.toml"

@@ -4,9 +4,9 @@ Forward and backward of the stand-in with an adapter of rank 16 on all linear mo
 42 tokens of which the last 22 have a label:
 
     plain      peft's module, transformers' loss over all logits
-    labels     peft's module, the loss of objectives/score.py over logits at labels
-    MKL        our module of objectives/lora_linear.py, torch's products
-    ours       our module, products by oneDNN where objectives/products.py has them so
+    labels     peft's module, the loss of objectives/scoring/score.py over logits at labels
+    MKL        our module of objectives/model/lora_linear.py, torch's products
+    ours       our module, products by oneDNN where objectives/model/products.py has them so
 
 They take turns; process time, the least of all turns. Run it with OMP_NUM_THREADS=1.
 """
@@ -27,10 +27,10 @@ from torch import nn
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
-from objectives import products
-from objectives.corpus import IGNORED
-from objectives.lora_linear import LoraLinear
-from objectives.score import label_losses
+from objectives.data.corpus import IGNORED
+from objectives.model import products
+from objectives.model.lora_linear import LoraLinear
+from objectives.scoring.score import label_losses
 
 
 MODEL = Path(__file__).parents[1] / "examples" / "standin" / "model"

@@ -1,7 +1,7 @@
 """What a trial asks of whoever trains it, and what comes back; values only, no torch.
 
 A `Run` takes a job and gives its outcome, and an `Examiner` an exam as well:
-`objectives.runner.Runner` in this process, or `objectives.gang.Gang` in others.
+`training.runner.Runner` in this process, or `gang.supervisor.Gang` in others.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Literal
 from typing import Protocol
 from typing import TypeAlias
 
-from objectives.search_space import Hyperparameters
+from objectives.settings.search_space import Hyperparameters
 
 
 __all__ = [
@@ -81,7 +81,7 @@ class Job:
         micro_batch: Samples per forward in training and validation.
         scoring_batch: Sequences per forward on a task.
         checkpoint: What the file begins with that keeps the training on its way, and perhaps an
-            earlier one to go on from; see `objectives.checkpoint_files`. None keeps none.
+            earlier one to go on from; see `objectives.training.checkpoint_files`. None keeps none.
         trained: If it is trained already, and `adapter` is to be scored.
     """
 
@@ -133,7 +133,7 @@ class Finished:
         training: How the training went.
         seconds_scoring: Scoring; of adapters scored together an equal part each.
         stderr: Standard error of a score; None where the value is the validation loss.
-        peak_memory: Bytes, see `objectives.runner.peak_memory`.
+        peak_memory: Bytes, see `objectives.training.runner.peak_memory`.
     """
 
     value: float
@@ -157,7 +157,7 @@ class OutOfMemory:
     Attributes:
         during: Which batch was too large.
         message: Where it happened and with what.
-        peak_memory: Bytes, see `objectives.runner.peak_memory`.
+        peak_memory: Bytes, see `objectives.training.runner.peak_memory`.
         trained: The training, if that went well.
     """
 

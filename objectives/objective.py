@@ -21,8 +21,6 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
-from objectives import checkpoint_files
-from objectives.config import Experiment
 from objectives.halving import until_it_fits
 from objectives.job import Failed
 from objectives.job import Finished
@@ -34,6 +32,8 @@ from objectives.job import Run
 from objectives.job import Validation
 from objectives.record import measured
 from objectives.record import versions
+from objectives.settings.config import Experiment
+from objectives.training import checkpoint_files
 
 
 __all__ = ["Begun", "LoraObjective", "Reports"]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
+from collections.abc import Sequence
+import graphlib
 import os
 from pathlib import Path
 import subprocess
@@ -15,95 +18,23 @@ import optuna_partition
 
 
 ROOT = Path(__file__).parent.parent
-CORE = {
-    *("_axes", "_cells", "_inside", "_node", "_tree", "_rule"),
-    *("_soo", "_direct", "_bamsoo", "_hybrid", "_slices", "_growth", "_again"),
+LAYERS = {  # from the lowest; a room is a folder or a file beside it, and imports from below
+    "optuna_partition": (
+        *({"_core"}, {"_rules", "_space"}, {"_gp", "_study"}, {"_latin", "_nomad", "inspection"}),
+        *({"_plot", "samplers"}, {"visualization", "__init__"}),
+    ),
+    "objectives": (
+        *({"__init__", "errors"}, {"output"}, {"settings"}, {"data"}, {"job"}),
+        *({"halving", "record"}, {"model"}, {"scoring"}, {"training"}),
+        *({"gang", "objective", "report"}, {"pack", "result"}, {"tune"}),
+    ),
+    "storage": (
+        {"_devices", "_lifeline", "_network", "_process", "_url"},
+        {"_disk", "_grpc", "_lock", "_recover", "_sqlite"},
+        *({"_away", "_journal", "_rdb"}, {"_open", "workers"}, {"_turns"}, {"__init__"}),
+    ),
 }
-NOMAD = {"_nomad_process", "_nomad_run", "_nomad_variables"}
-MAY_IMPORT = {  # inside the library
-    "_axes": set(),
-    "_cells": {"_axes"},
-    "_growth": {"_axes", "_cells"},
-    "_inside": {"_axes", "_cells"},
-    "_node": {"_axes", "_cells"},
-    "_tree": {"_axes", "_cells", "_growth", "_inside", "_node"},
-    "_rule": {"_axes", "_cells", "_growth", "_tree"},
-    "_soo": {"_axes", "_cells", "_growth", "_node", "_tree", "_rule"},
-    "_direct": {"_axes", "_cells", "_growth", "_node", "_tree", "_rule"},
-    "_belief": {"_axes", "_cells", "_node", "_tree"},
-    "_bamsoo": {"_belief", "_cells", "_node", "_tree", "_rule", "_soo"},
-    "_hybrid": {"_bamsoo", "_belief", "_cells", "_node", "_tree", "_rule", "_soo"},
-    "_kernel": set(),
-    "_exact": set(),
-    "_acquisition": {"_belief", "_exact"},
-    "_gp": {"_acquisition", "_belief", "_exact", "_kernel"},
-    "_models": {"_axes", "_belief", "_gp"},
-    "_space": {"_axes", "_cells", "_growth"},
-    "_branching": {"_axes", "_space"},
-    "_conditional": {"_axes", "_branching", "_cells", "_growth", "_space"},
-    "_again": {"_cells", "_node", "_tree"},
-    "_claims": set(),
-    "_study": {"_space"},
-    "_branches": {"_belief", "_cells", "_record", "_rule", "_space", "_study"},
-    "_early": {"_space"},
-    "_slices": {"_axes", "_cells", "_growth", "_node", "_tree"},
-    "_rest": {
-        "_again",
-        "_branches",
-        "_cells",
-        "_inferred",
-        "_record",
-        "_rule",
-        "_space",
-        "_study",
-    },
-    "_record": {"_axes", "_cells", "_claims", "_early", "_node", "_tree", "_rule", "_space"},
-    "_misfits": {"_record", "_space"},
-    "_arguments": set(),
-    "_inferred": {"_branching", "_conditional", "_study"},
-    "_constraints": {"_inferred"},
-    "_sampler": {
-        "_again",
-        "_branches",
-        "_constraints",
-        "_inferred",
-        "_misfits",
-        "_arguments",
-        "_cells",
-        "_claims",
-        "_early",
-        "_record",
-        "_rest",
-        "_rule",
-        "_slices",
-        "_space",
-        "_study",
-    },
-    "_latin": {"_arguments", "_axes", "_space"},
-    "_nomad_process": set(),
-    "_nomad_variables": {"_axes", "_space"},
-    "_nomad_run": {"_nomad_process", "_nomad_variables"},
-    "_nomad_known": {"_claims", *NOMAD, "_record", "_space"},
-    "_nomad": {
-        "_inferred",
-        "_arguments",
-        "_claims",
-        "_constraints",
-        "_nomad_known",
-        *NOMAD,
-        "_record",
-        "_study",
-    },
-    "inspection": {
-        *("_bamsoo", "_branching", "_cells", "_conditional", "_direct", "_node", "_record"),
-        *("_rule", "_soo", "_space", "_tree"),
-    },
-    "_plot_axes": set(),
-    "_plot_cells": {"_plot_axes", "_plot_marks", "inspection"},
-    "_plot_marks": {"_plot_axes", "inspection"},
-    "visualization": {"_plot_axes", "_plot_cells", "_plot_marks"},
-}
-TOP = {"__init__", "samplers"}  # they bring all together
+PURE = ("_core", "_rules")  # of the library
 
 
 def imported(file: Path) -> set[str]:
@@ -125,24 +56,54 @@ def files(folder: str) -> list[Path]:
     return sorted((ROOT / folder).rglob("*.py"))
 
 
-@pytest.mark.parametrize("module", sorted(MAY_IMPORT))
-def test_a_room_imports_only_the_rooms_below_it(module: str) -> None:
-    rooms = {file.stem for file in files("optuna_partition")}
-    names = imported(ROOT / "optuna_partition" / f"{module}.py")
-    inside = {name.split(".")[1] for name in names if name.startswith("optuna_partition.")}
-    assert inside & rooms <= MAY_IMPORT[module]
+def room(module: Sequence[str]) -> str:
+    """The folder or file below a package that a module lies in."""
+    return module[1] if len(module) > 1 else "__init__"
 
 
-def test_every_room_has_its_rule() -> None:
-    assert {file.stem for file in files("optuna_partition")} == MAY_IMPORT.keys() | TOP
+@pytest.mark.parametrize("package", LAYERS)
+def test_a_room_imports_only_the_rooms_below_it(package: str) -> None:
+    layer = {name: i for i, names in enumerate(LAYERS[package]) for name in names}
+    found = {room(file.with_suffix("").relative_to(ROOT).parts) for file in files(package)}
+    assert found == layer.keys(), "every room has its layer"
+    for file in files(package):
+        own = room(file.with_suffix("").relative_to(ROOT).parts)
+        for name in imported(file):
+            other = room(name.split("."))
+            if name.startswith(f"{package}.") and other in layer and other != own:
+                assert layer[other] < layer[own], f"{file} imports {name}"
 
 
-@pytest.mark.parametrize("module", sorted(CORE))
-def test_the_core_knows_no_optuna_no_clock_and_no_randomness(module: str) -> None:
-    names = imported(ROOT / "optuna_partition" / f"{module}.py")
-    outside = {name.split(".")[0] for name in names} - {"optuna_partition"}
+@pytest.mark.parametrize("package", LAYERS)
+def test_no_module_imports_itself_by_way_of_others(package: str) -> None:
+    graph = {module_name(file): set[str]() for file in files(package)}
+    for file in files(package):
+        graph[module_name(file)] = imported(file) & graph.keys() - {module_name(file)}
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def module_name(file: Path) -> str:
+    parts = file.with_suffix("").relative_to(ROOT).parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+@pytest.mark.parametrize("package", ["optuna_partition", "objectives", "tests"])
+def test_a_folder_holds_at_most_a_dozen_modules(package: str) -> None:
+    folders = Counter(file.parent for file in files(package) if file.name != "__init__.py")
+    assert not {folder: n for folder, n in folders.items() if n > 12}
+
+
+@pytest.mark.parametrize("file", [f for room in PURE for f in files(f"optuna_partition/{room}")])
+def test_the_core_knows_no_optuna_no_clock_and_no_randomness(file: Path) -> None:
+    outside = {name.split(".")[0] for name in imported(file)} - {"optuna_partition"}
     assert outside <= set(sys.stdlib_module_names) | {"numpy"}
     assert not outside & {"time", "datetime", "random", "secrets", "uuid"}
+
+
+@pytest.mark.parametrize("file", files("optuna_partition"))
+def test_torch_is_in_one_room(file: Path) -> None:
+    roots = {name.split(".")[0] for name in imported(file)}
+    assert file.parent.name == "_gp" or not roots & {"torch", "botorch", "gpytorch"}
 
 
 @pytest.mark.parametrize(

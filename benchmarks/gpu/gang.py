@@ -8,11 +8,11 @@ from benchmarks.gpu.stage import Stage
 from benchmarks.gpu.work import adapter
 from benchmarks.gpu.work import close
 from benchmarks.gpu.work import standin
-from objectives.config import Experiment
-from objectives.gang import Gang
+from objectives.gang.supervisor import Gang
 from objectives.job import Finished
 from objectives.job import Job
 from objectives.job import Run
+from objectives.settings.config import Experiment
 import storage
 
 
@@ -22,7 +22,7 @@ CHOSEN = adapter(1, learning_rate=5e-3, dropout=0.1)
 
 
 def run(stage: Stage) -> None:
-    from objectives.runner import load_runner
+    from objectives.training.runner import load_runner
 
     experiment = standin(128 if stage.on_gpu else 16)
     here = _values(stage, load_runner(experiment), "this process")

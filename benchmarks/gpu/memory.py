@@ -21,14 +21,14 @@ from benchmarks.gpu.work import LONGEST
 from benchmarks.gpu.work import random_bench
 from benchmarks.gpu.work import random_experiment
 from benchmarks.gpu.work import random_samples
-from objectives import lora
-from objectives.bench import Bench
 from objectives.halving import until_it_fits
 from objectives.job import Finished
 from objectives.job import Job
 from objectives.job import Outcome
-from objectives.packed import train_pack
-from objectives.runner import Runner
+from objectives.model.bench import Bench
+from objectives.pack.packed import train_pack
+from objectives.training import lora
+from objectives.training.runner import Runner
 
 
 ROWS = 256

@@ -15,13 +15,13 @@ from benchmarks.gpu.work import random_bench
 from benchmarks.gpu.work import random_experiment
 from benchmarks.gpu.work import random_samples
 from benchmarks.gpu.work import with_rows
-from objectives import lora
-from objectives.bench import Bench
-from objectives.bench import release
-from objectives.packed import train_pack
-from objectives.packed import Trained
-from objectives.search_space import Hyperparameters
-from objectives.sections import TrainingSettings
+from objectives.model.bench import Bench
+from objectives.model.bench import release
+from objectives.pack.packed import train_pack
+from objectives.pack.packed import Trained
+from objectives.settings.search_space import Hyperparameters
+from objectives.settings.sections import TrainingSettings
+from objectives.training import lora
 
 
 SIZES = (1, 4, 8)

@@ -12,16 +12,16 @@ from benchmarks.gpu.stage import Stage
 from benchmarks.gpu.work import adapter
 from benchmarks.gpu.work import close
 from benchmarks.gpu.work import standin
-from objectives import lora
-from objectives.base import load_base
-from objectives.bench import Bench
-from objectives.bench import load_bench
-from objectives.bench import load_data
-from objectives.bench import release
-from objectives.config import Experiment
-from objectives.packed import train_pack
-from objectives.packed import Trained
-from objectives.search_space import Hyperparameters
+from objectives.model.base import load_base
+from objectives.model.bench import Bench
+from objectives.model.bench import load_bench
+from objectives.model.bench import load_data
+from objectives.model.bench import release
+from objectives.pack.packed import train_pack
+from objectives.pack.packed import Trained
+from objectives.settings.config import Experiment
+from objectives.settings.search_space import Hyperparameters
+from objectives.training import lora
 
 
 CHOSEN = adapter(1, learning_rate=5e-3, dropout=0.0)

@@ -12,12 +12,12 @@ from benchmarks.gpu.suite import tests
 from benchmarks.gpu.work import adapter
 from benchmarks.gpu.work import close
 from benchmarks.gpu.work import standin
-from objectives import lora
-from objectives.bench import load_bench
-from objectives.bench import release
-from objectives.config import Experiment
-from objectives.packed import train_pack
-from objectives.packed import Trained
+from objectives.model.bench import load_bench
+from objectives.model.bench import release
+from objectives.pack.packed import train_pack
+from objectives.pack.packed import Trained
+from objectives.settings.config import Experiment
+from objectives.training import lora
 
 
 ROWS = 128

@@ -16,12 +16,12 @@ from benchmarks.gpu.work import standin
 from benchmarks.pack_scoring import saved
 from benchmarks.pack_scoring import TASK
 from benchmarks.pack_scoring import TRAINED
-from objectives.bench import Bench
-from objectives.bench import load_bench
-from objectives.config import Experiment
-from objectives.pack_score import PackScorer
-from objectives.runner import Runner
-from objectives.score import Scorer
+from objectives.model.bench import Bench
+from objectives.model.bench import load_bench
+from objectives.pack.score import PackScorer
+from objectives.scoring.score import Scorer
+from objectives.settings.config import Experiment
+from objectives.training.runner import Runner
 
 
 RANKS = (2, 8, 16, 32)

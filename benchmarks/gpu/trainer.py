@@ -22,8 +22,8 @@ from benchmarks.gpu.work import adapter
 from benchmarks.gpu.work import random_base
 from benchmarks.gpu.work import random_experiment
 from benchmarks.gpu.work import random_samples
-from objectives.corpus import collate
-from objectives.corpus import Sample
+from objectives.data.corpus import collate
+from objectives.data.corpus import Sample
 
 
 MICRO_BATCHES = (1, 4)

@@ -15,17 +15,17 @@ from transformers import PreTrainedModel
 
 from benchmarks._throughput_model import SIZES
 from benchmarks._throughput_work import STANDIN
-from objectives.base import mixed_precision
-from objectives.bench import Bench
-from objectives.config import Experiment
-from objectives.config import load_experiment
-from objectives.corpus import Corpus
-from objectives.corpus import IGNORED
-from objectives.corpus import Sample
-from objectives.search_space import Hyperparameters
-from objectives.sections import DataSettings
-from objectives.sections import ModelSettings
-from objectives.sections import TrainingSettings
+from objectives.data.corpus import Corpus
+from objectives.data.corpus import IGNORED
+from objectives.data.corpus import Sample
+from objectives.model.base import mixed_precision
+from objectives.model.bench import Bench
+from objectives.settings.config import Experiment
+from objectives.settings.config import load_experiment
+from objectives.settings.search_space import Hyperparameters
+from objectives.settings.sections import DataSettings
+from objectives.settings.sections import ModelSettings
+from objectives.settings.sections import TrainingSettings
 
 
 __all__ = [

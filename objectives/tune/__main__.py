@@ -2,8 +2,8 @@
 
 import sys
 
-from objectives.interruption import end_at_once
 from objectives.tune import main
+from objectives.tune.interruption import end_at_once
 
 
 if __name__ == "__main__":

@@ -12,24 +12,24 @@ from typing import Any
 
 import optuna
 
-from objectives.comparable import check_comparable
-from objectives.energy import check_can_measure
 from objectives.errors import UserError
-from objectives.gang import Gang
-from objectives.gang import GangFailed
-from objectives.interruption import end_in_order
-from objectives.interruption import INTERRUPTED
-from objectives.interruption import STOPPED
+from objectives.gang.supervisor import Gang
+from objectives.gang.supervisor import GangFailed
 from objectives.job import Examiner
 from objectives.objective import LoraObjective
 from objectives.output import check_writable
 from objectives.output import writing
-from objectives.pack_search import Packs
-from objectives.plan import Plan
-from objectives.plan import read_plan
-from objectives.progress import finished
-from objectives.tracking import check_tracker
+from objectives.pack.search import Packs
+from objectives.settings.comparable import check_comparable
+from objectives.settings.plan import Plan
+from objectives.settings.plan import read_plan
+from objectives.training.tracking import check_tracker
 from objectives.tune.ending import finish
+from objectives.tune.energy import check_can_measure
+from objectives.tune.interruption import end_in_order
+from objectives.tune.interruption import INTERRUPTED
+from objectives.tune.interruption import STOPPED
+from objectives.tune.progress import finished
 from objectives.tune.samplers import PRUNERS
 from objectives.tune.samplers import SAMPLERS
 from objectives.tune.search import search
@@ -154,10 +154,10 @@ def _run_here(plan: Plan) -> int:
 
 def _run_alone(plan: Plan) -> int:
     """One process that asks, trains and tests."""
-    from objectives.bench import load_bench
-    from objectives.pack_runner import check_pack
-    from objectives.runner import load_scorer
-    from objectives.runner import Runner
+    from objectives.model.bench import load_bench
+    from objectives.pack.runner import check_pack
+    from objectives.training.runner import load_scorer
+    from objectives.training.runner import Runner
 
     bench = load_bench(plan.experiment, cache=plan.cache)
     scorer = load_scorer(plan.experiment, bench.tokenizer, test=not plan.search_only)
@@ -180,8 +180,8 @@ def _packs(plan: Plan, bench: Any, scorer: Any, objective: LoraObjective) -> Pac
     """What trains several trials together; None where they are trained one at a time."""
     if plan.settings.pack is None:
         return None
-    from objectives.pack_runner import pack_size
-    from objectives.pack_runner import PackRunner
+    from objectives.pack.runner import pack_size
+    from objectives.pack.runner import PackRunner
 
     wanted = plan.settings.pack
     size = pack_size(plan.experiment, bench) if wanted == "auto" else int(wanted)
@@ -230,11 +230,11 @@ def _devices(plan: Plan, workers: int = 1) -> list[str]:
 
 def _run_workers(plan: Plan) -> int:
     """The same with the search in other processes; the base is loaded here when they are done."""
-    from objectives.architecture import check_architecture
-    from objectives.bench import load_data
-    from objectives.runner import check_direction
-    from objectives.runner import load_runner
-    from objectives.runner import load_scorer
+    from objectives.model.architecture import check_architecture
+    from objectives.model.bench import load_data
+    from objectives.training.runner import check_direction
+    from objectives.training.runner import load_runner
+    from objectives.training.runner import load_scorer
 
     assert plan.workers is not None
     if plan.ranks is not None:

@@ -9,18 +9,18 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
-from objectives.adapters import best_trials
-from objectives.checkpoint_files import delete_all
-from objectives.final import final_test
-from objectives.final import honesty
-from objectives.final import looks
 from objectives.job import Examiner
-from objectives.names import named_base
-from objectives.names import named_data
-from objectives.plan import Plan
-from objectives.report import CellBox
-from objectives.report import FinalRow
-from objectives.report import write_report
+from objectives.report.report import CellBox
+from objectives.report.report import FinalRow
+from objectives.report.report import write_report
+from objectives.result.adapters import best_trials
+from objectives.result.final import final_test
+from objectives.result.final import honesty
+from objectives.result.final import looks
+from objectives.result.names import named_base
+from objectives.result.names import named_data
+from objectives.settings.plan import Plan
+from objectives.training.checkpoint_files import delete_all
 from optuna_partition import inspection
 import storage
 
@@ -63,7 +63,7 @@ def _tell_best(plan: Plan, best: FrozenTrial) -> None:
 
 
 def _saved(plan: Plan, study: optuna.Study, rows: Sequence[FinalRow]) -> Path | None:
-    from objectives.best_adapter import save_best  # imports torch
+    from objectives.result.best_adapter import save_best  # imports torch
 
     return save_best(plan.experiment, study, rows, plan.folder)
 

@@ -11,8 +11,8 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 
 from objectives.errors import UserError
-from objectives.plan import Plan
-from objectives.sections import StudySettings
+from objectives.settings.plan import Plan
+from objectives.settings.sections import StudySettings
 from objectives.tune.drawing import DrawnPerTrial
 from optuna_partition import BaMSOOSampler
 from optuna_partition import DIRECTSampler

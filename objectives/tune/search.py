@@ -10,21 +10,21 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
-from objectives.adapters import keep_best_adapters
-from objectives.energy import host_meter
-from objectives.energy import kept_in_study
-from objectives.energy import kept_in_trial
-from objectives.energy import Meter
-from objectives.energy import Spans
-from objectives.energy_share import Share
-from objectives.energy_share import shared_out
-from objectives.interruption import Interruption
 from objectives.output import writing
-from objectives.pack_search import Packs
-from objectives.pack_search import search_in_packs
-from objectives.plan import Plan
-from objectives.progress import finished
-from objectives.progress import Progress
+from objectives.pack.search import Packs
+from objectives.pack.search import search_in_packs
+from objectives.result.adapters import keep_best_adapters
+from objectives.settings.plan import Plan
+from objectives.tune.energy import host_meter
+from objectives.tune.energy import kept_in_study
+from objectives.tune.energy import kept_in_trial
+from objectives.tune.energy import Meter
+from objectives.tune.energy import Spans
+from objectives.tune.energy_share import Share
+from objectives.tune.energy_share import shared_out
+from objectives.tune.interruption import Interruption
+from objectives.tune.progress import finished
+from objectives.tune.progress import Progress
 from objectives.tune.study import tell_finished
 import storage
 

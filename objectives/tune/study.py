@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import optuna
 
-from objectives.comparable import check_comparable
-from objectives.comparable import keep_experiment
 from objectives.output import writing
-from objectives.plan import Plan
-from objectives.progress import finished
+from objectives.settings.comparable import check_comparable
+from objectives.settings.comparable import keep_experiment
+from objectives.settings.plan import Plan
+from objectives.tune.progress import finished
 from objectives.tune.samplers import PRUNERS
 from objectives.tune.samplers import sampler_of
 import storage

@@ -9,7 +9,7 @@ from typing import Any
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from objectives.sections import DataSettings
+from objectives.settings.sections import DataSettings
 
 
 ROW = {"instruction": "Name the river.", "input": "", "output": "Rhine"}

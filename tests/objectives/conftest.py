@@ -21,14 +21,14 @@ from transformers import LlamaConfig
 from transformers import LlamaForCausalLM
 from transformers import PreTrainedTokenizerFast
 
-from objectives import hub
-from objectives import pack_score
-from objectives import packed
-from objectives.bench import Bench
-from objectives.bench import load_bench
-from objectives.config import Experiment
-from objectives.sections import DataSettings
-from objectives.sections import ModelSettings
+from objectives.data import hub
+from objectives.model.bench import Bench
+from objectives.model.bench import load_bench
+from objectives.pack import packed
+from objectives.pack import score as pack_score
+from objectives.settings.config import Experiment
+from objectives.settings.sections import DataSettings
+from objectives.settings.sections import ModelSettings
 
 
 BOS = "<s>"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from objectives.config import Experiment
-from objectives.config import load_experiment
-from objectives.search_space import Choices
-from objectives.search_space import Range
-from objectives.search_space import SearchSettings
+from objectives.settings.config import Experiment
+from objectives.settings.config import load_experiment
+from objectives.settings.search_space import Choices
+from objectives.settings.search_space import Range
+from objectives.settings.search_space import SearchSettings
 
 
 ORDER = ["learning_rate", "alpha", "rank", "effective_batch", "weight_decay", "dropout"]

@@ -17,14 +17,14 @@ from typing import Any
 
 import torch
 
-from objectives import rank
-from objectives.bench import Bench
-from objectives.config import Experiment
+from objectives.gang import rank
 from objectives.job import Job
 from objectives.job import Outcome
 from objectives.job import Report
 from objectives.job import Validation
-from objectives.runner import load_runner
+from objectives.model.bench import Bench
+from objectives.settings.config import Experiment
+from objectives.training.runner import load_runner
 
 
 PLAN: dict[str, Any] = json.loads(sys.argv.pop(1))

@@ -14,8 +14,8 @@ from accelerate import Accelerator
 from transformers import AutoModelForCausalLM
 from transformers import AutoTokenizer
 
-from objectives.score import Scorer
-from objectives.sections import ScoringSettings
+from objectives.scoring.score import Scorer
+from objectives.settings.sections import ScoringSettings
 
 
 def main(model_folder: str, task_folder: str, output: str) -> None:

@@ -14,10 +14,10 @@ from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 from torch.distributed.tensor import DTensor
 
-from objectives import rank
-from objectives.config import Experiment
+from objectives.gang import rank
 from objectives.job import Examiner
-from objectives.runner import load_runner
+from objectives.settings.config import Experiment
+from objectives.training.runner import load_runner
 
 
 FOLDER = Path(sys.argv.pop(1))

@@ -34,22 +34,22 @@ from transformers import Qwen2MoeConfig
 from transformers import Qwen3Config
 from transformers import Qwen3MoeConfig
 
-from objectives.architecture import check_architecture
-from objectives.bench import Bench
-from objectives.bench import load_adapter
-from objectives.bench import load_bench
-from objectives.bench import release
-from objectives.bench import save_adapter
-from objectives.config import Experiment
 from objectives.errors import UserError
-from objectives.lora import train
-from objectives.packed import check_packable
-from objectives.packed import train_pack
-from objectives.packed import Trained
-from objectives.score import validation_loss
-from objectives.search_space import Hyperparameters
-from objectives.search_space import SearchSettings
-from objectives.sections import TrainingSettings
+from objectives.model.architecture import check_architecture
+from objectives.model.bench import Bench
+from objectives.model.bench import load_adapter
+from objectives.model.bench import load_bench
+from objectives.model.bench import release
+from objectives.model.bench import save_adapter
+from objectives.pack.packed import check_packable
+from objectives.pack.packed import train_pack
+from objectives.pack.packed import Trained
+from objectives.scoring.score import validation_loss
+from objectives.settings.config import Experiment
+from objectives.settings.search_space import Hyperparameters
+from objectives.settings.search_space import SearchSettings
+from objectives.settings.sections import TrainingSettings
+from objectives.training.lora import train
 
 
 CHOSEN = Hyperparameters(1e-2, 0.1, 2, 4, 0.1, 4)
@@ -238,7 +238,7 @@ def test_what_gets_no_adapter_is_named_before_weights_are_loaded(
     experiment_of: Callable[[str], Experiment],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("objectives.bench.load_base", None)
+    monkeypatch.setattr("objectives.model.bench.load_base", None)
     experiment = experiment_of(make)
     training = SETTINGS.model_copy(update={"targets": targets})
     with pytest.raises(UserError, match=r"^`\[training\] targets`: .*" + message):

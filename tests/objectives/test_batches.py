@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 import torch
 
-from objectives.corpus import collate
-from objectives.corpus import count_steps
-from objectives.corpus import Sample
-from objectives.corpus import steps
+from objectives.data.corpus import collate
+from objectives.data.corpus import count_steps
+from objectives.data.corpus import Sample
+from objectives.data.corpus import steps
 
 
 def make_samples(lengths: list[int]) -> list[Sample]:

@@ -14,17 +14,17 @@ from transformers import BertConfig
 from transformers import BertLMHeadModel
 from transformers import LlamaForCausalLM
 
-from objectives.bench import Bench
-from objectives.bench import load_adapter
-from objectives.bench import load_bench
-from objectives.bench import release
-from objectives.bench import save_adapter
-from objectives.config import Experiment
 from objectives.errors import UserError
-from objectives.lora import train
-from objectives.score import validation_loss
-from objectives.search_space import Hyperparameters
-from objectives.sections import TrainingSettings
+from objectives.model.bench import Bench
+from objectives.model.bench import load_adapter
+from objectives.model.bench import load_bench
+from objectives.model.bench import release
+from objectives.model.bench import save_adapter
+from objectives.scoring.score import validation_loss
+from objectives.settings.config import Experiment
+from objectives.settings.search_space import Hyperparameters
+from objectives.settings.sections import TrainingSettings
+from objectives.training.lora import train
 
 
 CHOSEN = Hyperparameters(

@@ -20,19 +20,19 @@ from transformers import AutoModelForCausalLM
 from transformers import AutoTokenizer
 from transformers import PreTrainedModel
 
-from objectives.best_adapter import save_best
-from objectives.config import Experiment
-from objectives.config import load_experiment
-from objectives.corpus import prompt
-from objectives.model_card import model_card
-from objectives.names import Named
-from objectives.names import named_base
+from examples.standin.questions import TEMPLATE
+from objectives.data.corpus import prompt
 from objectives.objective import LoraObjective
-from objectives.report import FinalRow
-from objectives.runner import load_runner
-from objectives.sections import ModelSettings
-from objectives.sections import StudySettings
-from objectives.standin_tasks import TEMPLATE
+from objectives.report.report import FinalRow
+from objectives.result.best_adapter import save_best
+from objectives.result.model_card import model_card
+from objectives.result.names import Named
+from objectives.result.names import named_base
+from objectives.settings.config import Experiment
+from objectives.settings.config import load_experiment
+from objectives.settings.sections import ModelSettings
+from objectives.settings.sections import StudySettings
+from objectives.training.runner import load_runner
 
 
 # peft 0.21, transformers 5

@@ -34,22 +34,22 @@ from test_tune import written
 from test_tune_workers import one_thread
 import torch
 
-from objectives import lora
-from objectives.bench import Bench
-from objectives.bench import load_bench
-from objectives.bench import release
-from objectives.checkpoint import Checkpoint
-from objectives.checkpoint import fingerprint as base_fingerprint
-from objectives.checkpoint import made_with
-from objectives.checkpoint import State
-from objectives.checkpoint_files import checkpoint_file
-from objectives.config import Experiment
-from objectives.gang import Gang
+from objectives.gang.supervisor import Gang
 from objectives.job import Finished
+from objectives.model.bench import Bench
+from objectives.model.bench import load_bench
+from objectives.model.bench import release
 from objectives.objective import LoraObjective
-from objectives.runner import Runner
-from objectives.search_space import Hyperparameters
-from objectives.sections import TrainingSettings
+from objectives.settings.config import Experiment
+from objectives.settings.search_space import Hyperparameters
+from objectives.settings.sections import TrainingSettings
+from objectives.training import lora
+from objectives.training.checkpoint import Checkpoint
+from objectives.training.checkpoint import fingerprint as base_fingerprint
+from objectives.training.checkpoint import made_with
+from objectives.training.checkpoint import State
+from objectives.training.checkpoint_files import checkpoint_file
+from objectives.training.runner import Runner
 
 
 __all__ = ["gang_experiment", "one_thread"]  # fixtures
@@ -336,7 +336,7 @@ def test_a_gang_whose_rank_was_killed_goes_on(gang_experiment: Experiment, tmp_p
 
 DYING = """
 import os, signal, sys
-from objectives.checkpoint import Checkpoint
+from objectives.training.checkpoint import Checkpoint
 from objectives.tune import main
 save, states = Checkpoint.save, []
 def save_and_die(checkpoint, state):

@@ -9,10 +9,10 @@ import optuna
 import pytest
 from test_tune import experiment
 
-from objectives.comparable import check_comparable
-from objectives.comparable import keep_experiment
-from objectives.config import load_experiment
 from objectives.errors import UserError
+from objectives.settings.comparable import check_comparable
+from objectives.settings.comparable import keep_experiment
+from objectives.settings.config import load_experiment
 
 
 __all__ = ["experiment"]  # the fixture

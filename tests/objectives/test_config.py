@@ -16,10 +16,10 @@ from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 import pytest
 
-from objectives.config import load_experiment
-from objectives.search_space import Hyperparameters
-from objectives.search_space import PEFT_DEFAULTS
-from objectives.search_space import SearchSettings
+from objectives.settings.config import load_experiment
+from objectives.settings.search_space import Hyperparameters
+from objectives.settings.search_space import PEFT_DEFAULTS
+from objectives.settings.search_space import SearchSettings
 
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

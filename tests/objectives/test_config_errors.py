@@ -8,8 +8,8 @@ from experiment_files import ORDER
 from experiment_files import write
 import pytest
 
-from objectives.config import load_experiment
 from objectives.errors import UserError
+from objectives.settings.config import load_experiment
 
 
 def refusal(folder: Path, **sections: str) -> list[str]:

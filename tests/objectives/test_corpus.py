@@ -17,9 +17,9 @@ import pytest
 from transformers import AutoTokenizer
 from transformers import PreTrainedTokenizerFast
 
-from objectives.corpus import Corpus
-from objectives.corpus import load_corpus
-from objectives.corpus import Sample
+from objectives.data.corpus import Corpus
+from objectives.data.corpus import load_corpus
+from objectives.data.corpus import Sample
 from objectives.errors import UserError
 
 
@@ -89,7 +89,7 @@ def test_a_hit_does_not_tokenise(
 ) -> None:
     data = settings(alpaca_file)
     plain = load_corpus(data, tiny_tokenizer, tmp_path)
-    monkeypatch.setattr("objectives.tokens._encode_pairs", None)
+    monkeypatch.setattr("objectives.data.tokens._encode_pairs", None)
     assert load_corpus(data, tiny_tokenizer, tmp_path) == plain
 
 

@@ -11,9 +11,9 @@ from alpaca import write_rows
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from objectives.corpus import Corpus
-from objectives.corpus import load_corpus
-from objectives.corpus import prompt
+from objectives.data.corpus import Corpus
+from objectives.data.corpus import load_corpus
+from objectives.data.corpus import prompt
 from objectives.errors import UserError
 
 

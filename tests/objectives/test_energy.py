@@ -14,13 +14,13 @@ from test_tune import experiment
 from test_tune import load
 from test_tune import run
 
-from objectives.energy import Energy
-from objectives.energy import host_meter
-from objectives.energy import kept_in_study
-from objectives.energy import kept_in_trial
-from objectives.energy import Meter
-from objectives.energy_share import Share
-from objectives.energy_share import shared_out
+from objectives.tune.energy import Energy
+from objectives.tune.energy import host_meter
+from objectives.tune.energy import kept_in_study
+from objectives.tune.energy import kept_in_trial
+from objectives.tune.energy import Meter
+from objectives.tune.energy_share import Share
+from objectives.tune.energy_share import shared_out
 
 
 __all__ = ["experiment"]  # a fixture
@@ -116,7 +116,7 @@ def test_a_host_has_one_meter_and_a_killed_holder_leaves_it(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     code = (
         "import tempfile, sys, time; tempfile.tempdir = sys.argv[1]\n"
-        "from objectives.energy import host_meter\n"
+        "from objectives.tune.energy import host_meter\n"
         "with host_meter([], None) as meter: print(meter is not None, flush=True); time.sleep(60)"
     )
     root = Path(__file__).parents[2]
@@ -142,14 +142,14 @@ def test_the_command_measures_when_asked(
     assert ended.returncode == 0, ended.stderr
     assert "codecarbon" not in ended.stdout + ended.stderr
     assert load(experiment).trials[0].user_attrs["energy_kwh"] > 0
-    monkeypatch.setattr("objectives.energy.find_spec", lambda name: None)
+    monkeypatch.setattr("objectives.tune.energy.find_spec", lambda name: None)
     ended = run(experiment, "--trials", "2", "--search-only")
     assert ended.returncode == 2 and 'pip install "codecarbon>=3.3"' in ended.stderr
 
 
 def test_trials_at_once_share_the_energy_of_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """One trial alone, two together, the second alone: 6 + 3, and 3 + 6, of 18 and the last 6."""
-    monkeypatch.setattr("objectives.energy_share._SECONDS", 0.0)
+    monkeypatch.setattr("objectives.tune.energy_share._SECONDS", 0.0)
     assert Share.given() is None
     study, running = optuna.create_study(), 1
     with shared_out(study, Steady(), lambda: running) as look:
@@ -176,7 +176,7 @@ def test_workers_share_what_their_starter_measures(
     experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("objectives.energy_share._SECONDS", 0.05)  # many in a trial
+    monkeypatch.setattr("objectives.tune.energy_share._SECONDS", 0.05)  # many in a trial
     monkeypatch.setattr("storage.workers.LOOK_SECONDS", 0.05)
     text = experiment.read_text().replace("epochs = 8", "epochs = 16")
     experiment.write_text(text + "energy = true\n")

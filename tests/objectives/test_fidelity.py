@@ -15,7 +15,6 @@ from test_tune import experiment
 from test_tune import load
 from test_tune import run
 
-from objectives.config import Experiment
 from objectives.job import Finished
 from objectives.job import Job
 from objectives.job import Outcome
@@ -24,6 +23,7 @@ from objectives.job import Report
 from objectives.job import Training
 from objectives.job import Validation
 from objectives.objective import LoraObjective
+from objectives.settings.config import Experiment
 from objectives.tune.samplers import PRUNERS
 from objectives.tune.samplers import SAMPLERS
 

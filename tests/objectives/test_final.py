@@ -12,11 +12,6 @@ import pytest
 from rounding import LOSS
 from test_objective import memory_for
 
-from objectives.bench import Bench
-from objectives.best_adapter import save_best
-from objectives.config import Experiment
-from objectives.final import FINAL
-from objectives.final import final_test
 from objectives.job import Exam
 from objectives.job import Examined
 from objectives.job import Failed
@@ -24,14 +19,19 @@ from objectives.job import Job
 from objectives.job import Outcome
 from objectives.job import OutOfMemory
 from objectives.job import Report
+from objectives.model.bench import Bench
 from objectives.objective import LoraObjective
-from objectives.report import FinalRow
-from objectives.report import write_report
-from objectives.runner import Runner
-from objectives.score import Scorer
-from objectives.search_space import PEFT_DEFAULTS
-from objectives.search_space import SearchSettings
-from objectives.sections import TrainingSettings
+from objectives.report.report import FinalRow
+from objectives.report.report import write_report
+from objectives.result.best_adapter import save_best
+from objectives.result.final import FINAL
+from objectives.result.final import final_test
+from objectives.scoring.score import Scorer
+from objectives.settings.config import Experiment
+from objectives.settings.search_space import PEFT_DEFAULTS
+from objectives.settings.search_space import SearchSettings
+from objectives.settings.sections import TrainingSettings
+from objectives.training.runner import Runner
 
 
 NAMES = ["base", "PEFT defaults", "trial 0"]
@@ -195,7 +195,7 @@ def test_a_training_that_diverges_is_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wild = replace(PEFT_DEFAULTS, learning_rate=1e30)
-    monkeypatch.setattr("objectives.final.PEFT_DEFAULTS", wild)
+    monkeypatch.setattr("objectives.result.final.PEFT_DEFAULTS", wild)
     said: list[str] = []
     rows = final_test(experiment, runner, study, tmp_path, said.append)
     assert [row.name for row in rows] == ["base", "trial 0"]

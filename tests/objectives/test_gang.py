@@ -16,18 +16,18 @@ import pytest
 from rounding import LOSS
 from test_tune import one_thread
 
-from objectives.bench import load_bench
-from objectives.config import Experiment
-from objectives.gang import Gang
+from objectives.gang.supervisor import Gang
 from objectives.job import Job
 from objectives.job import Outcome
 from objectives.job import Report
+from objectives.model.bench import load_bench
 from objectives.objective import LoraObjective
-from objectives.runner import Runner
-from objectives.search_space import Range
-from objectives.search_space import SearchSettings
-from objectives.sections import StudySettings
-from objectives.sections import TrainingSettings
+from objectives.settings.config import Experiment
+from objectives.settings.search_space import Range
+from objectives.settings.search_space import SearchSettings
+from objectives.settings.sections import StudySettings
+from objectives.settings.sections import TrainingSettings
+from objectives.training.runner import Runner
 
 
 __all__ = ["one_thread"]  # a fixture

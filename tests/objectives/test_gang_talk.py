@@ -9,18 +9,18 @@ import sys
 
 import pytest
 
-from objectives import gang as module
-from objectives.config import Experiment
 from objectives.errors import UserError
-from objectives.gang import Gang
-from objectives.gang import GangFailed
+from objectives.gang import supervisor as module
+from objectives.gang.supervisor import Gang
+from objectives.gang.supervisor import GangFailed
+from objectives.gang.wire import Ready
 from objectives.job import Failed
 from objectives.job import Job
 from objectives.job import Outcome
 from objectives.job import Pruned
 from objectives.job import Validation
-from objectives.search_space import Hyperparameters
-from objectives.wire import Ready
+from objectives.settings.config import Experiment
+from objectives.settings.search_space import Hyperparameters
 
 
 RATE = 0.0030212471028789878  # as float32 it would be another number
@@ -32,7 +32,7 @@ RANK = """
 import os, signal, time
 from objectives.errors import UserError
 from objectives.job import *
-from objectives.rank import main
+from objectives.gang.rank import main
 def load(experiment, cache, test):
     number = int(os.environ.get("RANK", 0))
     {load}

@@ -22,13 +22,13 @@ from test_tune import command
 from test_tune import experiment
 from test_tune import ROOT
 
-from objectives import hub
-from objectives.base import load_tokenizer
+from objectives.data import hub
+from objectives.data.rows import load_rows
 from objectives.errors import UserError
-from objectives.rows import load_rows
-from objectives.sections import ModelSettings
-from objectives.sections import ScoringSettings
-from objectives.tasks import load_tasks
+from objectives.model.base import load_tokenizer
+from objectives.scoring.tasks import load_tasks
+from objectives.settings.sections import ModelSettings
+from objectives.settings.sections import ScoringSettings
 
 
 __all__ = ["experiment", "few_of_lm_eval"]  # fixtures

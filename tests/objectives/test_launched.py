@@ -18,20 +18,20 @@ from test_tune_workers import one_thread
 from test_tune_workers import until
 import torch
 
-from objectives import launched as launched_ranks
-from objectives.bench import _check_configuration
-from objectives.config import Experiment
 from objectives.errors import UserError
-from objectives.gang import Gang
-from objectives.gang import GangFailed
+from objectives.gang import launched as launched_ranks
+from objectives.gang.launched import launch
+from objectives.gang.rank_process import _free_port
+from objectives.gang.supervisor import Gang
+from objectives.gang.supervisor import GangFailed
 from objectives.job import Failed
 from objectives.job import Finished
 from objectives.job import Job
 from objectives.job import Validation
-from objectives.launched import launch
-from objectives.rank_process import _free_port
-from objectives.search_space import Hyperparameters
-from objectives.sections import TrainingSettings
+from objectives.model.bench import _check_configuration
+from objectives.settings.config import Experiment
+from objectives.settings.search_space import Hyperparameters
+from objectives.settings.sections import TrainingSettings
 
 
 __all__ = ["experiment_file", "one_thread"]  # fixtures
@@ -98,7 +98,9 @@ def ranks() -> list[int]:
             inherited = (folder / "environ").read_bytes().split(b"\0")
         except OSError:  # of no process, or it has ended
             continue
-        if b"objectives.rank" in line and any(each.startswith(b"RANK=") for each in inherited):
+        if b"objectives.gang.rank" in line and any(
+            each.startswith(b"RANK=") for each in inherited
+        ):
             found.append(int(folder.name))
     return found
 

@@ -18,20 +18,20 @@ from transformers import AutoModelForCausalLM
 from transformers import get_scheduler
 from transformers import set_seed
 
-from objectives import lora
-from objectives.bench import Bench
-from objectives.bench import load_bench
-from objectives.bench import release
-from objectives.config import Experiment
-from objectives.corpus import collate
-from objectives.corpus import steps
-from objectives.memory import is_out_of_memory
-from objectives.search_space import Hyperparameters
-from objectives.sections import TrainingSettings
+from objectives.data.corpus import collate
+from objectives.data.corpus import steps
+from objectives.model.bench import Bench
+from objectives.model.bench import load_bench
+from objectives.model.bench import release
+from objectives.model.memory import is_out_of_memory
+from objectives.settings.config import Experiment
+from objectives.settings.search_space import Hyperparameters
+from objectives.settings.sections import TrainingSettings
+from objectives.training import lora
 
 
-# peft 0.21 asks transformers 5 for an attribute by its old name; objectives.bench knows, peft's
-# own functions called here do not
+# peft 0.21 asks transformers 5 for an attribute by its old name; `model.bench` knows, peft's own
+# functions called here do not
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
 Run = tuple[tuple[float, ...], list[tuple[int, float]], str]

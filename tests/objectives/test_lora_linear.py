@@ -15,9 +15,9 @@ import torch
 from torch import nn
 from torch import Tensor
 
-from objectives import lora_linear
-from objectives import products
-from objectives.lora_linear import LoraLinear
+from objectives.model import lora_linear
+from objectives.model import products
+from objectives.model.lora_linear import LoraLinear
 
 
 def modules(

@@ -35,11 +35,11 @@ from benchmarks._stress_run import serving
 from benchmarks._stress_servers import Missing
 from benchmarks._stress_servers import POSTGRES
 from benchmarks._stress_servers import Server
-from objectives.config import load_experiment
 from objectives.job import Finished
 from objectives.job import Job
-from objectives.progress import finished
-from objectives.runner import load_runner
+from objectives.settings.config import load_experiment
+from objectives.training.runner import load_runner
+from objectives.tune.progress import finished
 import storage
 
 

@@ -20,24 +20,24 @@ import pytest
 from rounding import LOSS
 import torch
 
-from objectives.bench import Bench
-from objectives.bench import load_adapter
-from objectives.bench import load_bench
-from objectives.bench import release
-from objectives.config import Experiment
 from objectives.errors import UserError
 from objectives.job import Job
 from objectives.job import Outcome
 from objectives.job import Report
+from objectives.model.bench import Bench
+from objectives.model.bench import load_adapter
+from objectives.model.bench import load_bench
+from objectives.model.bench import release
 from objectives.objective import LoraObjective
-from objectives.progress import finished
-from objectives.runner import check_direction
-from objectives.runner import Runner
-from objectives.score import Score
-from objectives.score import Scorer
-from objectives.search_space import Choices
-from objectives.sections import ScoringSettings
-from objectives.sections import TrainingSettings
+from objectives.scoring.score import Score
+from objectives.scoring.score import Scorer
+from objectives.settings.config import Experiment
+from objectives.settings.search_space import Choices
+from objectives.settings.sections import ScoringSettings
+from objectives.settings.sections import TrainingSettings
+from objectives.training.runner import check_direction
+from objectives.training.runner import Runner
+from objectives.tune.progress import finished
 
 
 PARAMS = {"learning_rate": 5e-3, "weight_decay": 0.0, "rank": 4, "alpha": 8, "dropout": 0.2}

@@ -18,29 +18,29 @@ from typing import Any
 import pytest
 import torch
 
-from objectives import pack_score
-from objectives.bench import Bench
-from objectives.bench import load_adapter
-from objectives.bench import new_adapter
-from objectives.bench import release
-from objectives.bench import save_adapter
-from objectives.config import Experiment
 from objectives.job import Failed
 from objectives.job import Finished
 from objectives.job import Job
 from objectives.job import Training
-from objectives.pack_score import Packed
-from objectives.pack_score import PackScorer
-from objectives.prefix_forward import Likelihood
-from objectives.prefix_forward import log_likelihoods
-from objectives.prefix_forward import plan_for
-from objectives.prefix_tree import Plan
-from objectives.prefix_tree import Request
-from objectives.score import Score
-from objectives.score import Scorer
-from objectives.search_space import Hyperparameters
-from objectives.sections import ScoringSettings
-from objectives.sections import TrainingSettings
+from objectives.model.bench import Bench
+from objectives.model.bench import load_adapter
+from objectives.model.bench import new_adapter
+from objectives.model.bench import release
+from objectives.model.bench import save_adapter
+from objectives.pack import score as pack_score
+from objectives.pack.score import Packed
+from objectives.pack.score import PackScorer
+from objectives.scoring.prefix_forward import Likelihood
+from objectives.scoring.prefix_forward import log_likelihoods
+from objectives.scoring.prefix_forward import plan_for
+from objectives.scoring.prefix_tree import Plan
+from objectives.scoring.prefix_tree import Request
+from objectives.scoring.score import Score
+from objectives.scoring.score import Scorer
+from objectives.settings.config import Experiment
+from objectives.settings.search_space import Hyperparameters
+from objectives.settings.sections import ScoringSettings
+from objectives.settings.sections import TrainingSettings
 
 
 pytestmark = pytest.mark.usefixtures("packs_as_on_a_gpu")

@@ -17,17 +17,17 @@ from test_pack_score import write_tasks
 from test_pack_search import search
 from test_tune import written
 
-from objectives.bench import Bench
-from objectives.bench import load_adapter
-from objectives.bench import release
-from objectives.config import Experiment
+from objectives.model.bench import Bench
+from objectives.model.bench import load_adapter
+from objectives.model.bench import release
 from objectives.objective import LoraObjective
-from objectives.pack_runner import PackRunner
-from objectives.pack_search import Packs
-from objectives.runner import Runner
-from objectives.score import Scorer
-from objectives.sections import ScoringSettings
-from objectives.sections import TrainingSettings
+from objectives.pack.runner import PackRunner
+from objectives.pack.search import Packs
+from objectives.scoring.score import Scorer
+from objectives.settings.config import Experiment
+from objectives.settings.sections import ScoringSettings
+from objectives.settings.sections import TrainingSettings
+from objectives.training.runner import Runner
 from objectives.tune import main
 
 

@@ -27,21 +27,21 @@ from test_tune import written
 import torch
 from transformers import AutoModelForCausalLM
 
-from objectives.bench import Bench
-from objectives.config import Experiment
 from objectives.job import Job
 from objectives.job import PackOutcome
 from objectives.job import Report
 from objectives.job import RunPack
+from objectives.model.bench import Bench
 from objectives.objective import Begun
 from objectives.objective import LoraObjective
-from objectives.pack_runner import pack_size
-from objectives.pack_runner import PackRunner
-from objectives.pack_search import Packs
-from objectives.pack_search import search_in_packs
-from objectives.runner import Runner
-from objectives.search_space import Range
-from objectives.sections import TrainingSettings
+from objectives.pack.runner import pack_size
+from objectives.pack.runner import PackRunner
+from objectives.pack.search import Packs
+from objectives.pack.search import search_in_packs
+from objectives.settings.config import Experiment
+from objectives.settings.search_space import Range
+from objectives.settings.sections import TrainingSettings
+from objectives.training.runner import Runner
 from objectives.tune import main
 from optuna_partition import SOOSampler
 

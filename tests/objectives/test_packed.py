@@ -12,24 +12,24 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from objectives import lora
-from objectives import packed
-from objectives.bench import Bench
-from objectives.bench import load_adapter
-from objectives.bench import load_bench
-from objectives.bench import release
-from objectives.bench import save_adapter
-from objectives.config import Experiment
 from objectives.errors import UserError
-from objectives.packed import as_peft
-from objectives.packed import Left
-from objectives.packed import Result
-from objectives.packed import train_pack
-from objectives.packed import Trained
-from objectives.packed_batches import grouped_by_tokens
-from objectives.score import validation_loss
-from objectives.search_space import Hyperparameters
-from objectives.sections import TrainingSettings
+from objectives.model.bench import Bench
+from objectives.model.bench import load_adapter
+from objectives.model.bench import load_bench
+from objectives.model.bench import release
+from objectives.model.bench import save_adapter
+from objectives.pack import packed
+from objectives.pack.batches import grouped_by_tokens
+from objectives.pack.packed import as_peft
+from objectives.pack.packed import Left
+from objectives.pack.packed import Result
+from objectives.pack.packed import train_pack
+from objectives.pack.packed import Trained
+from objectives.scoring.score import validation_loss
+from objectives.settings.config import Experiment
+from objectives.settings.search_space import Hyperparameters
+from objectives.settings.sections import TrainingSettings
+from objectives.training import lora
 
 
 pytestmark = pytest.mark.usefixtures("packs_as_on_a_gpu")

@@ -18,12 +18,12 @@ from torch import nn
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from objectives import products
-from objectives.packed_layers import Draws
-from objectives.packed_layers import Layout
-from objectives.packed_layers import PackedLinear
-from objectives.packed_layers import Pair
-from objectives.packed_layers import Part
+from objectives.model import products
+from objectives.pack.layers import Draws
+from objectives.pack.layers import Layout
+from objectives.pack.layers import PackedLinear
+from objectives.pack.layers import Pair
+from objectives.pack.layers import Part
 
 
 TOKENS, WIDTH = 4, 6

@@ -13,11 +13,11 @@ from torch import nn
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from objectives import packed_products
-from objectives.packed_products import add
-from objectives.packed_products import Addend
-from objectives.packed_products import Factors
-from objectives.packed_products import Stack
+from objectives.pack import products as packed_products
+from objectives.pack.products import add
+from objectives.pack.products import Addend
+from objectives.pack.products import Factors
+from objectives.pack.products import Stack
 
 
 FEATURES, OUTPUTS, ROWS = 6, 5, 3

@@ -27,13 +27,13 @@ from transformers import MistralForCausalLM
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerFast
 
-from objectives import prefix_tree
 from objectives.errors import UserError
-from objectives.prefix_forward import log_likelihoods
-from objectives.prefix_forward import plan_for
-from objectives.prefix_forward import takes_trees
-from objectives.prefix_lm import PrefixLM
-from objectives.prefix_tree import Request
+from objectives.scoring import prefix_tree
+from objectives.scoring.prefix_forward import log_likelihoods
+from objectives.scoring.prefix_forward import plan_for
+from objectives.scoring.prefix_forward import takes_trees
+from objectives.scoring.prefix_lm import PrefixLM
+from objectives.scoring.prefix_tree import Request
 
 
 SMALL: dict[str, Any] = {

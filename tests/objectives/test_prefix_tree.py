@@ -7,11 +7,11 @@ from unittest import mock
 from hypothesis import given
 from hypothesis import strategies as st
 
-from objectives import prefix_tree
-from objectives.prefix_tree import make_plan
-from objectives.prefix_tree import Plan
-from objectives.prefix_tree import Request
-from objectives.prefix_tree import Row
+from objectives.scoring import prefix_tree
+from objectives.scoring.prefix_tree import make_plan
+from objectives.scoring.prefix_tree import Plan
+from objectives.scoring.prefix_tree import Request
+from objectives.scoring.prefix_tree import Row
 
 
 def request(context: list[int], continuation: list[int]) -> Request:

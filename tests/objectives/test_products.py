@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.profiler import profile
 
-from objectives import products
+from objectives.model import products
 
 
 @pytest.fixture(autouse=True)

@@ -10,7 +10,7 @@ import optuna
 from optuna.exceptions import StorageInternalError
 import sqlalchemy as sa
 
-from objectives.progress import Progress
+from objectives.tune.progress import Progress
 
 
 class Break:

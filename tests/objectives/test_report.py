@@ -26,9 +26,9 @@ from trials import study_of
 from trials import trial
 
 from objectives.errors import UserError
-from objectives.report import CellBox
-from objectives.report import FinalRow
-from objectives.report import write_report
+from objectives.report.report import CellBox
+from objectives.report.report import FinalRow
+from objectives.report.report import write_report
 
 
 FINAL = [

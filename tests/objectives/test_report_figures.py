@@ -21,7 +21,6 @@ from trials import SPACE
 from trials import study_of
 from trials import trial
 
-from objectives.report import CellBox
 from objectives.report import figures
 from objectives.report import scales
 from objectives.report.curves import curves
@@ -29,6 +28,7 @@ from objectives.report.curves import learning_curves
 from objectives.report.history import History
 from objectives.report.history import importance
 from objectives.report.partition import partition
+from objectives.report.report import CellBox
 
 
 # -- what the figures show -----------------------------------------------------------------------

@@ -12,9 +12,9 @@ from alpaca import write_rows
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from objectives.corpus import load_corpus
+from objectives.data.corpus import load_corpus
 from objectives.errors import UserError
-from objectives.sections import DataSettings
+from objectives.settings.sections import DataSettings
 
 
 BAD_ROWS = {

@@ -10,7 +10,7 @@ import pytest
 from test_tune import experiment
 
 from objectives.errors import UserError
-from objectives.plan import read_plan
+from objectives.settings.plan import read_plan
 from objectives.tune.samplers import PRUNERS
 from objectives.tune.samplers import sampler_of
 from objectives.tune.samplers import SAMPLERS

@@ -21,16 +21,16 @@ from transformers import AutoModelForCausalLM
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerFast
 
-from objectives.corpus import collate
-from objectives.corpus import Corpus
-from objectives.corpus import load_corpus
-from objectives.corpus import prompt
-from objectives.score import label_losses
-from objectives.score import Score
-from objectives.score import Scorer
-from objectives.score import validation_loss
-from objectives.sections import DataSettings
-from objectives.sections import ScoringSettings
+from objectives.data.corpus import collate
+from objectives.data.corpus import Corpus
+from objectives.data.corpus import load_corpus
+from objectives.data.corpus import prompt
+from objectives.scoring.score import label_losses
+from objectives.scoring.score import Score
+from objectives.scoring.score import Scorer
+from objectives.scoring.score import validation_loss
+from objectives.settings.sections import DataSettings
+from objectives.settings.sections import ScoringSettings
 
 
 QUESTIONS = 50  # in the task `colours` of the fixture `task_folder`

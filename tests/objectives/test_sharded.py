@@ -13,18 +13,18 @@ from test_tune import experiment as experiment_file
 from test_tune_workers import one_thread
 from transformers import LlamaForCausalLM
 
-from objectives.config import Experiment
 from objectives.errors import UserError
-from objectives.gang import Gang
+from objectives.gang.supervisor import Gang
 from objectives.job import Exam
 from objectives.job import Examined
 from objectives.job import Finished
 from objectives.job import Job
 from objectives.job import Pruned
-from objectives.search_space import Hyperparameters
-from objectives.sections import ScoringSettings
-from objectives.sections import TrainingSettings
-from objectives.sharded import _layers
+from objectives.model.sharded import _layers
+from objectives.settings.config import Experiment
+from objectives.settings.search_space import Hyperparameters
+from objectives.settings.sections import ScoringSettings
+from objectives.settings.sections import TrainingSettings
 
 
 __all__ = ["experiment_file", "one_thread"]  # fixtures

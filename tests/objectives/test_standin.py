@@ -17,15 +17,15 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers import AutoTokenizer
 
-from objectives import standin_tasks
-from objectives.standin import build
-from objectives.standin import passages
-from objectives.standin import StandinSettings
-from objectives.standin_text import Docstring
-from objectives.standin_text import docstrings
-from objectives.standin_text import Function
-from objectives.standin_text import functions
-from objectives.standin_text import in_words
+from examples.standin import questions
+from examples.standin.build import build
+from examples.standin.build import passages
+from examples.standin.build import StandinSettings
+from examples.standin.text import Docstring
+from examples.standin.text import docstrings
+from examples.standin.text import Function
+from examples.standin.text import functions
+from examples.standin.text import in_words
 
 
 STANDIN = Path(__file__).parents[2] / "examples" / "standin"
@@ -48,8 +48,8 @@ def found() -> list[Docstring]:
 
 
 @pytest.fixture(scope="module")
-def parts(found: list[Docstring]) -> standin_tasks.Split:
-    return standin_tasks.split(functions(found), validation=350, test=700, seed=0)
+def parts(found: list[Docstring]) -> questions.Split:
+    return questions.split(functions(found), validation=350, test=700, seed=0)
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ class TestText:
 
     def test_no_source_is_imported(self) -> None:
         code = (
-            "import sys; from objectives.standin_text import docstrings; docstrings(); "
+            "import sys; from examples.standin.text import docstrings; docstrings(); "
             "sys.exit(not {'antigravity', 'this', 'idlelib', 'turtle'}.isdisjoint(sys.modules))"
         )
         subprocess.run([sys.executable, "-c", code], check=True, timeout=600)
@@ -102,20 +102,20 @@ class TestText:
 
 
 class TestSplit:
-    def test_no_short_name_and_no_answer_is_in_two_parts(self, parts: standin_tasks.Split) -> None:
+    def test_no_short_name_and_no_answer_is_in_two_parts(self, parts: questions.Split) -> None:
         each = [parts.train, parts.validation, parts.test]
         for what in ("short_name", "answer", "name"):
             values = [{getattr(function, what) for function in part} for part in each]
             assert len(set.union(*values)) == sum(map(len, values))
         assert min(map(len, each)) >= 350
 
-    def test_seed_decides(self, found: list[Docstring], parts: standin_tasks.Split) -> None:
+    def test_seed_decides(self, found: list[Docstring], parts: questions.Split) -> None:
         described = functions(found)
-        assert standin_tasks.split(described, validation=350, test=700, seed=0) == parts
-        assert standin_tasks.split(described, validation=350, test=700, seed=1) != parts
+        assert questions.split(described, validation=350, test=700, seed=0) == parts
+        assert questions.split(described, validation=350, test=700, seed=1) != parts
 
     def test_pre_training_never_sees_a_held_out_answer(
-        self, found: list[Docstring], parts: standin_tasks.Split
+        self, found: list[Docstring], parts: questions.Split
     ) -> None:
         seen = " ".join(" ".join(passages(found, parts)).split())
         assert not [f for f in parts.held_out if f.answer in seen]
@@ -125,11 +125,11 @@ class TestSplit:
     @given(seed=st.integers(), size=st.integers(4, 80))
     def test_questions_have_one_right_answer_of_four(self, seed: int, size: int) -> None:
         some = [Function(f"module.do_{i}", f"Do the {'x' * i} thing.") for i in range(size)]
-        asked = standin_tasks.questions(some, seed=seed)
+        asked = questions.questions(some, seed=seed)
         right = {function.name: function.answer for function in some}
         assert {question["name"] for question in asked} == set(right)
         for question in asked:
-            assert len(set(question["choices"])) == standin_tasks.CHOICES
+            assert len(set(question["choices"])) == questions.CHOICES
             assert question["choices"][question["gold"]] == right[question["name"]]
 
 
@@ -181,8 +181,10 @@ class TestBuild:
         self, tmp_path: Path, one_thread: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         few = docstrings()[::6]
-        monkeypatch.setattr("objectives.standin.docstrings", lambda: few)
-        monkeypatch.setattr("objectives.standin.topic_texts", lambda: ["Names refer to objects."])
+        monkeypatch.setattr("examples.standin.build.docstrings", lambda: few)
+        monkeypatch.setattr(
+            "examples.standin.build.topic_texts", lambda: ["Names refer to objects."]
+        )
         for name in ("a", "b"):
             build(TINY, tmp_path / name)
         files = sorted(p.relative_to(tmp_path / "a") for p in (tmp_path / "a").rglob("*.*"))

@@ -8,8 +8,8 @@ import lm_eval.tasks
 from lm_eval.tasks import TaskManager
 import pytest
 
-from objectives.task_files import may_ask_hub
-from objectives.task_files import runs_code
+from objectives.scoring.task_files import may_ask_hub
+from objectives.scoring.task_files import runs_code
 
 
 LM_EVAL = Path(lm_eval.tasks.__file__).parent

@@ -10,10 +10,10 @@ from lm_eval.tasks._yaml_loader import load_yaml
 import pytest
 
 from objectives.errors import UserError
-from objectives.sections import ScoringSettings
-from objectives.tasks import load_tasks
-from objectives.tasks import metrics
-from objectives.tasks import usual_metric
+from objectives.scoring.tasks import load_tasks
+from objectives.scoring.tasks import metrics
+from objectives.scoring.tasks import usual_metric
+from objectives.settings.sections import ScoringSettings
 
 
 @pytest.fixture

@@ -15,9 +15,9 @@ from transformers import AutoModelForCausalLM
 from transformers import AutoTokenizer
 from transformers import PreTrainedTokenizerFast
 
-from objectives.corpus import load_corpus
-from objectives.corpus import prompt
-from objectives.corpus import Sample
+from objectives.data.corpus import load_corpus
+from objectives.data.corpus import prompt
+from objectives.data.corpus import Sample
 from objectives.errors import UserError
 
 

@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 from test_objective import experiment
 
-from objectives.bench import Bench
-from objectives.config import Experiment
 from objectives.errors import UserError
 from objectives.job import Finished
 from objectives.job import Job
 from objectives.job import Validation
-from objectives.runner import Runner
-from objectives.search_space import Hyperparameters
-from objectives.tracking import check_tracker
+from objectives.model.bench import Bench
+from objectives.settings.config import Experiment
+from objectives.settings.search_space import Hyperparameters
+from objectives.training.runner import Runner
+from objectives.training.tracking import check_tracker
 
 
 __all__ = ["experiment"]  # a fixture
@@ -67,6 +67,6 @@ def test_tensorboard_has_the_losses_of_each_trial(
 
 def test_a_tracker_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     check_tracker(None)
-    monkeypatch.setattr("objectives.tracking.find_spec", lambda name: None)
+    monkeypatch.setattr("objectives.training.tracking.find_spec", lambda name: None)
     with pytest.raises(UserError, match='"wandb": is not installed; pip install wandb'):
         check_tracker("wandb")

@@ -25,7 +25,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from objectives.final import FINAL
+from objectives.result.final import FINAL
 from objectives.tune import main
 
 

@@ -26,8 +26,8 @@ from test_tune import running
 from test_tune import until
 from test_tune import written
 
-from objectives.config import load_experiment
-from objectives.final import FINAL
+from objectives.result.final import FINAL
+from objectives.settings.config import load_experiment
 from optuna_partition._core.cells import centre
 from optuna_partition._space.space import Space
 from optuna_partition._study.record import Ask

@@ -26,22 +26,22 @@ from transformers import OPTConfig
 from transformers import OPTForCausalLM
 from transformers import PreTrainedTokenizerFast
 
-from objectives import lora
-from objectives.bench import Bench
-from objectives.bench import load_bench
-from objectives.bench import release
-from objectives.config import Experiment
 from objectives.errors import UserError
+from objectives.model.bench import Bench
+from objectives.model.bench import load_bench
+from objectives.model.bench import release
+from objectives.model.targets import resolve
 from objectives.objective import LoraObjective
-from objectives.packed import train_pack
-from objectives.packed import Trained
-from objectives.runner import Runner
-from objectives.score import Scorer
-from objectives.search_space import Hyperparameters
-from objectives.search_space import SearchSettings
-from objectives.sections import ScoringSettings
-from objectives.sections import TrainingSettings
-from objectives.targets import resolve
+from objectives.pack.packed import train_pack
+from objectives.pack.packed import Trained
+from objectives.scoring.score import Scorer
+from objectives.settings.config import Experiment
+from objectives.settings.search_space import Hyperparameters
+from objectives.settings.search_space import SearchSettings
+from objectives.settings.sections import ScoringSettings
+from objectives.settings.sections import TrainingSettings
+from objectives.training import lora
+from objectives.training.runner import Runner
 from optuna_partition import SOOSampler
 
 
@@ -209,8 +209,8 @@ def load_four_bits(
     With autocast, as on a GPU.
     """
     pytest.importorskip("bitsandbytes", reason="pip install bitsandbytes to test 4-bit bases")
-    monkeypatch.setattr("objectives.bench.check_can_quantize", lambda: None)
-    monkeypatch.setattr("objectives.base._check_causal", lambda *_: None)  # as a validation
+    monkeypatch.setattr("objectives.model.bench.check_can_quantize", lambda: None)
+    monkeypatch.setattr("objectives.model.base._check_causal", lambda *_: None)  # as a validation
     model = wide_experiment.model.model_copy(update={"dtype": "bfloat16"})
 
     def load() -> Bench:

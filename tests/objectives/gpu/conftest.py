@@ -13,9 +13,9 @@ from accelerate.state import AcceleratorState
 import pytest
 import torch
 
-from objectives.bench import Bench
-from objectives.bench import load_bench
-from objectives.config import Experiment
+from objectives.model.bench import Bench
+from objectives.model.bench import load_bench
+from objectives.settings.config import Experiment
 
 
 WANTED = os.environ.get("OPTUNA_PARTITION_GPU", "")

@@ -19,15 +19,15 @@ from test_tune import experiment
 from test_tune import load as load_study
 import torch
 
-from objectives import lora
-from objectives.bench import Bench
-from objectives.bench import release
-from objectives.config import Experiment
-from objectives.pack_runner import pack_size
-from objectives.packed import train_pack
-from objectives.packed import Trained
-from objectives.score import Scorer
-from objectives.sections import ScoringSettings
+from objectives.model.bench import Bench
+from objectives.model.bench import release
+from objectives.pack.packed import train_pack
+from objectives.pack.packed import Trained
+from objectives.pack.runner import pack_size
+from objectives.scoring.score import Scorer
+from objectives.settings.config import Experiment
+from objectives.settings.sections import ScoringSettings
+from objectives.training import lora
 
 
 __all__ = ["experiment"]  # the fixture

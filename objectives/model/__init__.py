@@ -1,0 +1,1 @@
+"""The base: loaded, quantized, sharded; what of it LoRA adapts."""

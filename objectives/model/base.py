@@ -1,0 +1,188 @@
+"""Loads the base and its tokenizer, and checks that the base can be trained; trains nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.utils import parse_flag_from_env
+from safetensors import SafetensorError
+import torch
+from transformers import AutoConfig
+from transformers import AutoModelForCausalLM
+from transformers import AutoTokenizer
+from transformers import PreTrainedModel
+from transformers import PreTrainedTokenizerBase
+from transformers.initialization import no_init_weights
+from transformers.utils.logging import disable_progress_bar
+
+from objectives.data import hub
+from objectives.data.corpus import Corpus
+from objectives.errors import UserError
+from objectives.model.memory import is_out_of_memory
+from objectives.model.products import speed_up
+from objectives.model.quantized import loading_arguments
+from objectives.model.quantized import prepared
+from objectives.model.sharded import load_shares
+from objectives.model.targets import resolve
+from objectives.settings.config import Experiment
+from objectives.settings.sections import ModelSettings
+
+
+__all__ = ["check_base", "load_base", "load_skeleton", "load_tokenizer", "mixed_precision"]
+
+
+def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
+    """The base's.
+
+    Raises:
+        UserError: It cannot be had.
+    """
+    with _named(settings):
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            settings.name, revision=settings.revision or "main"
+        )
+    return tokenizer
+
+
+def load_skeleton(settings: ModelSettings) -> PreTrainedModel:
+    """The base as its configuration has it, without weights.
+
+    Raises:
+        UserError: It cannot be had.
+    """
+    with _named(settings):
+        config = AutoConfig.from_pretrained(settings.name, revision=settings.revision or "main")
+        with no_init_weights(), torch.device("meta"):
+            base: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    return base
+
+
+def load_base(settings: ModelSettings, accelerator: Accelerator) -> PreTrainedModel:
+    """Frozen, on the device; in shares if that is wanted.
+
+    Raises:
+        UserError: It cannot be had, or is not whole.
+    """
+    disable_progress_bar()  # "Loading weights"
+    if not settings.sharded:
+        return _whole_base(settings, accelerator.device)
+    return load_shares(partial(_whole_base, settings, torch.device("cpu")), accelerator)
+
+
+def _whole_base(settings: ModelSettings, device: torch.device) -> PreTrainedModel:
+    dtype = _dtype(settings)
+    quantized = settings.quantization is not None
+    more = loading_arguments(dtype, device) if quantized else {}
+    base: PreTrainedModel
+    with _named(settings):
+        base, info = AutoModelForCausalLM.from_pretrained(
+            settings.name,
+            revision=settings.revision or "main",
+            dtype=dtype,
+            output_loading_info=True,
+            **more,
+        )
+    _check_complete(info["missing_keys"], settings)
+    if quantized:
+        return prepared(base)
+    if device.type == "cpu":
+        speed_up(base)
+    return base.to(device).requires_grad_(False)
+
+
+def _dtype(settings: ModelSettings) -> torch.dtype:
+    if settings.dtype == "auto":
+        return torch.bfloat16 if _has_cuda() else torch.float32
+    dtype: torch.dtype = getattr(torch, settings.dtype)
+    return dtype
+
+
+def mixed_precision(settings: ModelSettings) -> str:
+    """Autocast where there is CUDA, in the base's half precision; nowhere else."""
+    names = {torch.bfloat16: "bf16", torch.float16: "fp16"}
+    return names.get(_dtype(settings), "no") if _has_cuda() else "no"
+
+
+def _has_cuda() -> bool:
+    """Whether Accelerate will take a GPU."""
+    return torch.cuda.is_available() and not parse_flag_from_env("ACCELERATE_USE_CPU")
+
+
+@contextmanager
+def _named(settings: ModelSettings) -> Iterator[None]:
+    """transformers' many ways to say that a model cannot be had, as one short message."""
+    if not Path(settings.name).is_dir():
+        hub.check()
+    try:
+        yield
+    except (OSError, ValueError, ImportError, RuntimeError, SafetensorError) as error:
+        if is_out_of_memory(error):
+            raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"`[model] name` = {settings.name!r}: {_told(settings, reason)}") from None
+
+
+def _told(settings: ModelSettings, reason: str) -> str:
+    """What is wrong, and the way out."""
+    if Path(settings.name).is_dir():
+        return (
+            f"cannot be loaded ({reason}); the folder must hold a decoder's configuration, "
+            "weights and tokenizer, as `save_pretrained` of AutoModelForCausalLM and "
+            "AutoTokenizer writes them"
+        )
+    return hub.missing(
+        "is neither a folder here nor whole in the hub's cache",
+        "give a folder with the model in it",
+    ) or (
+        f"cannot be loaded ({reason}); check the spelling, run `hf auth login` for a gated model, "
+        "or give a folder with the model in it"
+    )
+
+
+def _check_complete(missing: Collection[str], settings: ModelSettings) -> None:
+    """transformers draws what is missing at random, in every process anew."""
+    if missing:
+        some = ", ".join(sorted(missing)[:3]) + (", ..." if len(missing) > 3 else "")
+        raise UserError(
+            f"`[model] name` = {settings.name!r}: lacks the weights {some}; "
+            "give a model saved from AutoModelForCausalLM"
+        )
+
+
+def _check_causal(base: PreTrainedModel, settings: ModelSettings) -> None:
+    """Encoders such as BERT can be loaded too, and see the tokens they are to predict."""
+    ids = torch.tensor([[0, 1], [0, 2]], device=base.device)
+    first, second = base(input_ids=ids).logits[:, 0].float()
+    rounding = 10 * torch.finfo(base.dtype).eps * first.abs().max()
+    if (first - second).abs().max() > rounding:
+        raise UserError(
+            f"`[model] name` = {settings.name!r}: {type(base).__name__} does not predict from "
+            "left to right: a token's prediction depends on the next; name a decoder"
+        )
+
+
+def _check_vocabulary(base: PreTrainedModel, corpus: Corpus) -> None:
+    known = base.get_input_embeddings().num_embeddings
+    largest = max(max(sample.input_ids) for sample in (*corpus.train, *corpus.validation))
+    if largest >= known:
+        raise UserError(
+            f"the tokenizer gives token {largest}, and the model knows {known}: they do not "
+            "belong together, or the model was not resized (`resize_token_embeddings`) and saved"
+        )
+
+
+def check_base(base: PreTrainedModel, experiment: Experiment, corpus: Corpus) -> None:
+    """Before anything is trained.
+
+    Raises:
+        UserError: The base does not fit the settings or the samples, or is no decoder.
+    """
+    for where, targets in experiment.targets():
+        resolve(base, targets, where)  # a model saved quantised has other kinds of modules
+    _check_vocabulary(base, corpus)
+    _check_causal(base, experiment.model)

@@ -1,0 +1,1 @@
+"""Several trainings at once over one base on one device."""

@@ -1,0 +1,212 @@
+"""The linear modules of a base that carries several adapters at once; trains nothing.
+
+    layout = Layout()
+    draws = Draws(device)
+    pairs = take_pairs(bench.base, draws)        of the adapter that is on the base now
+    place(bench.base, {0: pairs, ...}, layout)   `bench.release` takes them off again
+
+A batch's rows are adapter-major: first those of one adapter, then those of the next. The base's
+weight is applied to all rows at once, an adapter's A and B to its own rows only, each with its own
+rank: nothing is padded to the largest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from peft.tuners.lora import LoraLayer
+from peft.tuners.tuners_utils import BaseTunerLayer
+import torch
+from torch import nn
+from torch import Tensor
+from torch.nn import functional as F
+
+from objectives.errors import UserError
+from objectives.model.lora_linear import adapted
+from objectives.model.lora_linear import is_dropping
+from objectives.pack.products import add
+from objectives.pack.products import Addend
+from objectives.pack.products import Factors
+from objectives.pack.products import Stack
+
+
+__all__ = ["Draws", "Layout", "PackedLinear", "Pair", "Part", "place", "take_pairs"]
+
+NAME = "default"  # peft's, for an adapter that got none
+
+
+@dataclass(frozen=True)
+class Part:
+    """One adapter's rows of a batch.
+
+    Attributes:
+        adapter: Its number in the pack.
+        rows: How many.
+        tokens: Length of the longest; behind it there is padding only.
+    """
+
+    adapter: int
+    rows: int
+    tokens: int
+
+
+class Layout:
+    """Whose rows the next forward gets; set before each."""
+
+    def __init__(self) -> None:
+        self.parts: tuple[Part, ...] = ()
+
+
+class Draws:
+    """An adapter's own stream of random numbers, beginning where the device's stands now.
+
+    Dropout draws from the device's one generator. Around each draw of this adapter the generator
+    is set to where the adapter left it, so the masks are those of an adapter that trains alone.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._generator = torch if device.type == "cpu" else torch.get_device_module(device)
+        self._state: Tensor = self._generator.get_rng_state()
+
+    def __call__(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        self._generator.set_rng_state(self._state)
+        y = function(x)
+        self._state = self._generator.get_rng_state()
+        return y
+
+
+class Pair(nn.Module):
+    """One adapter's A, B, dropout and scaling at one linear module, as peft made them."""
+
+    def __init__(self, layer: LoraLayer, draws: Draws) -> None:
+        super().__init__()
+        self.A, self.B = layer.lora_A[NAME].weight, layer.lora_B[NAME].weight
+        self.scaling = float(layer.scaling[NAME])
+        self.dropout = layer.lora_dropout[NAME]
+        self._draws = draws
+
+    def dropped(self, x: Tensor, tokens: int) -> Tensor:
+        """dropout(x) in A's type, or in any under autocast; x itself where nothing is dropped.
+
+        Args:
+            x: (rows, tokens, features).
+            tokens: Of them, those that are not padding; dropout draws for all it gets.
+        """
+        if not is_dropping(self.dropout):
+            return x if torch.is_autocast_enabled(x.device.type) else x.to(self.A.dtype)
+        own = x[:, :tokens].to(self.A.dtype)
+        # contiguous as it is when the adapter trains alone
+        dropped = self._draws(self.dropout, own.contiguous())
+        return F.pad(dropped, (0, 0, 0, x.shape[1] - tokens)) if tokens < x.shape[1] else dropped
+
+    @property
+    def factors(self) -> Factors:
+        """A, B and scaling."""
+        return Factors(self.A, self.B, self.scaling)
+
+
+class PackedLinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]
+    """A linear module with the pairs of several adapters; not all of them need one here."""
+
+    def __init__(self, base_layer: nn.Module, pairs: Mapping[int, Pair], layout: Layout) -> None:
+        super().__init__()
+        self.base_layer = base_layer
+        self.pairs = nn.ModuleDict({str(adapter): pair for adapter, pair in pairs.items()})
+        self._layout = layout
+        self._stack = Stack([pair.factors for pair in pairs.values()])
+        self._places = {adapter: place for place, adapter in enumerate(pairs)}
+
+    def drop(self, adapter: int) -> None:
+        """Forgets an adapter that has left the pack."""
+        if str(adapter) in self.pairs:
+            del self.pairs[str(adapter)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The module's output on all rows, (rows, tokens, features), each with its adapter's."""
+        parts = self._layout.parts
+        if x.dim() != 3 or x.shape[0] != sum(part.rows for part in parts):
+            raise UserError(
+                "--pack: an adapted module does not get the batch's rows as they are (an output "
+                "head or an expert does not); name other targets, or leave --pack out"
+            )
+        if len(parts) == 1 and str(parts[0].adapter) in self.pairs:
+            return self._of_one(parts[0], x)
+        # not flattened afterwards: to change a view, autograd copies what it is a view of
+        result: Tensor = self.base_layer(x.flatten(0, 1))
+        return self._plus_addends(result, x).view(*x.shape[:2], -1)
+
+    def _of_one(self, part: Part, x: Tensor) -> Tensor:
+        """Where the batch has no other adapter's rows."""
+        pair: Any = self.pairs[str(part.adapter)]
+        rows, dropped = x.flatten(0, 1), pair.dropped(x, part.tokens)
+        # a view of x would be another tensor than x's rows, and not show that nothing is dropped
+        dropped = rows if dropped is x else dropped.flatten(0, 1)
+        result = adapted(self.base_layer, rows, dropped, pair.A, pair.B, pair.scaling)
+        return result.view(*x.shape[:2], -1)
+
+    def _plus_addends(self, result: Tensor, x: Tensor) -> Tensor:
+        """What the adapters that have a pair here add to the base's result."""
+        addends, start, nothing_dropped = [], 0, True
+        sizes = [part.rows for part in self._layout.parts]
+        for part, own in zip(self._layout.parts, torch.split(x, sizes), strict=True):
+            rows = slice(start, start + part.rows * x.shape[1])
+            start = rows.stop
+            if str(part.adapter) in self.pairs:
+                pair: Any = self.pairs[str(part.adapter)]
+                dropped = pair.dropped(own, part.tokens)
+                nothing_dropped = nothing_dropped and dropped is own
+                place = self._places[part.adapter]
+                addends.append(Addend(rows, dropped.flatten(0, 1), pair.factors, place))
+        whole = x.flatten(0, 1) if nothing_dropped else None
+        return add(result, addends, self._stack, whole)
+
+
+def take_pairs(base: nn.Module, draws: Draws) -> dict[str, Pair]:
+    """The pairs of the adapter on a base, by the module's name in the base without it.
+
+    Raises:
+        UserError: The adapter is of a kind that cannot be packed.
+    """
+    layers = [(n, m) for n, m in base.named_modules() if isinstance(m, BaseTunerLayer)]
+    for name, layer in layers:
+        _check_plain(name, layer)
+    return {name: Pair(layer, draws) for name, layer in layers}
+
+
+def _check_plain(name: str, layer: BaseTunerLayer) -> None:
+    if getattr(layer, "lora_variant", {}):
+        raise UserError(
+            "--pack: a DoRA adapter cannot be packed, as its base weights are scaled for it alone;"
+            " set dora = false, or leave --pack out"
+        )
+    if not isinstance(layer, LoraLayer) or not _is_linear(layer):
+        raise UserError(
+            f"--pack: {name} is not a linear module; name other targets, or leave --pack out"
+        )
+
+
+def _is_linear(layer: LoraLayer) -> bool:
+    """peft has A of an embedding elsewhere, and that of a convolution is one."""
+    return NAME in layer.lora_A and type(layer.lora_A[NAME]) is nn.Linear
+
+
+def place(
+    base: nn.Module, adapters: Mapping[int, Mapping[str, Pair]], layout: Layout
+) -> list[PackedLinear]:
+    """Puts all adapters of a pack on a base that carries none.
+
+    Args:
+        base: Changed in place.
+        adapters: Number in the pack -> the adapter's pairs from `take_pairs`.
+        layout: What the modules ask whose rows they get.
+    """
+    packed = []
+    for name in dict.fromkeys(name for pairs in adapters.values() for name in pairs):
+        here = {adapter: pairs[name] for adapter, pairs in adapters.items() if name in pairs}
+        module = PackedLinear(base.get_submodule(name), here, layout)
+        base.set_submodule(name, module)
+        packed.append(module)
+    return packed

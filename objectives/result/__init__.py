@@ -1,0 +1,1 @@
+"""What comes out of a study: final test, best adapter, model card."""

@@ -1,0 +1,88 @@
+"""The folder `best_adapter`: adapter, tokenizer, settings and card, made to be published.
+
+Whoever gets it finds in it no path of this machine, and no URL of a storage with its password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+import json
+from pathlib import Path
+import shutil
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from objectives.model.base import load_tokenizer
+from objectives.report.figures import FinalRow
+from objectives.result.adapters import best_trials
+from objectives.result.final import looks
+from objectives.result.model_card import model_card
+from objectives.result.names import Named
+from objectives.result.names import named_base
+from objectives.result.names import named_data
+from objectives.settings.config import Experiment
+
+
+__all__ = ["save_best"]
+
+
+def save_best(
+    experiment: Experiment, study: optuna.Study, rows: Sequence[FinalRow], folder: Path
+) -> Path | None:
+    """Copies the best adapter to `folder/best_adapter`, with all that one needs to use it.
+
+    Args:
+        experiment: The study's.
+        study: Finished.
+        rows: Of the final test, for the card.
+        folder: The study's.
+
+    Returns:
+        Where it is; None where no trial's adapter is.
+    """
+    best = best_trials(study, 1)
+    if not best:
+        return None
+    (trial,) = best
+    target = folder / "best_adapter"
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(trial.user_attrs["adapter"], target)
+    _name_base(target / "adapter_config.json", named_base(experiment.model))
+    _write(target / "experiment.json", _settings(experiment, trial))
+    card = model_card(experiment, study.study_name, trial, rows, looks=looks(study))
+    (target / "README.md").write_text(card, encoding="utf-8")
+    load_tokenizer(experiment.model).save_pretrained(target)
+    return target
+
+
+def _name_base(file: Path, base: Named) -> None:
+    """Has peft's AutoPeftModel load the base where it can be had.
+
+    A base that is not on the hub is a folder beside the reader: without the "./" the hub would be
+    asked for a model of that name, which is another one.
+    """
+    config = json.loads(file.read_text(encoding="utf-8"))
+    name = base.name if base.on_hub else f"./{base.name}"
+    _write(file, config | {"base_model_name_or_path": name, "revision": base.revision})
+
+
+def _settings(experiment: Experiment, trial: FrozenTrial) -> dict[str, Any]:
+    """All that a value depends on; of the machine that found it, nothing."""
+    told = experiment.model_dump(
+        mode="json", exclude={"study": {"storage", "output", "launcher"}, "scoring": {"tasks"}}
+    )
+    base, data = named_base(experiment.model), experiment.data
+    told["model"] |= {"name": base.name, "revision": base.revision}
+    told["data"]["train"] = named_data(data.train)
+    told["data"]["validation"] = data.validation and named_data(data.validation)
+    return {
+        "hyperparameters": asdict(experiment.hyperparameters(trial.params)),
+        "experiment": told,
+    }
+
+
+def _write(file: Path, content: dict[str, Any]) -> None:
+    file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,251 @@
+"""After the search: scores the best few adapters once on held-out tasks; imports no torch.
+
+The test tasks are touched here and nowhere else, by a handful of adapters chosen on the
+objective, beside the untuned base and what peft's defaults give on the same data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Sequence
+from dataclasses import asdict
+from dataclasses import dataclass
+from datetime import datetime
+from datetime import UTC
+from functools import partial
+import math
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from objectives.halving import until_it_fits
+from objectives.job import Exam
+from objectives.job import Examined
+from objectives.job import Examiner
+from objectives.job import Failed
+from objectives.job import Finished
+from objectives.job import Job
+from objectives.job import OutOfMemory
+from objectives.report.figures import FinalRow
+from objectives.result.adapters import best_trials
+from objectives.settings.config import Experiment
+from objectives.settings.search_space import PEFT_DEFAULTS
+
+
+__all__ = ["FINAL", "final_test", "honesty", "looks"]
+
+FINAL = "final"
+"""Study user attribute: rows of the final test, their trials, its date, the looks before it."""
+BASE, DEFAULTS = "base", "PEFT defaults"
+
+
+def final_test(
+    experiment: Experiment,
+    run: Examiner,
+    study: optuna.Study,
+    folder: Path,
+    say: Callable[[str], object] = print,
+) -> list[FinalRow]:
+    """Scores base, PEFT defaults and the best few adapters; the rows are kept in the study.
+
+    Each row is kept as soon as it is there: a test that broke off goes on where it was. A model
+    that has no scores, because its training diverged for example, is left out, said to be, and
+    tried again by the next test, since memory or a rank may have been the reason.
+
+    A study whose best trials have been scored before is not scored again, but shown as it was: a
+    test that is looked at often is a validation. Where a longer search has found better trials
+    since, all are scored, and the first look is told of.
+
+    Args:
+        experiment: Names tasks, number of adapters and training settings.
+        run: Trains the PEFT defaults and examines all; it has the test tasks.
+        study: Finished.
+        folder: The adapter of the PEFT defaults goes to its `adapters/peft-defaults`.
+        say: Where a line about each goes.
+    """
+    trials = best_trials(study, experiment.scoring.best)
+    test = _Test.of(study, trials, experiment.scoring.test)
+    exams = _Finals.of(experiment, run, trials, folder).exams(trials)
+    complete = test.rows.keys() == exams.keys()
+    if not complete:
+        test.forget_unnamed()
+    for line in test.introduction(complete=complete):
+        say(line)
+    for name, examine in exams.items():
+        if name not in test.rows:
+            result = examine()
+            if not isinstance(result, FinalRow):
+                say(f"final test: {name:<14}   left out: {result.message}")
+                continue
+            test.rows[name] = result
+            study.set_user_attr(FINAL, test.to_json())
+        say(f"final test: {_told(test.rows[name])}")
+    return [test.rows[name] for name in exams if name in test.rows]
+
+
+def _name(trial: FrozenTrial) -> str:
+    return f"trial {trial.number}"
+
+
+@dataclass
+class _Finals:
+    """The exams of one final test; batches that fitted one model are the next one's first."""
+
+    experiment: Experiment
+    run: Examiner
+    folder: Path
+    micro_batch: int
+    scoring_batch: int
+
+    @classmethod
+    def of(
+        cls, experiment: Experiment, run: Examiner, trials: Sequence[FrozenTrial], folder: Path
+    ) -> _Finals:
+        given = experiment.training.micro_batch
+        micro_batch = min(given, *(t.user_attrs.get("micro_batch", given) for t in trials))
+        return cls(experiment, run, folder, micro_batch, experiment.scoring.batch)
+
+    def exams(
+        self, trials: Sequence[FrozenTrial]
+    ) -> dict[str, Callable[[], FinalRow | OutOfMemory | Failed]]:
+        """By name, in the order of the rows."""
+        return {
+            BASE: partial(self._row, BASE, None, None),
+            DEFAULTS: self._defaults,
+            **{
+                _name(t): partial(self._row, _name(t), t.value, t.user_attrs["adapter"])
+                for t in trials
+            },
+        }
+
+    def _defaults(self) -> FinalRow | OutOfMemory | Failed:
+        """Trained as a trial is, and worth what a trial is worth."""
+        folder = str(self.folder / "adapters" / "peft-defaults")
+        job = Job(None, PEFT_DEFAULTS, folder, self.micro_batch, self.scoring_batch)
+        job, outcome = until_it_fits(DEFAULTS, job, lambda job: self.run(job, lambda _: False))
+        self.micro_batch, self.scoring_batch = job.micro_batch, job.scoring_batch
+        if isinstance(outcome, OutOfMemory | Failed):
+            return outcome
+        assert isinstance(outcome, Finished), "nobody prunes it"
+        value = None if math.isnan(outcome.value) else outcome.value
+        return self._row(DEFAULTS, value, job.adapter)
+
+    def _row(
+        self, name: str, value: float | None, adapter: str | None
+    ) -> FinalRow | OutOfMemory | Failed:
+        exam = Exam(adapter, self.micro_batch, self.scoring_batch)
+        exam, result = until_it_fits(name, exam, self.run.examine)
+        self.micro_batch, self.scoring_batch = exam.micro_batch, exam.scoring_batch
+        if not isinstance(result, Examined):
+            return result
+        return FinalRow(name, value, result.validation_loss, result.scores, result.metrics)
+
+
+@dataclass
+class _Test:
+    """One look at the test tasks, as the study keeps it.
+
+    Attributes:
+        trials: Numbers of the best trials.
+        date: When it began.
+        rows: By name.
+        earlier: Date and trials of each look before it.
+    """
+
+    trials: list[int]
+    date: str
+    rows: dict[str, FinalRow]
+    earlier: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, study: optuna.Study, trials: Sequence[FrozenTrial], tasks: Sequence[str]) -> _Test:
+        """The one of the same trials on the same tasks, or a new one."""
+        numbers = [trial.number for trial in trials]
+        json = study.user_attrs.get(FINAL)
+        if json is None:
+            return cls(numbers, _now(), {}, [])
+        rows = {row["name"]: _row(row) for row in json["rows"]}
+        same_tasks = all(row.scores.keys() == set(tasks) for row in rows.values())
+        if json["trials"] == numbers and same_tasks:
+            return cls(numbers, json["date"], rows, json["earlier"])
+        look = {"date": json["date"], "trials": json["trials"]}
+        return cls(numbers, _now(), {}, [*json["earlier"], look])
+
+    def forget_unnamed(self) -> None:
+        """The rows whose metrics nobody knows: those to come could be of others."""
+        rows = self.rows.items()
+        self.rows = {name: row for name, row in rows if row.metrics.keys() == row.scores.keys()}
+
+    def introduction(self, *, complete: bool) -> Iterator[str]:
+        """What there is to say before the rows."""
+        if complete:
+            yield f"final test: was already made on {self.date}: shown, not repeated"
+        elif self.rows:
+            yield f"final test: begun on {self.date}, goes on"
+        elif self.earlier:
+            first = self.earlier[0]
+            yield (
+                f"final test: look {len(self.earlier) + 1} at the test tasks, whose scores now "
+                f"flatter; the first was made on {first['date']}, of trials "
+                + ", ".join(map(str, first["trials"]))
+            )
+
+    def to_json(self) -> dict[str, Any]:
+        """The attribute's value."""
+        return {
+            "trials": self.trials,
+            "rows": [_json(row) for row in self.rows.values()],
+            "date": self.date,
+            "earlier": self.earlier,
+        }
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def _told(row: FinalRow) -> str:
+    scores = [f"{row.heading(task)} {row.told(task, '+-')}" for task in row.scores]
+    return "   ".join([f"{row.name:<14}", f"validation loss {row.validation_loss:.4f}", *scores])
+
+
+def _json(row: FinalRow) -> dict[str, Any]:
+    return {**asdict(row), "scores": {task: list(pair) for task, pair in row.scores.items()}}
+
+
+def _row(json: dict[str, Any]) -> FinalRow:
+    scores = {task: (value, error) for task, (value, error) in json["scores"].items()}
+    metrics = json.get("metrics", {})  # older studies did not say
+    return FinalRow(json["name"], json["value"], json["validation_loss"], scores, metrics)
+
+
+def looks(study: optuna.Study) -> int:
+    """How often adapters of the study have been scored on the test tasks, this time included."""
+    return 1 + len(study.user_attrs.get(FINAL, {}).get("earlier", ()))
+
+
+def honesty(experiment: Experiment, looks: int) -> str:
+    """How far the scores of the final test may be believed.
+
+    Args:
+        experiment: Its test tasks, and what the adapters were chosen by.
+        looks: How often adapters of the study have been scored on those tasks.
+    """
+    scoring = experiment.scoring
+    part = "" if scoring.limit is None else f" Of each task, {scoring.limit} documents."
+    return _chosen_by(experiment, looks) + part
+
+
+def _chosen_by(experiment: Experiment, looks: int) -> str:
+    scoring = experiment.scoring
+    if scoring.objective in scoring.test:
+        return f"The adapters were chosen by {scoring.objective}: their scores on it flatter."
+    if looks > 1:
+        return (
+            f"This is look {looks} at these tasks, after more search: the scores flatter, "
+            "as those of a validation do."
+        )
+    return "The adapters were chosen without these tasks, and scored on them once."

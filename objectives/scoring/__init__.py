@@ -1,0 +1,1 @@
+"""Losses and lm-eval's tasks of a base with an adapter."""

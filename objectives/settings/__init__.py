@@ -1,0 +1,1 @@
+"""What an experiment file and a command line say, checked; knows no model."""

@@ -1,0 +1,218 @@
+"""The command's arguments and the experiment file -> what is to be done; touches nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+import shlex
+import sys
+
+from objectives.errors import UserError
+from objectives.settings.arguments import check_choice
+from objectives.settings.arguments import read_arguments
+from objectives.settings.arguments import worker_arguments
+from objectives.settings.config import Experiment
+from objectives.settings.config import load_experiment
+from objectives.settings.sections import StudySettings
+
+
+__all__ = ["Plan", "read_plan"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one call of the command is to do.
+
+    Attributes:
+        experiment: As the file says it, and the command line over it.
+        name: The study's.
+        url: The study's storage.
+        folder: For adapters and report.
+        workers: Processes that search, or None for this one.
+        search_only: Whether final test and report are another run's.
+        worker: The command of a process that searches.
+    """
+
+    experiment: Experiment
+    name: str
+    url: str
+    folder: Path
+    workers: int | None
+    search_only: bool
+    worker: tuple[str, ...]
+
+    @property
+    def settings(self) -> StudySettings:
+        """Of the study."""
+        return self.experiment.study
+
+    @property
+    def ranks(self) -> int | None:
+        """Processes that train a trial together; None for the one that asks for trials."""
+        alone = self.settings.time_limit is None and self.settings.warm
+        return self.settings.gpus_per_trial or (None if alone else 1)
+
+    @property
+    def cache(self) -> Path:
+        """Of the tokenised data."""
+        return Path(self.settings.output) / "cache"
+
+    @property
+    def unit(self) -> str:
+        """What a trial's value is."""
+        scoring = self.experiment.scoring
+        return "loss" if scoring.objective == "loss" else scoring.metric
+
+
+def read_plan(
+    arguments: Sequence[str] | None, samplers: Collection[str], pruners: Collection[str]
+) -> Plan:
+    """Reads the arguments and the file they name.
+
+    Args:
+        arguments: By default those of this process.
+        samplers: Names to choose from.
+        pruners: Names to choose from.
+
+    Raises:
+        UserError: One of them says what cannot be done.
+    """
+    parsed = read_arguments(arguments, samplers, pruners)
+    experiment = load_experiment(parsed.file)
+    given = {
+        name: value
+        for name in StudySettings.model_fields
+        if (value := getattr(parsed, name, None)) is not None
+    }
+    settings = experiment.study.model_copy(update=given)
+    check_choice("--sampler", settings.sampler, samplers)
+    check_choice("--pruner", settings.pruner, pruners)
+    _check_storage(settings.storage)
+    _check_output(settings.output)
+    _check_name(settings.name)
+    _check_counts(settings, parsed.workers, parsed.search_only)
+    _check_pack(settings, experiment)
+    _check_sharded(settings, experiment)
+    _check_launcher(settings, parsed.workers)
+    _check_pruner(settings, experiment)
+    name = settings.name or parsed.file.stem
+    folder = Path(settings.output) / name
+    return Plan(
+        experiment=experiment.model_copy(update={"study": settings}),
+        name=name,
+        url=settings.storage or f"sqlite:///{folder / 'study.db'}",
+        folder=folder,
+        workers=parsed.workers,
+        search_only=parsed.search_only,
+        worker=(sys.executable, "-m", "objectives.tune", *worker_arguments(parsed)),
+    )
+
+
+def _check_storage(url: str | None) -> None:
+    if url == "":
+        raise UserError(
+            "--storage '': is empty, as a variable that is not set; give a URL, or leave "
+            "--storage out for SQLite in --output"
+        )
+
+
+def _check_name(name: str | None) -> None:
+    if name is not None and (name in ("", ".", "..") or Path(name).name != name):
+        raise UserError(
+            f"--study '{name}': must be a name and no path, as it is a folder in --output; "
+            "give another, or leave --study out for the file's name"
+        )
+
+
+def _check_output(folder: str) -> None:
+    if folder == "":
+        raise UserError(
+            "--output '': is empty, as a variable that is not set; give a folder, or leave "
+            "--output out for runs/"
+        )
+
+
+def _check_counts(settings: StudySettings, workers: int | None, search_only: bool) -> None:
+    ranks, limit = settings.gpus_per_trial, settings.time_limit
+    if not 0 <= settings.seed < 2**32:
+        raise UserError(f"--seed {settings.seed}: must be >= 0 and < 2**32; for example --seed 1")
+    if settings.trials < 1:
+        raise UserError(f"--trials {settings.trials}: must be >= 1; for example --trials 20")
+    if ranks is not None and ranks < 1:
+        raise UserError(f"--gpus-per-trial {ranks}: must be >= 1; for example --gpus-per-trial 2")
+    if limit is not None and not limit > 0:
+        raise UserError(f"--time-limit {limit:g}: must be > 0; for example --time-limit 3600")
+    if workers is not None and workers < 1:
+        raise UserError(f"--workers {workers}: must be >= 1; for example --workers 2")
+    if workers is not None and search_only:
+        raise UserError(
+            "--workers with --search-only: a worker starts no workers; leave one of them out"
+        )
+
+
+def _check_pack(settings: StudySettings, experiment: Experiment) -> None:
+    if settings.pack is None:
+        return
+    if isinstance(settings.pack, int) and settings.pack < 1:
+        raise UserError(f"--pack {settings.pack}: must be >= 1; for example --pack 4, or auto")
+    if settings.gpus_per_trial is not None or settings.time_limit is not None or not settings.warm:
+        raise UserError(
+            f"--pack {settings.pack}: a pack is trained in the worker itself; leave "
+            "--gpus-per-trial, --time-limit and --cold out (--workers is fine)"
+        )
+    if settings.tracker is not None:
+        raise UserError(f"--pack {settings.pack}: a tracker follows one trial; leave tracker out")
+    if _may_be_dora(experiment):
+        raise UserError(
+            f"--pack {settings.pack}: DoRA adapters cannot be packed; "
+            "set dora = false, or leave --pack out"
+        )
+
+
+def _check_sharded(settings: StudySettings, experiment: Experiment) -> None:
+    if not experiment.model.sharded:
+        return
+    if (settings.gpus_per_trial or 1) == 1:
+        raise UserError(
+            "`[model] sharded` = true: the base is shared out among a trial's GPUs; "
+            "give --gpus-per-trial 2 or more, or set sharded = false"
+        )
+    if experiment.model.quantization is not None or _may_be_dora(experiment):
+        raise UserError(
+            "`[model] sharded` = true: a base in 4 bits and DoRA adapters need whole weights; "
+            "leave quantization and dora out, or set sharded = false"
+        )
+
+
+def _check_launcher(settings: StudySettings, workers: int | None) -> None:
+    if settings.launcher is None:
+        return
+    if not shlex.split(settings.launcher):
+        raise UserError("--launcher '': is empty; give a command, for example 'accelerate launch'")
+    if settings.gpus_per_trial is None:
+        raise UserError(
+            f"--launcher '{settings.launcher}': starts the processes of a trial; say with "
+            "--gpus-per-trial how many that are, on all machines together"
+        )
+    if workers is not None:
+        raise UserError(
+            f"--launcher '{settings.launcher}': --workers {workers} would launch {workers} times "
+            "on the same machines; run the command once for each group of machines"
+        )
+
+
+def _check_pruner(settings: StudySettings, experiment: Experiment) -> None:
+    objective = experiment.scoring.objective
+    if settings.pruner != "none" and objective != "loss":
+        raise UserError(
+            f"--pruner {settings.pruner}: goes by the validation loss, and the objective is "
+            f'{objective}, known at the end only; set `[scoring] objective` = "loss", or leave '
+            "--pruner out"
+        )
+
+
+def _may_be_dora(experiment: Experiment) -> bool:
+    searched = experiment.search.dora
+    return experiment.training.dora or (searched is not None and True in searched.choices)

@@ -1,0 +1,1 @@
+"""One training: an adapter, its steps, its checkpoints."""

@@ -8,6 +8,7 @@ import json
 import sys
 
 from commands import one_thread
+from gangs import experiment
 from gangs import FAULTY
 from gangs import PARAMS
 import optuna
@@ -27,7 +28,7 @@ from objectives.settings.config import Experiment
 from objectives.training.runner import Runner
 
 
-__all__ = ["one_thread"]  # a fixture
+__all__ = ["experiment", "one_thread"]  # fixtures
 
 PLAIN = PARAMS | {"dropout": 0.0}
 FAULTS = {"no memory": 2, "kill": 4, "prune": 6, "mistake": 8}  # the trial, in the last rank

@@ -16,7 +16,7 @@ from objectives.settings.sections import TrainingSettings
 PARAMS = {"learning_rate": 0.0051234567890123456, "rank": 4, "dropout": 0.2}
 
 
-FAULTY = Path(__file__).with_name("faulty_rank.py")
+FAULTY = Path(__file__).parents[1] / "ranks" / "faulty_rank.py"
 
 
 @pytest.fixture(scope="module")

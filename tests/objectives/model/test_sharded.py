@@ -29,7 +29,7 @@ from objectives.settings.sections import TrainingSettings
 
 __all__ = ["experiment_file", "one_thread"]  # fixtures
 
-SHARING = Path(__file__).parents[1] / "helpers" / "sharing_rank.py"
+SHARING = Path(__file__).parents[1] / "ranks" / "sharing_rank.py"
 CHOSEN = Hyperparameters(5e-3, 0.1, 4, 8, 0.2, 12)  # 12 samples, 5 at a time: a rank has one less
 
 

@@ -154,7 +154,7 @@ def test_ranks_share_a_score(
     tmp_path: Path,
 ) -> None:
     """21 questions by two processes: every rank has the score that one process has."""
-    script = Path(__file__).parents[1] / "helpers" / "scoring_rank.py"
+    script = Path(__file__).parents[1] / "ranks" / "scoring_rank.py"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     arguments = [script, tiny_model_folder, task_folder, tmp_path]
     subprocess.run(
@@ -162,7 +162,7 @@ def test_ranks_share_a_score(
         check=True,
         capture_output=True,
         timeout=600,
-        env={**os.environ, "PYTHONPATH": str(script.parents[2]), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "PYTHONPATH": str(script.parents[3]), "OMP_NUM_THREADS": "1"},
     )
     settings = ScoringSettings(tasks=str(task_folder), few_shot=1)
     scorer = Scorer.load(settings, tiny_tokenizer, ["colours"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 import shutil
 
+from few_tasks import few_of_lm_eval
 import lm_eval.tasks
 from lm_eval.tasks._yaml_loader import load_yaml
 import pytest
@@ -14,6 +15,9 @@ from objectives.scoring.tasks import load_tasks
 from objectives.scoring.tasks import metrics
 from objectives.scoring.tasks import usual_metric
 from objectives.settings.sections import ScoringSettings
+
+
+__all__ = ["few_of_lm_eval"]  # fixtures
 
 
 def test_metrics_are_those_of_the_task(task_folder: Path) -> None:

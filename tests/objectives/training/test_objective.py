@@ -14,6 +14,7 @@ from optuna.trial import TrialState
 import pytest
 from rounding import LOSS
 import torch
+from trainings import experiment
 from trainings import memory_for
 from trainings import OTHERS
 from trainings import PARAMS
@@ -37,6 +38,9 @@ from objectives.settings.sections import ScoringSettings
 from objectives.training.runner import check_direction
 from objectives.training.runner import Runner
 from objectives.tune.progress import finished
+
+
+__all__ = ["experiment"]  # fixtures
 
 
 @pytest.fixture

@@ -54,7 +54,7 @@ FAILURES = {
     "mistake": "rank 0 raised RuntimeError: mat1 and mat2 shapes cannot be multiplied",
 }
 NIGHT = "NIGHT"  # environment variable of all processes of a night
-SITE = Path(__file__).parents[1] / "helpers" / "faulty_site"
+SITE = Path(__file__).parents[1] / "ranks" / "faulty_site"
 
 
 @dataclass(frozen=True)

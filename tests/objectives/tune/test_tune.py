@@ -13,7 +13,9 @@ from commands import bad
 from commands import command
 from commands import Ended
 from commands import environment
+from commands import experiment
 from commands import load
+from commands import one_thread
 from commands import ROOT
 from commands import run
 from commands import running
@@ -26,6 +28,9 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from objectives.result.final import FINAL
+
+
+__all__ = ["experiment", "one_thread"]  # fixtures
 
 
 Done = tuple[Path, Ended]

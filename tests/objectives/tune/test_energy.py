@@ -19,8 +19,6 @@ from objectives.tune.energy import host_meter
 from objectives.tune.energy import kept_in_study
 from objectives.tune.energy import kept_in_trial
 from objectives.tune.energy import Meter
-from objectives.tune.energy_share import Share
-from objectives.tune.energy_share import shared_out
 
 
 __all__ = ["experiment"]  # a fixture
@@ -147,42 +145,16 @@ def test_the_command_measures_when_asked(
     assert ended.returncode == 2 and 'pip install "codecarbon>=3.3"' in ended.stderr
 
 
-def test_trials_at_once_share_the_energy_of_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One trial alone, two together, the second alone: 6 + 3, and 3 + 6, of 18 and the last 6."""
-    monkeypatch.setattr("objectives.tune.energy_share._SECONDS", 0.0)
-    assert Share.given() is None
-    study, running = optuna.create_study(), 1
-    with shared_out(study, Steady(), lambda: running) as look:
-        first, second = Share.given(), Share.given()
-        assert first is not None and second is not None
-        first.start()
-        look()
-        second.start()
-        running = 2
-        look()
-        used = first.stop()
-        running = 1
-        look()
-        others = second.stop()
-    assert used.attributes() == pytest.approx({"energy_kwh": 9.0, "co2eq_kg": 0.9})
-    assert others.attributes() == pytest.approx({"energy_kwh": 9.0, "co2eq_kg": 0.9})
-    ((_, whole),) = study.user_attrs.items()
-    assert whole == pytest.approx({"energy_kwh": 24.0, "co2eq_kg": 2.4})
-    assert Share.given() is None
-    assert second.stop().attributes() == {}, "nobody measures any more"
-
-
-def test_workers_share_what_their_starter_measures(
+def test_workers_are_measured_by_their_starter(
     experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Two trials at once share the machine: the study has a figure, and they have none."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr("objectives.tune.energy_share._SECONDS", 0.05)  # many in a trial
-    monkeypatch.setattr("storage.workers.LOOK_SECONDS", 0.05)
-    text = experiment.read_text().replace("epochs = 8", "epochs = 16")
-    experiment.write_text(text + "energy = true\n")
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # the workers'
+    experiment.write_text(experiment.read_text() + "energy = true\n")
     ended = run(experiment, "--trials", "2", "--workers", "2")
     assert ended.returncode == 0, ended.stderr
     study = load(experiment)
-    shares = [trial.user_attrs["energy_kwh"] for trial in study.trials]
     (whole,) = (used for name, used in study.user_attrs.items() if name.startswith("energy "))
-    assert min(shares) > 0 and sum(shares) < whole["energy_kwh"]
+    assert whole["energy_kwh"] > 0
+    assert not [trial for trial in study.trials if "energy_kwh" in trial.user_attrs]

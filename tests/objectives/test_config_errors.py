@@ -82,6 +82,12 @@ MISTAKES = {
         '[data] template = "{instruction} {question}": has no field for {question}; '
         "use {instruction} and {input}",
     ),
+    "validation rows from two places": (
+        {"data": 'train = "org/data"\nvalidation = "org/other"\nvalidation_rows = 8'},
+        "[data] validation_rows = 8: takes validation rows from the training rows, and "
+        "`validation` names others; leave one of the two out (validation_limit takes a part of "
+        "the others)",
+    ),
     "rank 0": (
         {"search": "rank = 0"},
         "[search] rank = 0: must be >= 1; usual values are 4 to 64",
@@ -229,6 +235,28 @@ def test_files_and_folders_must_exist(tmp_path: Path) -> None:
         "paths start at the experiment file",
         f'[scoring] tasks = "tasks": must be a folder (looked for {tmp_path / "tasks"}); '
         "paths start at the experiment file",
+    ]
+
+
+def test_rows_are_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    rule = "is a folder, and rows are read from one file; name a .json or .jsonl file, for example"
+    lines = refusal(tmp_path, data='train = "rows"\nvalidation = "./rows"')
+    assert lines == [
+        f'[data] train = "rows": {rule} rows/rows.jsonl',
+        f'[data] validation = "./rows": {rule} ./rows/rows.jsonl',
+    ]
+    (tmp_path / "rows" / "README.md").touch()
+    (tmp_path / "rows" / "train.json").touch()
+    (line,) = refusal(tmp_path, data='train = "rows"')
+    assert line.endswith("for example rows/train.json")
+
+
+def test_a_base_is_in_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").touch()
+    assert refusal(tmp_path, model='name = "model.gguf"') == [
+        '[model] name = "model.gguf": is a file, and a base is a folder; name the folder that '
+        "holds its configuration, weights and tokenizer"
     ]
 
 

@@ -291,6 +291,8 @@ def test_missing_sections_and_stray_keys(tmp_path: Path) -> None:
         (b"[model\n", "is not valid TOML: "),
         (b"[model]\nname = 1\nname = 2\n", "is not valid TOML: "),
         (b'[model]\nname = "\xff"\n', "is not valid TOML: "),
+        (b"[study]\ntrials = " + b"1" * 5000, "is not valid TOML: "),
+        (b"[study]\ntrials = " + b"[" * 5000, "is not valid TOML: "),
     ],
 )
 def test_files_that_are_none(tmp_path: Path, content: bytes | None, message: str) -> None:
@@ -300,6 +302,12 @@ def test_files_that_are_none(tmp_path: Path, content: bytes | None, message: str
     with pytest.raises(UserError) as caught:
         load_experiment(file)
     assert str(caught.value).startswith(f"{file}: {message}")
+
+
+def test_a_mark_of_windows_editors_is_no_mistake(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert load_experiment(file).model.name == "org/model"
 
 
 def test_a_folder_is_no_experiment(tmp_path: Path) -> None:

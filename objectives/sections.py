@@ -119,6 +119,18 @@ class ModelSettings(BaseModel):
     quantization: Literal["4bit"] | None = None
     sharded: bool = False
 
+    @model_validator(mode="after")
+    def _revised_on_the_hub(self, info: ValidationInfo) -> ModelSettings:
+        of_file = info.context is not None
+        if of_file and self.revision is not None and Path(self.name).is_absolute():
+            raise refuse(
+                "is for a name on the hub, and the base is a folder here",
+                "leave it out",
+                key="revision",
+                value=self.revision,
+            )
+        return self
+
 
 class DataSettings(BaseModel):
     """`[data]`: rows with Alpaca's fields instruction, input (optional) and output.

@@ -260,6 +260,14 @@ def test_a_base_is_in_a_folder(tmp_path: Path) -> None:
     ]
 
 
+def test_a_folder_has_no_revision(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    assert refusal(tmp_path, model='name = "base"\nrevision = "v1"') == [
+        '[model] revision = "v1": is for a name on the hub, and the base is a folder here; '
+        "leave it out"
+    ]
+
+
 def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
     lines = refusal(tmp_path, search="rank = 0\ndropout = 1", training="epochs = 0", stdy="x = 1")
     assert [line.split(" =")[0] for line in lines] == [

@@ -1,4 +1,4 @@
-"""What cannot be written below --output, as a message; writes nothing."""
+"""What cannot be written below --output, as a message; leaves nothing there."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import errno
 import os
 from pathlib import Path
 import re
+import tempfile
 
 from objectives.errors import UserError
 
 
-__all__ = ["check_writable", "unwritable", "writing"]
+__all__ = ["LONGEST", "check_writable", "unwritable", "writing"]
+
+LONGEST = 255  # bytes of a file's or folder's name, on all usual file systems
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _IN_THE_WAY = (
@@ -33,12 +36,16 @@ def check_writable(folder: Path) -> None:
         UserError: Names the place that is in the way.
     """
     place = folder.absolute()
-    while not os.path.exists(place):
+    while not os.path.lexists(place):
+        if len(os.fsencode(place.name)) > LONGEST:
+            raise unwritable(place, OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG)))
         place = place.parent
     if not place.is_dir():
         raise unwritable(place, NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)))
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise unwritable(place, PermissionError(errno.EACCES, os.strerror(errno.EACCES)))
+    try:
+        os.rmdir(tempfile.mkdtemp(dir=place))  # permissions alone do not tell, as of /proc
+    except OSError as error:
+        raise unwritable(place, error) from None
 
 
 @contextmanager
@@ -69,8 +76,8 @@ def unwritable(place: Path, error: Exception) -> UserError:
         path = place.absolute()
         disk = next(folder for folder in (path, *path.parents) if os.path.ismount(folder))
         return UserError(
-            f"{place} cannot be written ({why}): the disk at {disk} is full; make room there, "
-            "and the same command continues the study"
+            f"--output: {place} cannot be written ({why}): the disk at {disk} is full; make room "
+            "there, and the same command continues the study"
         )
     return UserError(
         f"--output: {place} cannot be written ({why}); change that, or give another --output"

@@ -10,6 +10,7 @@ from optuna.storages import GrpcStorageProxy
 from sqlalchemy.engine import URL
 
 from storage._url import StorageError
+from storage._url import told
 
 
 __all__ = ["open_grpc"]
@@ -25,12 +26,13 @@ def open_grpc(url: URL) -> GrpcStorageProxy:
             importlib.import_module(module)
     except ImportError as error:
         raise StorageError(
-            f"`storage` = {url}: the driver is missing ({error}); "
+            f"`storage` = {told(url)}: the driver is missing ({error}); "
             'pip install "optuna-partition[grpc]".'
         ) from None
     if not url.host or not url.port:
         raise StorageError(
-            f"`storage` = {url}: a proxy needs host and port; for example grpc://node1:13000."
+            f"`storage` = {told(url)}: a proxy needs host and port; for example "
+            "grpc://node1:13000."
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -40,7 +42,8 @@ def open_grpc(url: URL) -> GrpcStorageProxy:
     except ConnectionError:
         proxy.close()
         raise StorageError(
-            f"`storage` = {url}: no proxy answers within {ANSWER_SECONDS:g} s; start it with "
-            "optuna.storages.run_grpc_proxy_server (see storage/README.md), or check the port."
+            f"`storage` = {told(url)}: no proxy answers within {ANSWER_SECONDS:g} s; start it "
+            "with optuna.storages.run_grpc_proxy_server (see storage/README.md), or check the "
+            "port."
         ) from None
     return proxy

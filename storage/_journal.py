@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL
 from storage._lock import held
 from storage._url import file
 from storage._url import StorageError
+from storage._url import told
 
 
 __all__ = ["open_journal"]
@@ -32,19 +33,19 @@ def open_journal(url: URL) -> JournalStorage:
     """A log that workers append to, under a lock that also holds on NFS."""
     if url.host:
         raise StorageError(
-            f"`storage` = {url}: a journal is a file and {url.host} would be a host; write three "
-            "slashes for a path from the working directory, four for one from the root."
+            f"`storage` = {told(url)}: a journal is a file and {url.host} would be a host; write "
+            "three slashes for a path from the working directory, four for one from the root."
         )
     path = file(url)
     if path.exists() and not _begins_as_a_journal(path):
         raise StorageError(
-            f"`storage` = {url}: {path} is something else than a journal of Optuna; give another "
-            "file, which is made when it is not there, or sqlite:/// for a database."
+            f"`storage` = {told(url)}: {path} is something else than a journal of Optuna; give "
+            "another file, which is made when it is not there, or sqlite:/// for a database."
         )
     try:
         return JournalStorage(_Journal(path))
     except (OSError, StorageInternalError) as error:
-        raise StorageError(f"`storage` = {url}: cannot be opened ({error}).") from None
+        raise StorageError(f"`storage` = {told(url)}: cannot be opened ({error}).") from None
 
 
 def _begins_as_a_journal(path: Path) -> bool:

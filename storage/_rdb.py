@@ -23,6 +23,7 @@ from storage._sqlite import BUSY_SECONDS
 from storage._sqlite import check_file
 from storage._sqlite import tune
 from storage._url import StorageError
+from storage._url import told
 
 
 __all__ = ["open_rdb"]
@@ -117,7 +118,7 @@ def _wait_for_restarts(storage: RDBStorage) -> None:
 
 
 def _refused(url: URL, error: BaseException) -> StorageError:
-    shown = url.render_as_string(hide_password=True)
+    shown = told(url)
     if isinstance(error, ArgumentError):  # NoSuchModuleError is one
         return StorageError(
             f"`storage` = {shown}: there is no such kind of storage ({error}); take sqlite, "

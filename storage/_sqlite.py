@@ -15,6 +15,7 @@ from storage._network import network_file_system
 from storage._url import file
 from storage._url import in_memory
 from storage._url import StorageError
+from storage._url import told
 
 
 __all__ = ["BUSY_SECONDS", "check_file", "tune"]
@@ -31,20 +32,21 @@ def check_file(url: URL) -> None:
     """
     if in_memory(url):
         raise StorageError(
-            f"`storage` = {url}: a database in memory is one connection's alone, so there would "
-            "be no heartbeat; take sqlite:///study.db, or create the study without a storage."
+            f"`storage` = {told(url)}: a database in memory is one connection's alone, so there "
+            "would be no heartbeat; take sqlite:///study.db, or create the study without a "
+            "storage."
         )
     path = file(url)
     kind = network_file_system(path)
     if kind is not None:
         raise StorageError(
-            f"`storage` = {url}: this folder is on a network file system ({kind}), where SQLite "
-            "loses writes; take a local folder, journal:///study.log, or PostgreSQL."
+            f"`storage` = {told(url)}: this folder is on a network file system ({kind}), where "
+            "SQLite loses writes; take a local folder, journal:///study.log, or PostgreSQL."
         )
     foreign = _foreign_tables(path) if path.exists() else []
     if foreign:
         raise StorageError(
-            f"`storage` = {url}: is a database of something else, with tables such as "
+            f"`storage` = {told(url)}: is a database of something else, with tables such as "
             f"{', '.join(foreign[:3])} and none of Optuna's; give the study a file of its own."
         )
 

@@ -11,7 +11,16 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError
 
 
-__all__ = ["FILES", "StorageError", "file", "in_memory", "parse", "private", "shown"]
+__all__ = [
+    "FILES",
+    "StorageError",
+    "file",
+    "in_memory",
+    "parse",
+    "private",
+    "shown",
+    "told",
+]
 
 FILES = ("sqlite", "journal")
 """Kinds whose study is a file."""
@@ -39,7 +48,16 @@ def parse(url: str) -> URL:
 
 def shown(url: str) -> str:
     """The URL for people: its password is left out."""
-    return parse(url).render_as_string(hide_password=True)
+    return told(parse(url))
+
+
+def told(parsed: URL) -> str:
+    """The same of its parts. SQLAlchemy writes a path's special letters as %3A, nobody else."""
+    if parsed.get_backend_name() not in FILES or not parsed.database:
+        return parsed.render_as_string(hide_password=True)
+    without = URL.create(*parsed[:5], query=parsed.query)  # `set` takes no None
+    beginning, mark, query = without.render_as_string(hide_password=True).partition("?")
+    return f"{beginning}/{parsed.database}{mark}{query}"
 
 
 def private(url: str) -> bool:
@@ -60,21 +78,22 @@ def file(parsed: URL) -> Path:
     """
     if not parsed.database:
         raise StorageError(
-            f"`storage` = {parsed}: a journal needs a file; for example journal:///study.log."
+            f"`storage` = {told(parsed)}: a journal needs a file; for example "
+            "journal:///study.log."
         )
     path = Path(parsed.database)
     if not os.path.isdir(path.parent):
         raise StorageError(
-            f"`storage` = {parsed}: there is no folder {path.parent}; make it, or check the path: "
-            "three slashes start at the working directory, four at the root."
+            f"`storage` = {told(parsed)}: there is no folder {path.parent}; make it, or check the "
+            "path: three slashes start at the working directory, four at the root."
         )
     _check_access(parsed, path.parent, os.W_OK | os.X_OK)
     if not path.exists():
         return path
     if not path.is_file():
         raise StorageError(
-            f"`storage` = {parsed}: {path} is a folder or a device; name a file, which is made "
-            "when it is not there."
+            f"`storage` = {told(parsed)}: {path} is a folder or a device; name a file, which is "
+            "made when it is not there."
         )
     _check_access(parsed, path, os.R_OK | os.W_OK)
     return path
@@ -83,6 +102,6 @@ def file(parsed: URL) -> Path:
 def _check_access(parsed: URL, place: Path, needed: int) -> None:
     if not os.access(place, needed):
         raise StorageError(
-            f"`storage` = {parsed}: {place} may not be written by this user, or is on a read-only "
-            "disk; change its permissions, or give another path."
+            f"`storage` = {told(parsed)}: {place} may not be written by this user, or is on a "
+            "read-only disk; change its permissions, or give another path."
         )

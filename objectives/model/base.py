@@ -15,6 +15,8 @@ import torch
 from transformers import AutoConfig
 from transformers import AutoModelForCausalLM
 from transformers import AutoTokenizer
+from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+from transformers import PreTrainedConfig
 from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase
 from transformers.initialization import no_init_weights
@@ -53,12 +55,13 @@ def load_skeleton(settings: ModelSettings) -> PreTrainedModel:
     """The base as its configuration has it, without weights.
 
     Raises:
-        UserError: It cannot be had.
+        UserError: It cannot be had, or is no decoder.
     """
     with _named(settings):
         config = AutoConfig.from_pretrained(settings.name, revision=settings.revision or "main")
-        with no_init_weights(), torch.device("meta"):
-            base: PreTrainedModel = AutoModelForCausalLM.from_config(config)
+    _check_decoder(config, settings)
+    with _named(settings), no_init_weights(), torch.device("meta"):
+        base: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     return base
 
 
@@ -152,6 +155,22 @@ def _check_complete(missing: Collection[str], settings: ModelSettings) -> None:
             f"`[model] name` = {settings.name!r}: lacks the weights {some}; "
             "give a model saved from AutoModelForCausalLM"
         )
+
+
+def _check_decoder(config: PreTrainedConfig, settings: ModelSettings) -> None:
+    """Encoder-decoders such as T5 have no causal decoder, or one with half of their weights."""
+    kind = config.model_type
+    of_their_own = getattr(config, "auto_map", {})  # code that comes with the model
+    if getattr(config, "is_encoder_decoder", False):
+        found = f"is an encoder-decoder ({kind}), which reads the prompt with an encoder"
+    elif type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING and not of_their_own:
+        found = f"is no causal language model ({kind})"
+    else:
+        return
+    raise UserError(
+        f"`[model] name` = {settings.name!r}: {found}; needed is a causal decoder, which predicts "
+        "each token from those before it, as Llama, Qwen, Mistral or GPT-2 do: name one"
+    )
 
 
 def _check_causal(base: PreTrainedModel, settings: ModelSettings) -> None:

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 import logging
 from pathlib import Path
@@ -134,10 +135,10 @@ def load_experiment(path: str | Path) -> Experiment:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_bytes().removeprefix(codecs.BOM_UTF8).decode())
     except FileNotFoundError:
         raise UserError(f"{path}: there is no such experiment file; check the path") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); give a TOML file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # also of a number of thousands of digits
         raise UserError(f"{path}: is not valid TOML: {error}; correct that line") from None

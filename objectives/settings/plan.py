@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from collections.abc import Sequence
 from dataclasses import dataclass
+import os
 from pathlib import Path
 import shlex
 import sys
 
 from objectives.errors import UserError
+from objectives.output import LONGEST
 from objectives.settings.arguments import check_choice
 from objectives.settings.arguments import read_arguments
 from objectives.settings.arguments import worker_arguments
@@ -119,7 +121,19 @@ def _check_storage(url: str | None) -> None:
 
 
 def _check_name(name: str | None) -> None:
-    if name is not None and (name in ("", ".", "..") or Path(name).name != name):
+    if name is None:
+        return
+    if not name.isprintable():
+        raise UserError(
+            f"--study {name!r}: holds a control character, such as a line's end; "
+            "give another, or leave --study out for the file's name"
+        )
+    if len(os.fsencode(name)) > LONGEST:
+        raise UserError(
+            f"--study {name[:20]}...: is a folder in --output and must not be longer than "
+            f"{LONGEST} bytes; shorten it"
+        )
+    if name in ("", ".", "..") or Path(name).name != name:
         raise UserError(
             f"--study '{name}': must be a name and no path, as it is a folder in --output; "
             "give another, or leave --study out for the file's name"
@@ -132,6 +146,8 @@ def _check_output(folder: str) -> None:
             "--output '': is empty, as a variable that is not set; give a folder, or leave "
             "--output out for runs/"
         )
+    if "\0" in folder:
+        raise UserError(f"--output {folder!r}: holds a NUL, which no path can; give another")
 
 
 def _check_counts(settings: StudySettings, workers: int | None, search_only: bool) -> None:
@@ -189,7 +205,14 @@ def _check_sharded(settings: StudySettings, experiment: Experiment) -> None:
 def _check_launcher(settings: StudySettings, workers: int | None) -> None:
     if settings.launcher is None:
         return
-    if not shlex.split(settings.launcher):
+    try:
+        words = shlex.split(settings.launcher)
+    except ValueError as error:
+        raise UserError(
+            f"--launcher '{settings.launcher}': cannot be split into words ({error}); "
+            "give each quotation mark its partner"
+        ) from None
+    if not words:
         raise UserError("--launcher '': is empty; give a command, for example 'accelerate launch'")
     if settings.gpus_per_trial is None:
         raise UserError(

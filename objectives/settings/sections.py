@@ -31,6 +31,9 @@ __all__ = [
 ]
 
 
+_OF_ROWS = (".json", ".jsonl")  # files of rows
+
+
 def _existing_or_hub(value: str, info: ValidationInfo) -> str:
     """A path relative to the experiment file made absolute; a hub name as it is."""
     if info.context is None:
@@ -38,7 +41,7 @@ def _existing_or_hub(value: str, info: ValidationInfo) -> str:
     path = info.context["folder"] / Path(value).expanduser()
     if path.exists():
         return str(path.resolve())
-    if re.match(r"[./~]", value) or value.endswith((".json", ".jsonl")):
+    if re.match(r"[./~]", value) or value.endswith(_OF_ROWS):
         raise refuse(f"does not exist (looked for {path})", "paths start at the experiment file")
     return value
 
@@ -67,7 +70,28 @@ def _country(value: str) -> str:
     return value
 
 
-Source = Annotated[str, Field(min_length=1), AfterValidator(_existing_or_hub)]
+def _file_or_hub(value: str, info: ValidationInfo) -> str:
+    source = _existing_or_hub(value, info)
+    if info.context is not None and Path(source).is_absolute() and Path(source).is_dir():
+        inside = (p.name for p in sorted(Path(source).iterdir()) if p.suffix in _OF_ROWS)
+        raise refuse(
+            "is a folder, and rows are read from one file",
+            f"name a .json or .jsonl file, for example {value}/{next(inside, 'rows.jsonl')}",
+        )
+    return source
+
+
+def _folder_or_hub(value: str, info: ValidationInfo) -> str:
+    source = _existing_or_hub(value, info)
+    if info.context is not None and Path(source).is_absolute() and not Path(source).is_dir():
+        raise refuse(
+            "is a file, and a base is a folder",
+            "name the folder that holds its configuration, weights and tokenizer",
+        )
+    return source
+
+
+Source = Annotated[str, Field(min_length=1), AfterValidator(_file_or_hub)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -87,11 +111,25 @@ class ModelSettings(BaseModel):
 
     model_config = STRICT
 
-    name: Source = Field(examples=["meta-llama/Llama-3.2-1B"])
+    name: Annotated[str, Field(min_length=1), AfterValidator(_folder_or_hub)] = Field(
+        examples=["meta-llama/Llama-3.2-1B"]
+    )
     revision: str | None = None
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     quantization: Literal["4bit"] | None = None
     sharded: bool = False
+
+    @model_validator(mode="after")
+    def _revised_on_the_hub(self, info: ValidationInfo) -> ModelSettings:
+        of_file = info.context is not None
+        if of_file and self.revision is not None and Path(self.name).is_absolute():
+            raise refuse(
+                "is for a name on the hub, and the base is a folder here",
+                "leave it out",
+                key="revision",
+                value=self.revision,
+            )
+        return self
 
 
 class DataSettings(BaseModel):
@@ -101,7 +139,7 @@ class DataSettings(BaseModel):
         train: A .json or .jsonl file, or a name on the hub (its split "train").
         validation: The same (on the hub: its split "validation"); None takes validation_rows
             of the training rows away instead.
-        validation_rows: Rows; used where validation is None.
+        validation_rows: Rows; where validation is None, and not in a file beside it.
         split_seed: Which rows that are, and in which order limits take them.
         template: "alpaca", or a text with {instruction} and perhaps {input}: all that stands
             before the answer.
@@ -122,6 +160,18 @@ class DataSettings(BaseModel):
     max_length: int = Field(default=512, ge=2)
     limit: Count | None = None
     validation_limit: Count | None = None
+
+    @model_validator(mode="after")
+    def _validated_once(self, info: ValidationInfo) -> DataSettings:
+        of_file = info.context is not None  # settings that are passed on have every key
+        if of_file and self.validation is not None and "validation_rows" in self.model_fields_set:
+            raise refuse(
+                "takes validation rows from the training rows, and `validation` names others",
+                "leave one of the two out (validation_limit takes a part of the others)",
+                key="validation_rows",
+                value=self.validation_rows,
+            )
+        return self
 
 
 class TrainingSettings(BaseModel):

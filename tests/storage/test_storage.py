@@ -193,6 +193,18 @@ def test_a_password_is_not_shown() -> None:
     assert "secret" not in storage.shown(url) and "host/database" in storage.shown(url)
 
 
+@pytest.mark.parametrize(
+    "url", ["sqlite:///:memory:", "sqlite:///día.db?timeout=3", "journal:////a b/50%:x.log"]
+)
+def test_a_path_is_shown_as_it_was_written(url: str) -> None:
+    assert storage.shown(url) == url
+
+
+def test_a_refusal_has_the_path_as_it_was_written() -> None:
+    for url in ("sqlite:///:memory:", "sqlite:///no:such/día.db", "journal:///no:such/día.log"):
+        assert refused(url).startswith(f"`storage` = {url}: ")
+
+
 def test_a_database_in_memory_is_private() -> None:
     private = ["sqlite://", "sqlite:///:memory:", "sqlite:///study.db", "grpc://host:1"]
     assert [storage.private(url) for url in private] == [True, True, False, False]

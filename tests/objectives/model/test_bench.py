@@ -10,9 +10,15 @@ import shutil
 import pytest
 from safetensors.torch import load_file
 import torch
+from transformers import BartConfig
+from transformers import BartForConditionalGeneration
 from transformers import BertConfig
 from transformers import BertLMHeadModel
 from transformers import LlamaForCausalLM
+from transformers import T5Config
+from transformers import T5ForConditionalGeneration
+from transformers import ViTConfig
+from transformers import ViTForImageClassification
 
 from objectives.errors import UserError
 from objectives.model.bench import Bench
@@ -113,6 +119,23 @@ def encoder(folder: Path) -> None:
     BertLMHeadModel(BertConfig(vocab_size=384, **shape)).save_pretrained(folder)
 
 
+def encoder_decoder(folder: Path) -> None:
+    shape = {"d_model": 32, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    T5ForConditionalGeneration(T5Config(vocab_size=384, **shape)).save_pretrained(folder)
+
+
+def encoder_decoder_with_half_of_it(folder: Path) -> None:
+    """Of which transformers makes a decoder, with weights that are not there."""
+    BartForConditionalGeneration(
+        BartConfig(vocab_size=384, d_model=32, encoder_layers=1, decoder_layers=1)
+    ).save_pretrained(folder)
+
+
+def of_pictures(folder: Path) -> None:
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    ViTForImageClassification(ViTConfig(**shape)).save_pretrained(folder)
+
+
 def without_a_head(folder: Path) -> None:
     LlamaForCausalLM.from_pretrained(folder).model.save_pretrained(folder)
 
@@ -138,6 +161,12 @@ def with_few_tokens(folder: Path) -> None:
     ("spoil", "message"),
     [
         (encoder, "BertLMHeadModel does not predict from left to right: .*; name a decoder"),
+        (
+            encoder_decoder,
+            r"is an encoder-decoder \(t5\), which .*; needed is a causal decoder, .*: name one",
+        ),
+        (encoder_decoder_with_half_of_it, r"is an encoder-decoder \(bart\), which .*: name one"),
+        (of_pictures, r"is no causal language model \(vit\); needed is a causal decoder, .*"),
         (without_a_head, "lacks the weights lm_head.weight; give a model saved from"),
         (broken_off, r"cannot be loaded \(.*\); the folder must hold a decoder's configuration"),
         (with_another_configuration, r"cannot be loaded \(.*\); the folder must hold"),

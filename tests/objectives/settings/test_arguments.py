@@ -40,6 +40,13 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ([FILE, "--sampler", "bamso"], "random; did you mean bamsoo?"),
         ([FILE, "--sampler", "annealing"], "--sampler annealing: must be one of bamsoo, soo"),
         ([FILE, "--pruner", "hyberband"], "median, hyperband, asha; did you mean hyperband?"),
+        ([FILE, "--study", "a\nb"], r"--study 'a\nb': holds a control character"),
+        ([FILE, "--study", "x" * 256], "--study xxxxxxxxxxxxxxxxxxxx...: is a folder in --output"),
+        ([FILE, "--output", "a\0b"], r"--output 'a\x00b': holds a NUL, which no path can"),
+        (
+            [FILE, "--gpus-per-trial", "1", "--launcher", "srun 'a"],
+            "--launcher 'srun 'a': cannot be split into words (No closing quotation); give each",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(

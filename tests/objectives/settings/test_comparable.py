@@ -24,7 +24,6 @@ __all__ = ["experiment"]  # the fixture
         ("dropout = 0.1", "dropout = 0.4", "[search] dropout"),
         ("effective_batch = 16", "effective_batch = 64", "[search] effective_batch"),
         ("[model]", '[model]\ndtype = "float16"', "[model] dtype"),
-        ("[model]", '[model]\nrevision = "v2"', "[model] revision"),
         ("epochs = 8", "epochs = 9", "[training] epochs"),
     ],
 )

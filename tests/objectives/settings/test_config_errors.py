@@ -82,6 +82,12 @@ MISTAKES = {
         '[data] template = "{instruction} {question}": has no field for {question}; '
         "use {instruction} and {input}",
     ),
+    "validation rows from two places": (
+        {"data": 'train = "org/data"\nvalidation = "org/other"\nvalidation_rows = 8'},
+        "[data] validation_rows = 8: takes validation rows from the training rows, and "
+        "`validation` names others; leave one of the two out (validation_limit takes a part of "
+        "the others)",
+    ),
     "rank 0": (
         {"search": "rank = 0"},
         "[search] rank = 0: must be >= 1; usual values are 4 to 64",
@@ -232,6 +238,36 @@ def test_files_and_folders_must_exist(tmp_path: Path) -> None:
     ]
 
 
+def test_rows_are_in_a_file(tmp_path: Path) -> None:
+    (tmp_path / "rows").mkdir()
+    rule = "is a folder, and rows are read from one file; name a .json or .jsonl file, for example"
+    lines = refusal(tmp_path, data='train = "rows"\nvalidation = "./rows"')
+    assert lines == [
+        f'[data] train = "rows": {rule} rows/rows.jsonl',
+        f'[data] validation = "./rows": {rule} ./rows/rows.jsonl',
+    ]
+    (tmp_path / "rows" / "README.md").touch()
+    (tmp_path / "rows" / "train.json").touch()
+    (line,) = refusal(tmp_path, data='train = "rows"')
+    assert line.endswith("for example rows/train.json")
+
+
+def test_a_base_is_in_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "model.gguf").touch()
+    assert refusal(tmp_path, model='name = "model.gguf"') == [
+        '[model] name = "model.gguf": is a file, and a base is a folder; name the folder that '
+        "holds its configuration, weights and tokenizer"
+    ]
+
+
+def test_a_folder_has_no_revision(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    assert refusal(tmp_path, model='name = "base"\nrevision = "v1"') == [
+        '[model] revision = "v1": is for a name on the hub, and the base is a folder here; '
+        "leave it out"
+    ]
+
+
 def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
     lines = refusal(tmp_path, search="rank = 0\ndropout = 1", training="epochs = 0", stdy="x = 1")
     assert [line.split(" =")[0] for line in lines] == [
@@ -263,6 +299,8 @@ def test_missing_sections_and_stray_keys(tmp_path: Path) -> None:
         (b"[model\n", "is not valid TOML: "),
         (b"[model]\nname = 1\nname = 2\n", "is not valid TOML: "),
         (b'[model]\nname = "\xff"\n', "is not valid TOML: "),
+        (b"[study]\ntrials = " + b"1" * 5000, "is not valid TOML: "),
+        (b"[study]\ntrials = " + b"[" * 5000, "is not valid TOML: "),
     ],
 )
 def test_files_that_are_none(tmp_path: Path, content: bytes | None, message: str) -> None:
@@ -272,6 +310,12 @@ def test_files_that_are_none(tmp_path: Path, content: bytes | None, message: str
     with pytest.raises(UserError) as caught:
         load_experiment(file)
     assert str(caught.value).startswith(f"{file}: {message}")
+
+
+def test_a_mark_of_windows_editors_is_no_mistake(tmp_path: Path) -> None:
+    file = write(tmp_path)
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert load_experiment(file).model.name == "org/model"
 
 
 def test_a_folder_is_no_experiment(tmp_path: Path) -> None:

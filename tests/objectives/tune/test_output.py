@@ -58,6 +58,21 @@ def test_an_output_that_is_a_file_is_told_of_before_anything_is_loaded(
     assert "loading" not in found.stdout
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_an_output_where_no_folder_can_be_made_is_told_of_before_anything_is_loaded(
+    experiment: Path, tmp_path: Path
+) -> None:
+    """The permissions of /proc are root's like any folder's; and a link that leads nowhere."""
+    found = run(experiment, "--output", "/proc/runs")
+    assert message(found, 2).startswith("--output: /proc cannot be written (")
+    assert "loading" not in found.stdout
+    (loop := tmp_path / "loop").symlink_to(loop)
+    found = run(experiment, "--output", loop / "runs")
+    assert message(found, 2).startswith(f"--output: {loop} cannot be written (Not a directory)")
+    found = run(experiment, "--output", "x" * 300)
+    assert "xxx cannot be written (File name too long); change that" in message(found, 2)
+
+
 UNPRIVILEGED = """
 import os, sys
 from objectives.tune import main
@@ -103,5 +118,8 @@ def test_the_full_disk_of_the_output_is_named(
     fill(small_disk, leave=1000)
     options = ("--storage", f"sqlite:///{tmp_path}/study.db", "--output", small_disk / "runs")
     told = message(run(experiment, *options), 2)
-    assert f"{small_disk}/runs/" in told and f"the disk at {small_disk} is full" in told
+    assert (
+        told.startswith(f"--output: {small_disk}/runs/")
+        and f"the disk at {small_disk} is full" in told
+    )
     assert "make room there" in told and "another" not in told

@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from pydantic_core import PydanticCustomError
 
 
-__all__ = ["describe", "near", "refuse"]
+__all__ = ["describe", "describe_option", "near", "refuse"]
 
 SETTING_SYNTAX = "write a number, {low = ..., high = ...} or {choices = [...]}"
 
@@ -22,7 +22,7 @@ _RULES = {
     "bool_type": "must be true or false",
     "finite_number": "must be a finite number",
     "float_type": "must be a number",
-    "greater_than": "must be > {gt}",
+    "greater_than": "must be > {gt:g}",
     "greater_than_equal": "must be >= {ge}",
     "int_from_float": "must be a whole number",
     "int_type": "must be a whole number",
@@ -55,6 +55,19 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
     """
     sections = {name: field.annotation for name, field in model.model_fields.items()}
     return list(dict.fromkeys(_line(details, sections) for details in error.errors()))
+
+
+def describe_option(error: ValidationError, section: type[BaseModel]) -> str:
+    """The first mistake as one of the command line, whose options are a section's keys."""
+    details = error.errors()[0]
+    key = str(details["loc"][0])
+    option = "--study" if key == "name" else f"--{key.replace('_', '-')}"
+    rule = _RULES.get(details["type"], details["msg"]).format(**details.get("ctx", {}))
+    field = section.model_fields[key]
+    example = (field.examples or [field.default])[0]
+    value = details["input"]
+    shown = f"{value:g}" if isinstance(value, float) else value
+    return f"{option} {shown}: {rule}; for example {option} {example}"
 
 
 def _line(details: ErrorDetails, sections: dict[str, Any]) -> str:

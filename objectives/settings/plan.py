@@ -9,6 +9,9 @@ import os
 from pathlib import Path
 import shlex
 import sys
+from typing import Any
+
+from pydantic import ValidationError
 
 from objectives.errors import UserError
 from objectives.output import LONGEST
@@ -17,6 +20,7 @@ from objectives.settings.arguments import read_arguments
 from objectives.settings.arguments import worker_arguments
 from objectives.settings.config import Experiment
 from objectives.settings.config import load_experiment
+from objectives.settings.config_errors import describe_option
 from objectives.settings.sections import StudySettings
 
 
@@ -88,13 +92,13 @@ def read_plan(
         for name in StudySettings.model_fields
         if (value := getattr(parsed, name, None)) is not None
     }
-    settings = experiment.study.model_copy(update=given)
-    check_choice("--sampler", settings.sampler, samplers)
-    check_choice("--pruner", settings.pruner, pruners)
+    check_choice("--sampler", given.get("sampler", experiment.study.sampler), samplers)
+    check_choice("--pruner", given.get("pruner", experiment.study.pruner), pruners)
+    settings = _over(experiment.study, given)
     _check_storage(settings.storage)
     _check_output(settings.output)
     _check_name(settings.name)
-    _check_counts(settings, parsed.workers, parsed.search_only)
+    _check_workers(parsed.workers, parsed.search_only)
     _check_pack(settings, experiment)
     _check_sharded(settings, experiment)
     _check_launcher(settings, parsed.workers)
@@ -102,7 +106,7 @@ def read_plan(
     name = settings.name or parsed.file.stem
     folder = Path(settings.output) / name
     return Plan(
-        experiment=experiment.model_copy(update={"study": settings}),
+        experiment=Experiment(**{**dict(experiment), "study": settings}),
         name=name,
         url=settings.storage or f"sqlite:///{folder / 'study.db'}",
         folder=folder,
@@ -110,6 +114,14 @@ def read_plan(
         search_only=parsed.search_only,
         worker=(sys.executable, "-m", "objectives.tune", *worker_arguments(parsed)),
     )
+
+
+def _over(settings: StudySettings, given: dict[str, Any]) -> StudySettings:
+    """The file's settings with the command line's over them, checked as the file's are."""
+    try:
+        return StudySettings(**{**dict(settings), **given})
+    except ValidationError as error:
+        raise UserError(describe_option(error, StudySettings)) from None
 
 
 def _check_storage(url: str | None) -> None:
@@ -150,16 +162,7 @@ def _check_output(folder: str) -> None:
         raise UserError(f"--output {folder!r}: holds a NUL, which no path can; give another")
 
 
-def _check_counts(settings: StudySettings, workers: int | None, search_only: bool) -> None:
-    ranks, limit = settings.gpus_per_trial, settings.time_limit
-    if not 0 <= settings.seed < 2**32:
-        raise UserError(f"--seed {settings.seed}: must be >= 0 and < 2**32; for example --seed 1")
-    if settings.trials < 1:
-        raise UserError(f"--trials {settings.trials}: must be >= 1; for example --trials 20")
-    if ranks is not None and ranks < 1:
-        raise UserError(f"--gpus-per-trial {ranks}: must be >= 1; for example --gpus-per-trial 2")
-    if limit is not None and not limit > 0:
-        raise UserError(f"--time-limit {limit:g}: must be > 0; for example --time-limit 3600")
+def _check_workers(workers: int | None, search_only: bool) -> None:
     if workers is not None and workers < 1:
         raise UserError(f"--workers {workers}: must be >= 1; for example --workers 2")
     if workers is not None and search_only:
@@ -171,8 +174,6 @@ def _check_counts(settings: StudySettings, workers: int | None, search_only: boo
 def _check_pack(settings: StudySettings, experiment: Experiment) -> None:
     if settings.pack is None:
         return
-    if isinstance(settings.pack, int) and settings.pack < 1:
-        raise UserError(f"--pack {settings.pack}: must be >= 1; for example --pack 4, or auto")
     if settings.gpus_per_trial is not None or settings.time_limit is not None or not settings.warm:
         raise UserError(
             f"--pack {settings.pack}: a pack is trained in the worker itself; leave "

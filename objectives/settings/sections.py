@@ -290,11 +290,11 @@ class StudySettings(BaseModel):
     pruner: Literal["none", "median", "hyperband", "asha"] = "none"
     checkpoints: Literal["none", "unfinished", "pruned"] = "unfinished"
     output: str = Field(default="runs", min_length=1)
-    gpus_per_trial: Count | None = None
+    gpus_per_trial: Count | None = Field(default=None, examples=[2])
     launcher: str | None = None
-    time_limit: Annotated[float, Field(gt=0)] | None = None
+    time_limit: Annotated[float, Field(gt=0)] | None = Field(default=None, examples=[3600])
     warm: bool = True
-    pack: Count | Literal["auto"] | None = None
+    pack: Count | Literal["auto"] | None = Field(default=None, examples=[4])
     energy: bool = False
     country: Annotated[str, AfterValidator(_country)] | None = None
     tracker: Literal["tensorboard", "trackio", "wandb"] | None = None

@@ -246,7 +246,7 @@ def test_bad_options_are_one_message(experiment: Path) -> None:
     assert "--trials 0: must be >= 1" in bad(experiment, "--trials", "0")
     assert "must be a database URL" in bad(experiment, "--storage", "study.db")
     assert "no folder /no/such" in bad(experiment, "--storage", "sqlite:////no/such/s.db")
-    assert "--seed -1: must be >= 0 and < 2**32" in bad(experiment, "--seed", "-1")
+    assert "--seed -1: must be >= 0; for example --seed 0" in bad(experiment, "--seed", "-1")
     assert f"--seed {2**32}: must be" in bad(experiment, "--seed", str(2**32))
     assert "--storage '': is empty" in bad(experiment, "--storage", "")
     for name in ("", "../mine", "/mine", ".."):

@@ -41,6 +41,8 @@ napoleon_numpy_docstring = False
 default_role = "code"  # of the docstrings: a name in single backticks
 
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["docs.css"]
 html_title = f"optuna-partition {release}"
 html_copy_source = False
 html_show_sphinx = False
@@ -51,8 +53,12 @@ def name_files_outside(_: object, __: str, source: list[str]) -> None:
 
     On a code host these links lead somewhere; beside the HTML there is no repository.
     """
-    named = re.sub(r"\[[^\]]*/[^\]]*\]\(\.\./([^)#]+)\)", r"`\1`", source[0])
-    source[0] = re.sub(r"\[([^\]]*)\]\(\.\./([^)#]+)\)", r"\1 (`\2`)", named)
+    source[0] = re.sub(r"\[([^\]]*)\]\(\.\./([^)#]+)\)", _named, source[0])
+
+
+def _named(link: re.Match[str]) -> str:
+    text, file = link.groups()
+    return f"`{file}`" if file.endswith(text) else f"{text} (`{file}`)"
 
 
 def setup(app: Sphinx) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from contextlib import redirect_stdout
+from contextlib import suppress
+import io
 from pathlib import Path
 import re
 import shlex
@@ -81,9 +84,17 @@ def test_the_toml_of_a_page_is_an_experiment(page: Path) -> None:
 
 @pytest.mark.parametrize("page", with_block("sh"), ids=name)
 def test_the_options_of_a_page_are_the_command_s(page: Path) -> None:
+    known = options()
     for arguments in calls(page.read_text()):
+        assert {a for a in arguments if a.startswith("--")} <= known  # argparse takes half names
         if "--help" not in arguments:
             assert read_arguments(arguments, SAMPLERS, PRUNERS).file == Path("my.toml")
+
+
+def options() -> set[str]:
+    with redirect_stdout(io.StringIO()) as told, suppress(SystemExit):
+        read_arguments(["--help"], SAMPLERS, PRUNERS)
+    return set(re.findall(r"--[a-z-]+", told.getvalue()))
 
 
 def calls(text: str) -> Iterator[list[str]]:
@@ -91,6 +102,7 @@ def calls(text: str) -> Iterator[list[str]]:
     for block in blocks(text, "sh"):
         for line in block.replace("\\\n", " ").splitlines():
             _, _, rest = line.partition("-m objectives.tune ")
+            rest = rest.rstrip(" &")
             if rest:
                 quoted = any(rest.count(quote) % 2 for quote in "\"'")
                 yield shlex.split(rest[:-1] if quoted else rest, comments=True)

@@ -11,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 COLUMNS = 100
+CODE_COLUMNS = 89  # as wide as the HTML shows it without scrolling
 WORDS = 35
 NINE_OF_TEN = 30  # words
 PAGES = sorted(
@@ -19,20 +20,36 @@ PAGES = sorted(
         *(ROOT / "docs").glob("*.md"),
     ]
 )
-SHORT = [*PAGES, ROOT / "CHANGELOG.md", ROOT / "storage/README.md", ROOT / "benchmarks/README.md"]
+QUOTED = (None, "text")
+SHORT = [
+    *PAGES,
+    ROOT / "CHANGELOG.md",
+    ROOT / "storage/README.md",
+    *(ROOT / "benchmarks").glob("*.md"),
+]
 
 
 def prose(text: str) -> Iterator[tuple[int, str]]:
     """The lines that are no code, with their number; without what is between two fences."""
-    fence = None
+    return ((number, line) for number, line, language in _lines(text) if language is None)
+
+
+def code(text: str) -> Iterator[tuple[int, str]]:
+    """The lines of code; a quoted message is none."""
+    return ((number, line) for number, line, language in _lines(text) if language not in QUOTED)
+
+
+def _lines(text: str) -> Iterator[tuple[int, str, str | None]]:
+    """Each line but the fences, with its number and, between two fences, its language."""
+    fence = language = None
     for number, line in enumerate(text.splitlines(), start=1):
-        found = re.match(r"\s*(`{3,})(\{?)", line)
+        found = re.match(r"\s*(`{3,})(.*)", line)
         if fence is None and found:
-            fence = found[1]
-        elif fence is not None:
-            fence = None if line.strip() == fence else fence
+            fence, language = found.groups()
+        elif fence is not None and line.strip() == fence:
+            fence = language = None
         else:
-            yield number, line
+            yield number, line, language
 
 
 def is_table(line: str) -> bool:
@@ -72,6 +89,12 @@ def test_a_line_of_a_page_fits_a_screen(page: Path) -> None:
     lines = prose(page.read_text())
     long = [f"{n}: {line}" for n, line in lines if len(line) > COLUMNS and not is_table(line)]
     assert not long
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_the_code_of_a_page_is_seen_whole(page: Path) -> None:
+    lines = code(page.read_text())
+    assert not [f"{n}: {line}" for n, line in lines if len(line) > CODE_COLUMNS]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)

@@ -12,7 +12,7 @@ MINUTES ?= 9
 .PHONY: demo test check unit docs gpu wheels format clean
 
 demo: $(READY)  ## tune a real LoRA fine-tuning of the stand-in model: 14 trials, about 5 minutes
-	$(BIN)/python -m objectives.tune examples/standin.toml --sampler soo --trials 14
+	$(BIN)/python -m objectives.tune examples/standin.toml --trials 14
 
 test: check unit  ## everything CI runs
 

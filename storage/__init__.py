@@ -11,7 +11,6 @@ from storage._devices import accelerators
 from storage._devices import indices
 from storage._open import exists
 from storage._open import open
-from storage._recover import is_here
 from storage._recover import mark_worker
 from storage._recover import recover
 from storage._turns import Turns
@@ -27,7 +26,6 @@ __all__ = [
     "broke_off",
     "exists",
     "indices",
-    "is_here",
     "mark_worker",
     "open",
     "private",

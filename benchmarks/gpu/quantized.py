@@ -38,7 +38,7 @@ def run(stage: Stage) -> None:
         from_whole=close(found, expected, 0.1, "4 bits and the whole base"),
         from_pack=close(packed, found, 0.02, "4 bits in a pack and alone"),
     )
-    tests(stage, "test_variants.py", "-k", "four_bits")
+    tests(stage, "model/test_variants.py", "-k", "four_bits")
 
 
 def _losses(experiment: Experiment) -> tuple[list[float], list[float]]:

@@ -21,7 +21,7 @@ __all__ = ["Rank", "environment", "kill_group", "rank_environments"]
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 THREADS = "OMP_NUM_THREADS"
-_CHECKOUT = Path(__file__).parent.parent
+_CHECKOUT = Path(__file__).parents[2]
 _DEATH_SECONDS = 5.0  # between the end of a pipe and that of its process
 
 

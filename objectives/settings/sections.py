@@ -224,8 +224,8 @@ class StudySettings(BaseModel):
         warm: Whether those processes serve the next trial too.
         pack: Trials that are trained together, in one process on one base; "auto" takes as many
             as the GPU's memory holds, 8 at most, and 4 on a CPU. None trains one at a time.
-        energy: Measure the machine's energy and CO2-equivalent with codecarbon. Trials of
-            `--workers` that run at once have an equal part each; of packs the study alone has it.
+        energy: Measure the machine's energy and CO2-equivalent with codecarbon. A trial keeps its
+            figure where it has the machine; with `--workers` and packs the study alone has one.
         country: Whose electricity that is, three letters (ISO 3166); None takes the world's.
         tracker: Where training and validation losses go as well, by Accelerate.
     """

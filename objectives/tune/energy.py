@@ -4,8 +4,10 @@
         with kept_in_trial(trial, meter):
             ...                                 trial.user_attrs["energy_kwh"], ["co2eq_kg"]
 
-codecarbon measures the whole machine, so two trackers on one host would count everything twice:
-the first process to ask gets the meter, until it ends, and the others get none.
+codecarbon measures the whole machine, so two trackers on one host would count everything twice.
+The first process to ask gets the meter until it ends, and the others get none. A command that
+starts workers or trains in packs measures for the study; its trials share the machine and keep
+no figure.
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ from dataclasses import dataclass
 import fcntl
 from importlib.util import find_spec
 import logging
-import operator
 import os
 from pathlib import Path
 import socket
@@ -37,7 +38,6 @@ __all__ = [
     "Energy",
     "Meter",
     "Spans",
-    "add_to_study",
     "check_can_measure",
     "host_meter",
     "kept_in_study",
@@ -62,20 +62,6 @@ class Energy:
         if self.kwh is None or self.kg_co2eq is None:
             return {}
         return {"energy_kwh": self.kwh, "co2eq_kg": self.kg_co2eq}
-
-    def __add__(self, other: Energy) -> Energy:
-        return self._with(other, operator.add)
-
-    def __sub__(self, other: Energy) -> Energy:
-        return self._with(other, operator.sub)
-
-    def __truediv__(self, parts: int) -> Energy:
-        return self._with(Energy(parts, parts), operator.truediv)
-
-    def _with(self, other: Energy, how: Callable[[float, float], float]) -> Energy:
-        """Nothing where one of the two was not measured."""
-        pairs = ((self.kwh, other.kwh), (self.kg_co2eq, other.kg_co2eq))
-        return Energy(*(None if a is None or b is None else how(a, b) for a, b in pairs))
 
 
 class Spans(Protocol):
@@ -171,7 +157,7 @@ def kept_in_trial(trial: optuna.Trial, meter: Spans | None) -> Iterator[None]:
 @contextmanager
 def kept_in_study(study: optuna.Study, meter: Meter | None) -> Iterator[None]:
     """Adds what the block has used to the study's user attribute `energy <host>`."""
-    with _spent(meter, lambda used: add_to_study(study, used)):
+    with _spent(meter, lambda used: _add_to_study(study, used)):
         yield
 
 
@@ -193,7 +179,7 @@ def _set(trial: optuna.Trial, attributes: dict[str, float]) -> None:
             trial.set_user_attr(name, value)
 
 
-def add_to_study(study: optuna.Study, used: Energy) -> None:
+def _add_to_study(study: optuna.Study, used: Energy) -> None:
     """To its user attribute `energy <host>`."""
     key = f"energy {socket.gethostname()}"
     before = study.user_attrs.get(key, {})

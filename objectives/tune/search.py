@@ -19,9 +19,6 @@ from objectives.tune.energy import host_meter
 from objectives.tune.energy import kept_in_study
 from objectives.tune.energy import kept_in_trial
 from objectives.tune.energy import Meter
-from objectives.tune.energy import Spans
-from objectives.tune.energy_share import Share
-from objectives.tune.energy_share import shared_out
 from objectives.tune.interruption import Interruption
 from objectives.tune.progress import finished
 from objectives.tune.progress import Progress
@@ -50,7 +47,7 @@ def search(plan: Plan, study: optuna.Study, objective: Callable[[optuna.Trial], 
             turns(study, trial)
 
     prune = keep_best_adapters(plan.experiment.scoring.best)
-    with _trial_meter(plan) as meter, interruption.installed():
+    with _meter(plan) as meter, interruption.installed():
         try:
             with interruption.welcome():
                 needed = turns.wait(study)
@@ -107,30 +104,15 @@ def search_with_workers(plan: Plan, study: optuna.Study) -> bool:
     if tell_finished(plan, study) >= wanted:
         return False
     progress = Progress(wanted, plan.unit, seen=finished(study))
-    with _meter(plan) as meter, shared_out(study, meter, lambda: _running_here(study)) as measure:
-
-        def look() -> int:
-            measure()
-            return progress.look(study)
-
-        logs = plan.folder / "workers"
-        with writing(logs):
-            return storage.workers.run(plan.worker, plan.workers, logs=logs, look=look)
-
-
-def _running_here(study: optuna.Study) -> int:
-    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-    return sum(map(storage.is_here, running))
-
-
-def _trial_meter(plan: Plan) -> AbstractContextManager[Spans | None]:
-    """Of one trial: its share where it is one of several, else the host's."""
-    share = Share.given()
-    return _meter(plan) if share is None else nullcontext(share)
+    logs = plan.folder / "workers"
+    with _meter(plan) as meter, kept_in_study(study, meter), writing(logs):
+        return storage.workers.run(
+            plan.worker, plan.workers, logs=logs, look=lambda: progress.look(study)
+        )
 
 
 def _meter(plan: Plan) -> AbstractContextManager[Meter | None]:
     """Of this host's energy, where it is wanted and no other process has it."""
-    if not plan.settings.energy or Share.given() is not None:
+    if not plan.settings.energy:
         return nullcontext()
     return host_meter(storage.indices(storage.accelerators()), plan.settings.country)

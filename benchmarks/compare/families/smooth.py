@@ -15,7 +15,7 @@ from optuna.distributions import FloatDistribution
 from benchmarks.compare.instance import Instance
 
 
-sys.path.insert(0, str(Path(__file__).parents[3] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[3] / "tests" / "helpers"))
 from problems import Function  # the tests' formulas
 from problems import PROBLEMS
 

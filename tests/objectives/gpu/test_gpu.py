@@ -9,14 +9,14 @@ from pathlib import Path
 import subprocess
 
 from accelerate.state import AcceleratorState
+from commands import command
+from commands import environment
+from commands import experiment
+from commands import load as load_study
+from plain_loop import CHOSEN
+from plain_loop import plain_losses
+from plain_loop import SETTINGS
 import pytest
-from test_lora import CHOSEN
-from test_lora import plain_losses
-from test_lora import SETTINGS
-from test_tune import command
-from test_tune import environment
-from test_tune import experiment
-from test_tune import load as load_study
 import torch
 
 from objectives.model.bench import Bench

@@ -1,0 +1,257 @@
+"""The folder `best_adapter` serves whoever gets it: its example runs, and it tells no path."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+import json
+import os
+from pathlib import Path
+import re
+import shutil
+import subprocess
+import sys
+
+import optuna
+from peft import AutoPeftModelForCausalLM
+from peft import PeftModel
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+from transformers import AutoTokenizer
+from transformers import PreTrainedModel
+
+from examples.standin.questions import TEMPLATE
+from objectives.data.corpus import prompt
+from objectives.objective import LoraObjective
+from objectives.report.report import FinalRow
+from objectives.result.best_adapter import save_best
+from objectives.result.model_card import model_card
+from objectives.result.names import Named
+from objectives.result.names import named_base
+from objectives.settings.config import Experiment
+from objectives.settings.config import load_experiment
+from objectives.settings.sections import ModelSettings
+from objectives.settings.sections import StudySettings
+from objectives.training.runner import load_runner
+
+
+# peft 0.21, transformers 5
+pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`")
+
+ROOT = Path(__file__).parents[3]
+PARAMS = {
+    "learning_rate": 5e-3,
+    "weight_decay": 0.01,
+    "rank": 4,
+    "alpha": 16,
+    "dropout": 0.0,
+    "effective_batch": 8,
+}
+COMMIT = "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567"
+INSTRUCTION = "Name the three primary colours."
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """A study of one trial on the stand-in."""
+
+    experiment: Experiment
+    study: optuna.Study
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Tuned:
+    experiment = load_experiment(ROOT / "examples" / "standin.toml")
+    data = experiment.data.model_copy(update={"limit": 160, "validation_limit": 16})
+    experiment = experiment.model_copy(update={"data": data})
+    folder = tmp_path_factory.mktemp("runs") / "tuned"
+    study = optuna.create_study(study_name="tuned")
+    study.enqueue_trial(PARAMS)
+    study.optimize(LoraObjective(experiment, load_runner(experiment), folder), n_trials=1)
+    return Tuned(experiment, study, folder)
+
+
+def saved(tuned: Tuned, folder: Path, experiment: Experiment | None = None) -> Path:
+    target = save_best(experiment or tuned.experiment, tuned.study, [], folder)
+    assert target is not None
+    return target
+
+
+def example(card: str, **variables: Path | str) -> str:
+    """The card's Python, with the variables at its top that a reader sets."""
+    code = "\n".join(re.findall(r"```python\n(.*?)```", card, re.DOTALL))
+    for name, value in variables.items():
+        code, found = re.subn(rf"^{name} = .*", f"{name} = {str(value)!r}", code, flags=re.M)
+        assert found == 1, name
+    return code
+
+
+def ran(code: str, folder: Path, **environment: Path) -> str:
+    """What a script prints that somebody starts in a folder of their own."""
+    folder.mkdir()
+    (folder / "mine.py").write_text(code)
+    ended = subprocess.run(
+        [sys.executable, "mine.py"],
+        cwd=folder,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", **{k: str(v) for k, v in environment.items()}},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout
+
+
+def logits(model: torch.nn.Module) -> torch.Tensor:
+    with torch.no_grad():
+        return model(input_ids=torch.arange(3, 60).unsqueeze(0)).logits
+
+
+def test_the_card_s_example_runs_from_any_folder_and_merges(tuned: Tuned, tmp_path: Path) -> None:
+    adapter = saved(tuned, tmp_path / "given")
+    moved = shutil.move(adapter, tmp_path / "elsewhere")
+    card = (moved / "README.md").read_text()
+    code = example(card, BASE=tuned.experiment.model.name, ADAPTER=moved)
+    printed = ran(code, tmp_path / "mine")
+
+    base: PreTrainedModel = AutoModelForCausalLM.from_pretrained(tuned.experiment.model.name)
+    before = logits(base)
+    model = PeftModel.from_pretrained(base, moved)
+    tokenizer = AutoTokenizer.from_pretrained(tuned.experiment.model.name)
+    text = prompt({"instruction": INSTRUCTION}, TEMPLATE).rstrip()
+    ids = torch.tensor([tokenizer(text)["input_ids"]])
+    answer = model.generate(input_ids=ids, max_new_tokens=64)[0, ids.shape[1] :]
+    assert printed.strip() == tokenizer.decode(answer, skip_special_tokens=True).strip() != ""
+
+    after = logits(model)
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "mine" / "merged")
+    assert (after - before).abs().max() > 0.1, "the adapter has learned"
+    # both are in bfloat16, whose rounding is all that may differ
+    assert (logits(merged) - after).abs().mean() < 0.05 * (after - before).abs().mean()
+    there = AutoTokenizer.from_pretrained(tmp_path / "mine" / "merged")
+    assert there(text)["input_ids"] == tokenizer(text)["input_ids"]
+
+
+def test_a_base_of_the_hub_is_loaded_by_its_name(tuned: Tuned, tmp_path: Path) -> None:
+    """The folder given is one of the hub's cache, as a cluster without a network has it."""
+    cached = tmp_path / "hub" / "models--org--standin"
+    snapshot = cached / "snapshots" / COMMIT
+    shutil.copytree(tuned.experiment.model.name, snapshot)
+    (cached / "refs").mkdir()
+    (cached / "refs" / "main").write_text(COMMIT)
+    model = ModelSettings(name=str(snapshot))
+    experiment = tuned.experiment.model_copy(update={"model": model})
+    adapter = saved(tuned, tmp_path / "given", experiment)
+
+    card = (adapter / "README.md").read_text()
+    assert "\nbase_model: org/standin\n" in card
+    assert f'from_pretrained(BASE, revision="{COMMIT}")' in card
+    code = example(card, ADAPTER=adapter)
+    auto = (
+        "from peft import AutoPeftModelForCausalLM\n"
+        "print(AutoPeftModelForCausalLM.from_pretrained(ADAPTER).peft_config['default'].r)\n"
+    )
+    printed = ran(code + auto, tmp_path / "mine", HF_HUB_CACHE=tmp_path / "hub")
+    assert printed.splitlines()[-1] == str(PARAMS["rank"])
+
+
+def test_a_local_base_is_found_beside_the_reader_and_never_on_the_hub(
+    tuned: Tuned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    adapter = saved(tuned, tmp_path / "given")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(OSError, match=r"'./standin'"):
+        AutoPeftModelForCausalLM.from_pretrained(adapter)
+    (tmp_path / "standin").symlink_to(tuned.experiment.model.name)
+    assert isinstance(AutoPeftModelForCausalLM.from_pretrained(adapter), PeftModel)
+
+
+def test_the_best_adapter_tells_all_settings_and_nothing_of_the_machine(
+    tuned: Tuned, tmp_path: Path
+) -> None:
+    """It is made to be published."""
+    settings = StudySettings(
+        storage="postgresql+psycopg://me:s3cret@host/db",
+        seed=7,
+        output="/home/me/runs",
+        launcher="accelerate launch --config_file /home/me/nodes.yaml",
+    )
+    folder = saved(tuned, tmp_path, tuned.experiment.model_copy(update={"study": settings}))
+    for file in folder.iterdir():
+        content = file.read_bytes().decode(errors="replace")
+        assert "s3cret" not in content, file
+        assert str(ROOT) not in content and str(tmp_path.parent) not in content, file
+        if file.suffix != ".safetensors" and file.name != "tokenizer.json":
+            assert not re.search(r"(?<![\w.:/<])/\w", content), f"a path in {file}"
+    told = json.loads((folder / "experiment.json").read_text())["experiment"]
+    assert told["study"]["seed"] == 7 and told["data"]["limit"] == 160
+    assert told["model"]["name"] == "standin" and told["data"]["train"] == "train.jsonl"
+
+
+def card_of(tuned: Tuned, **sections: dict[str, object]) -> str:
+    update = {
+        name: getattr(tuned.experiment, name).model_copy(update=settings)
+        for name, settings in sections.items()
+    }
+    experiment = tuned.experiment.model_copy(update=update)
+    return model_card(experiment, "study", tuned.study.best_trial, [])
+
+
+def test_the_card_says_what_was_trained_on_what(tuned: Tuned) -> None:
+    model = {"name": "org/model", "revision": "v2", "dtype": "float32"}
+    card = card_of(tuned, model=model, data={"train": "org/data"}, training={"epochs": 2.0})
+    assert "The base is `org/model` at revision `v2`. " in card
+    assert "for 2 epochs on `org/data` (160 of its rows)" in card
+    assert "\nbase_model: org/model\ndatasets: [org/data]\n" in card
+    assert 'from_pretrained(BASE, revision="v2", dtype="float32")' in card
+    local = card_of(tuned)
+    assert "base_model" not in local and "datasets" not in local
+    assert "`standin`, a folder that is not on the hub" in local and "for 1 epoch on" in local
+    scoring = {"objective": "hellaswag", "metric": "acc_norm"}
+    assert "chosen by its acc_norm on hellaswag" in card_of(tuned, scoring=scoring)
+
+
+def test_alpaca_s_two_prompts_and_a_prompt_with_blocks_of_markdown(tuned: Tuned) -> None:
+    alpaca = card_of(tuned, data={"template": "alpaca"})
+    without = prompt({"instruction": "{instruction}"}, "alpaca")
+    given = prompt({"instruction": "{instruction}", "input": "{input}"}, "alpaca")
+    assert f"```text\n{without.rstrip()}\n```" in alpaca
+    assert f"With an input:\n\n```text\n{given.rstrip()}\n```" in alpaca
+    assert f"PROMPT = {json.dumps(without.rstrip())}" in alpaca
+    fenced = card_of(tuned, data={"template": "```\n{instruction}\n```\n{input}"})
+    assert "````text\n```\n{instruction}\n```\n{input}\n````" in fenced
+    assert 'PROMPT.replace("{instruction}", INSTRUCTION).replace("{input}", INPUT)' in fenced
+
+
+def test_the_final_test_is_in_the_card(tuned: Tuned) -> None:
+    row = FinalRow("base", None, 3.5, {"mc": (0.25, 0.01)})
+    card = model_card(tuned.experiment, "study", tuned.study.best_trial, [row], looks=3)
+    assert "| base | 3.5000 | 0.2500 ± 0.0100 |" in card and "This is look 3" in card
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("/data/standin/model", "standin"),
+        ("/data/my-llama", "my-llama"),
+        ("/home/alice/model", "model"),
+        ("/Users/alice/base", "base"),
+        (str(Path.home() / "model"), "model"),
+        ("/model", "model"),
+    ],
+)
+def test_a_folder_is_named_without_its_owner(folder: str, name: str) -> None:
+    assert named_base(ModelSettings(name=folder)) == Named(name, None, on_hub=False)
+
+
+def test_what_a_folder_was_made_from_is_told_and_is_no_name_of_it(
+    tuned: Tuned, tmp_path: Path
+) -> None:
+    """transformers 4 wrote it, also into folders of models that were trained further."""
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for origin, said in (("org/llama", True), ("/home/alice/llama", False), ("", False)):
+        (folder / "config.json").write_text(json.dumps({"_name_or_path": origin}))
+        card = card_of(tuned, model={"name": str(folder)})
+        assert ("its configuration says that it was made from `org/llama`" in card) is said
+        assert "base_model" not in card and "alice" not in card

@@ -1,0 +1,133 @@
+"""`--gpus-per-trial` as a user runs it: beside one process's values, stopped, killed, misused."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+import signal
+import subprocess
+import sys
+from typing import Any
+
+from commands import bad
+from commands import command
+from commands import environment
+from commands import experiment
+from commands import load
+from commands import one_thread
+from commands import ROOT
+from commands import run
+from commands import until
+from commands import values
+from commands import written
+import pytest
+
+import storage
+
+
+__all__ = ["experiment", "one_thread"]  # fixtures
+
+TRIALS = "2"
+
+
+@pytest.fixture(scope="module")
+def file(
+    tmp_path_factory: pytest.TempPathFactory, tiny_model_folder: Path, alpaca_file: Path
+) -> Path:
+    """An experiment, and what one process finds in it, as study "alone"."""
+    file = written(tmp_path_factory.mktemp("gang"), tiny_model_folder, alpaca_file)
+    ended = run(file, "--study", "alone", "--trials", TRIALS, "--search-only")
+    assert ended.returncode == 0, ended.stderr
+    return file
+
+
+@pytest.fixture(scope="module")
+def undisturbed(file: Path) -> Any:
+    """What two ranks find when nothing happens."""
+    ended = run(file, "--study", "two", "--trials", TRIALS, "--search-only", "--gpus-per-trial=2")
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.count("\nadapters: ") == 1, "not by each rank"
+    return values(load(file, "two"))
+
+
+def children(process: int) -> list[int]:
+    """The processes that a process has started and that still run."""
+    found = []
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            if fields[0] != "Z" and int(fields[1]) == process:
+                found.append(int(folder.name))
+    return found
+
+
+def alive(processes: list[int]) -> list[int]:
+    return [each for each in processes if Path(f"/proc/{each}").exists()]
+
+
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
+def test_stopped_or_killed_it_leaves_no_rank_and_continues(
+    file: Path, undisturbed: Any, stop: signal.Signals
+) -> None:
+    name = stop.name
+    options = ["--study", name, "--gpus-per-trial", "2"]
+    options += ["--output", file.parent / "runs", "--search-only"]
+    with subprocess.Popen(
+        command(file, *options, "--trials", "500"),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        started = next(line for line in process.stdout if line.startswith("trial   1"))
+        gang = children(process.pid)
+        process.send_signal(stop)
+        rest = process.stdout.read()
+    assert len(gang) == 2, started
+    until(lambda: not alive(gang))
+    if stop is signal.SIGTERM:
+        assert process.returncode == 130 and "the same command continues" in rest
+    done = len(values(load(file, name)))  # one, unless this process was slow to stop it
+    assert 1 <= done < 500
+    ended = run(file, *options, "--trials", str(done + 1))
+    assert ended.returncode == 0, ended.stderr
+    assert values(load(file, name))[: len(undisturbed)] == undisturbed
+
+
+def test_workers_have_gangs_of_their_own(file: Path) -> None:
+    """And the final test follows in the process that started them."""
+    options = ["--trials", TRIALS, "--gpus-per-trial", "1", "--workers", "2"]
+    ended = run(file, "--study", "gangs", *options)
+    assert ended.returncode == 0, ended.stderr
+    found = dict((str(p), v) for p, v in values(load(file, "gangs")))
+    alone = {str(p): v for p, v in values(load(file, "alone"))}
+    assert len(common := found.keys() & alone.keys()) >= 2, "they begin alike"
+    assert all(found[p] == alone[p] for p in common)
+    assert "best adapter" in ended.stdout
+
+
+def test_who_asks_for_trials_imports_no_torch() -> None:
+    code = (
+        "import sys, objectives.tune; heavy = {'torch', 'transformers', 'peft', 'datasets'}; "
+        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_bad_input_is_one_message(experiment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "--gpus-per-trial 0: must be >= 1" in bad(experiment, "--gpus-per-trial", "0")
+    assert "--time-limit 0: must be > 0" in bad(experiment, "--time-limit", "0")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    assert storage.accelerators(os.environ) == ["0", "1", "2"]
+    message = bad(experiment, "--gpus-per-trial", "2", "--workers", "2")
+    assert "2 workers would take 4 GPUs, and there are 3" in message
+    message = bad(experiment, "--time-limit", "60", "--workers", "4")
+    assert "--time-limit or --cold, a GPU per trial: 4 workers would take 4 GPUs" in message
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    (experiment.parent / "tasks" / "colours.jsonl").unlink()
+    message = bad(experiment, "--cold")  # only a rank can find it
+    assert "colours" in message and message.count("error:") == 1, "not after the search"
+    assert not (experiment.parent / "runs" / "tiny").exists(), "nothing half-started"

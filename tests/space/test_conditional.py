@@ -1,0 +1,490 @@
+"""Conditional spaces: searched branch by branch, no point twice, and nothing left to chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from dataclasses import field
+import math
+from pathlib import Path
+import pickle
+import random
+from typing import Any
+
+from backends import python
+from bowl import every_sampler
+from bowl import points
+from conditional import layers
+from conditional import nested
+from conditional import optimizer
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
+from optuna.samplers import BaseSampler
+from optuna.samplers import PartialFixedSampler
+from optuna.samplers import RandomSampler
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+import pytest
+
+from optuna_partition import BaMSOOSampler
+from optuna_partition import DIRECTSampler
+from optuna_partition import SOOSampler
+from optuna_partition._space.branching import Branch
+from optuna_partition._space.branching import Branches
+from optuna_partition.inspection import cells
+
+
+Params = dict[str, Any]
+
+
+# ---- random conditional spaces ----
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter, and those that are suggested behind some of its values."""
+
+    name: str
+    distribution: BaseDistribution
+    behind: dict[Any, list[Parameter]] = field(default_factory=dict)
+
+    def suggest(self, trial: optuna.Trial) -> Params:
+        found = {self.name: trial._suggest(self.name, self.distribution)}
+        for parameter in self.behind.get(found[self.name], ()):
+            found |= parameter.suggest(trial)
+        return found
+
+    def size(self) -> float:
+        """How many ways there are to suggest it and all behind it."""
+        if isinstance(self.distribution, FloatDistribution):
+            return math.inf
+        return sum(size(self.behind.get(value, [])) for value in values(self.distribution))
+
+
+def values(distribution: BaseDistribution) -> list[Any]:
+    if isinstance(distribution, CategoricalDistribution):
+        return list(distribution.choices)
+    assert isinstance(distribution, IntDistribution)
+    return list(range(distribution.low, distribution.high + 1))
+
+
+def size(parameters: list[Parameter]) -> float:
+    return math.prod(parameter.size() for parameter in parameters)
+
+
+def random_parameters(chance: random.Random, finite: bool) -> list[Parameter]:
+    """A space of some parameters, of 60 points at most if it is to be finite."""
+    while True:
+        found = parameters_behind(chance, finite, "p", depth=2)
+        if not finite or size(found) <= 60:
+            return found
+
+
+def parameters_behind(
+    chance: random.Random, finite: bool, prefix: str, depth: int
+) -> list[Parameter]:
+    found = []
+    for i in range(chance.randint(1, 2 if finite else 3)):
+        name = f"{prefix}{i}"
+        kind = chance.choice(["choice", "int"] if finite else ["choice", "int", "float", "log"])
+        if kind == "float":
+            found.append(Parameter(name, FloatDistribution(-1, 2)))
+            continue
+        if kind == "log":
+            found.append(Parameter(name, FloatDistribution(1e-4, 1e-1, log=True)))
+            continue
+        distribution: BaseDistribution = IntDistribution(1, chance.randint(2, 4))
+        if kind == "choice":
+            distribution = CategoricalDistribution(list("abc")[: chance.randint(2, 3)])
+        behind = {
+            value: parameters_behind(chance, finite, f"{name}{value}_", depth - 1)
+            for value in values(distribution)
+            if depth and chance.random() < 0.5
+        }
+        found.append(Parameter(name, distribution, behind))
+    return found
+
+
+def suggest(trial: optuna.Trial, parameters: list[Parameter]) -> Params:
+    found: Params = {}
+    for parameter in parameters:
+        found |= parameter.suggest(trial)
+    return found
+
+
+def value(params: Params) -> float:
+    """Some landscape, the same in every process."""
+    return round(sum(random.Random(f"{name} {x}").random() for name, x in params.items()), 2)
+
+
+def place(trial: optuna.Trial | optuna.trial.FrozenTrial) -> tuple[tuple[str, Any], ...]:
+    return tuple(sorted(trial.params.items()))
+
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+@every_sampler
+@settings(max_examples=30)
+@given(seed=seeds, width=st.integers(1, 6))
+def test_no_point_comes_twice(make: Callable[..., BaseSampler], seed: int, width: int) -> None:
+    """Unless it was in flight before anyone knew what is behind its choices."""
+    chance = random.Random(seed)
+    parameters = random_parameters(chance, finite=False)
+    study = optuna.create_study(sampler=make(stop_when_exhausted=False))
+    running: list[tuple[optuna.Trial, Params]] = []
+    seen = set()
+    for _ in range(int(min(50, size(parameters)))):
+        known = {choices(trial) for trial in study.trials if trial.state.is_finished()}
+        trial = study.ask()
+        running.append((trial, suggest(trial, parameters)))
+        found = study.trials[trial.number]
+        assert place(found) not in seen or choices(found) not in known
+        seen.add(place(found))
+        if len(running) == width:
+            trial, params = running.pop(chance.randrange(width))
+            study.tell(trial, value(params))
+
+
+def choices(trial: FrozenTrial) -> tuple[Any, ...]:
+    """What decides which parameters a trial has."""
+    floats = {n for n, d in trial.distributions.items() if isinstance(d, FloatDistribution)}
+    return tuple((name, None if name in floats else x) for name, x in place(trial))
+
+
+@every_sampler
+@settings(max_examples=40)
+@given(seed=seeds)
+def test_a_finite_space_is_evaluated_whole_and_once_then_the_study_stops(
+    make: Callable[..., BaseSampler], seed: int
+) -> None:
+    parameters = random_parameters(random.Random(seed), finite=True)
+    n_points = int(size(parameters))
+    study = optuna.create_study(sampler=make())
+    study.optimize(lambda trial: value(suggest(trial, parameters)), n_trials=n_points + 5)
+    assert len({place(trial) for trial in study.trials}) == len(study.trials) == n_points
+
+
+@every_sampler
+@settings(max_examples=15)
+@given(seed=seeds)
+def test_a_new_process_at_every_step_asks_for_the_same_points(
+    make: Callable[..., BaseSampler], seed: int
+) -> None:
+    """Whatever its seed: nothing is drawn."""
+    parameters = random_parameters(random.Random(seed), finite=False)
+    whole = optuna.create_study(sampler=make(seed=1))
+    whole.optimize(lambda trial: value(suggest(trial, parameters)), n_trials=30)
+    halting = optuna.create_study()
+    for _ in whole.trials:
+        halting.sampler = pickle.loads(pickle.dumps(make(seed=2)))
+        halting.optimize(lambda trial: value(suggest(trial, parameters)), n_trials=1)
+    assert points(halting) == points(whole)
+
+
+# ---- which parameter decides ----
+
+
+def searched(objective: Callable[[optuna.Trial], float], n: int) -> optuna.Study:
+    study = optuna.create_study(sampler=SOOSampler())
+    study.optimize(objective, n_trials=n)
+    return study
+
+
+def shape(branch: Branch | None) -> Any:
+    """The deciders, nested as they decide, and the parameters they decide on."""
+    assert branch is not None
+    if branch.decider is None:
+        return " ".join(branch.space.distributions)
+    return branch.decider, {x: shape(behind) for x, behind in branch.branches.items()}
+
+
+def test_the_parameters_that_decide_are_found() -> None:
+    adam, sgd = "batch beta optimizer rate", "batch momentum optimizer rate"
+    found = shape(Branches().root(searched(optimizer, 30).trials))
+    assert found == ("optimizer", {0: adam, 1: adam, 2: sgd})
+    found = shape(Branches().root(searched(nested, 30).trials))
+    inner = {i: f"inner outer shared {name}" for i, name in enumerate("xy")}
+    assert found == ("outer", {0: "outer shared", 1: ("inner", inner)})
+    assert shape(Branches().root(searched(layers, 60).trials))[0] == "n"
+
+
+def test_trials_without_branches_have_no_decider() -> None:
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+    study.optimize(lambda t: t.suggest_float("x", 0, 1) + t.suggest_int("n", 0, 2), n_trials=20)
+    root = Branches().root(study.trials)
+    assert root is not None and root.decider is None
+
+
+def test_a_trial_that_was_pruned_half_way_is_no_branch() -> None:
+    study = searched(nested, 20)
+    for choice in "ab":
+        pruned = optuna.trial.create_trial(
+            state=TrialState.PRUNED,
+            params={"outer": choice},
+            distributions={"outer": CategoricalDistribution(["a", "b"])},
+        )
+        before = shape(Branches().root(study.trials))
+        study.add_trial(pruned)
+        assert shape(Branches().root(study.trials)) == before
+
+
+@settings(max_examples=25)
+@given(seed=seeds)
+def test_what_is_read_as_trials_end_is_what_is_read_at_once(seed: int) -> None:
+    parameters = random_parameters(random.Random(seed), finite=False)
+    study = optuna.create_study(sampler=RandomSampler(seed=seed))
+    reading = Branches()
+    for _ in range(30):
+        study.optimize(lambda trial: value(suggest(trial, parameters)), n_trials=1)
+        assert shape(reading.root(study.trials)) == shape(Branches().root(study.trials))
+
+
+@pytest.mark.filterwarnings("ignore:Fixed parameter")
+@every_sampler
+def test_a_value_outside_its_choices_decides_on_nothing(make: Callable[..., BaseSampler]) -> None:
+    study = optuna.create_study(sampler=make())
+    study.enqueue_trial({"n": 50, "width0": 8, "width1": 8, "width2": 8})
+    study.optimize(layers, n_trials=30)
+    assert len({place(trial) for trial in study.trials}) == 30
+
+
+# ---- how it is searched ----
+
+
+def test_branches_alike_are_searched_as_the_plain_space_is() -> None:
+    """Where branches differ in a name only, SOO's sequence is that of a space without branches."""
+
+    def landscape(kind: str, x: float, y: float) -> float:
+        return (x - 0.3) ** 2 + (y - 0.7) ** 2 + {"a": 0.02, "b": 0.1, "c": 0.0}[kind]
+
+    def branching(trial: optuna.Trial) -> float:
+        kind = trial.suggest_categorical("kind", ["a", "b", "c"])
+        return landscape(kind, *(trial.suggest_float(f"{name}_{kind}", 0, 1) for name in "xy"))
+
+    def plain(trial: optuna.Trial) -> float:
+        kind = trial.suggest_categorical("kind", ["a", "b", "c"])
+        return landscape(kind, *(trial.suggest_float(name, 0, 1) for name in "xy"))
+
+    found = [list(trial.params.values()) for trial in searched(branching, 150).trials]
+    assert found == [list(trial.params.values()) for trial in searched(plain, 150).trials]
+
+
+@every_sampler
+@pytest.mark.parametrize("objective", [optimizer, layers, nested])
+def test_the_best_branch_is_searched_most_and_none_is_left_out(
+    make: Callable[..., BaseSampler], objective: Callable[[optuna.Trial], float]
+) -> None:
+    study = optuna.create_study(sampler=make())
+    study.optimize(objective, n_trials=120)
+    peer = optuna.create_study(sampler=RandomSampler(seed=0))
+    peer.optimize(objective, n_trials=480)
+    assert study.best_value < peer.best_value
+    decider = {optimizer: "optimizer", layers: "n", nested: "outer"}[objective]
+    chosen = [trial.params[decider] for trial in study.trials]
+    counts = {value: chosen.count(value) for value in chosen}
+    assert counts[study.best_params[decider]] == max(counts.values())
+    if objective is not layers:
+        assert len(counts) == len(study.trials[0].distributions[decider].choices)
+        assert min(counts.values()) >= 3
+
+
+@every_sampler
+def test_the_first_trial_of_a_branch_is_at_its_centre(make: Callable[..., BaseSampler]) -> None:
+    study = optuna.create_study(sampler=make())
+    study.optimize(optimizer, n_trials=20)
+    first = next(t for t in study.trials if t.params["optimizer"] == "sgd").params
+    assert first["momentum"] == 0.5 and first["rate"] == pytest.approx(10**-1.5)
+
+
+@every_sampler
+def test_what_follows_from_a_float_is_searched_without_chance(
+    make: Callable[..., BaseSampler],
+) -> None:
+    """No partition has it: the rule searches it alone."""
+
+    def objective(trial: optuna.Trial) -> float:
+        x = trial.suggest_float("x", 0, 1)
+        if x < 0.4:
+            return 1 - x
+        return x + abs(trial.suggest_float("y", 0, 1) - 0.2) + trial.suggest_float("z", 0, 1) / 3
+
+    found = []
+    for seed in (1, 2):
+        study = optuna.create_study(sampler=make(seed=seed))
+        study.optimize(objective, n_trials=60)
+        found.append(points(study))
+    assert found[0] == found[1]
+    assert len({place(trial) for trial in study.trials}) == 60
+    peers = []
+    for seed in range(15):
+        peer = optuna.create_study(sampler=RandomSampler(seed=seed))
+        peer.optimize(objective, n_trials=60)
+        peers.append(peer.best_value)
+    assert study.best_value < sorted(peers)[7]
+
+
+@every_sampler
+def test_a_branch_that_always_fails_does_not_stop_the_others(
+    make: Callable[..., BaseSampler],
+) -> None:
+    def objective(trial: optuna.Trial) -> float:
+        found = optimizer(trial)
+        if trial.params["optimizer"] == "sgd":
+            raise RuntimeError
+        return found
+
+    study = optuna.create_study(sampler=make())
+    study.optimize(objective, n_trials=80, catch=RuntimeError)
+    failed = [t for t in study.trials if t.state is TrialState.FAIL]
+    assert 0 < len(failed) < 50
+    assert len({place(trial) for trial in study.trials}) == 80
+
+
+@every_sampler
+def test_an_interrupted_point_of_a_branch_is_evaluated_again(
+    make: Callable[..., BaseSampler],
+) -> None:
+    whole = optuna.create_study(sampler=make())
+    whole.optimize(nested, n_trials=30)
+    study, calls = optuna.create_study(sampler=make()), 0
+
+    def interrupted(trial: optuna.Trial) -> float:
+        nonlocal calls
+        calls += 1
+        found = nested(trial)
+        if calls in (4, 9, 20):
+            raise KeyboardInterrupt
+        return found
+
+    for _ in range(4):
+        try:
+            study.optimize(interrupted, n_trials=33 - len(study.trials))
+        except KeyboardInterrupt:
+            pass
+    done = [t.params for t in study.trials if t.state is TrialState.COMPLETE]
+    assert done == points(whole)
+
+
+# ---- decided in part ----
+
+
+@every_sampler
+def test_a_choice_that_is_enqueued_is_completed_in_its_branch(
+    make: Callable[..., BaseSampler],
+) -> None:
+    study = optuna.create_study(sampler=make())
+    study.optimize(optimizer, n_trials=60)
+    rivals = [t for t in study.trials if t.params["optimizer"] == "adam"]
+    best = min(rivals, key=lambda t: t.value or 0.0).params
+    for _ in range(3):
+        study.enqueue_trial({"optimizer": "adam"})
+    study.enqueue_trial({"momentum": 0.9})
+    trials = [study.ask() for _ in range(4)]
+    for trial in trials:
+        optimizer(trial)
+    found = [trial.params for trial in trials]
+    assert [p["optimizer"] for p in found] == ["adam"] * 3 + ["sgd"]
+    assert found[3]["momentum"] == 0.9
+    near = [abs(math.log10(p["rate"] / best["rate"])) for p in found[:3]]
+    assert max(near) < 1.01, "the best cells, of three decades a third at most"
+    assert len({place(trial) for trial in study.trials}) == len(study.trials)
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_parameter_that_is_fixed_from_outside_leaves_the_others_to_the_search() -> None:
+    study = optuna.create_study(sampler=SOOSampler())
+    study.optimize(optimizer, n_trials=20)
+    for fixed in ({"optimizer": "sgd"}, {"batch": 8}):
+        study.sampler = PartialFixedSampler(fixed, SOOSampler())
+        study.optimize(optimizer, n_trials=12)
+        late = study.trials[-12:]
+        assert all(trial.params.items() >= fixed.items() for trial in late)
+        assert len({place(trial) for trial in late}) == 12
+
+
+# ---- many workers ----
+
+
+@every_sampler
+def test_threads_share_the_branches(make: Callable[..., BaseSampler]) -> None:
+    study = optuna.create_study(sampler=make())
+    study.optimize(optimizer, n_trials=12)
+    study.optimize(optimizer, n_trials=120, n_jobs=4)
+    assert len({place(trial) for trial in study.trials}) == 132
+
+
+WORKER = """
+import sys, optuna
+sys.path.insert(0, "tests/helpers")
+from conditional import optimizer
+from optuna_partition import DIRECTSampler, SOOSampler
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+url, name = sys.argv[1:]
+sampler = {"soo": SOOSampler, "direct": DIRECTSampler}[name]()
+study = optuna.load_study(study_name="s", storage=url, sampler=sampler)
+study.optimize(optimizer, n_trials=15)
+"""
+
+
+@pytest.mark.parametrize("name", ["soo", "direct"])
+def test_processes_never_get_a_point_of_a_branch_twice(name: str, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    study = optuna.create_study(study_name="s", storage=url)
+    study.sampler = {"soo": SOOSampler, "direct": DIRECTSampler}[name]()
+    study.optimize(optimizer, n_trials=10)
+    workers = [python(WORKER, url, name) for _ in range(3)]
+    assert [(worker.communicate()[1], worker.returncode) for worker in workers] == [("", 0)] * 3
+    assert len({place(trial) for trial in study.trials}) == len(study.trials) == 55
+
+
+# ---- what people see, and what else there is ----
+
+
+@every_sampler
+def test_the_newest_trial_s_branch_is_shown(make: Callable[..., BaseSampler]) -> None:
+    study = optuna.create_study(sampler=make())
+    study.optimize(nested, n_trials=50)
+    newest = study.trials[-1]
+    shown = cells(study)
+    mates = [t.number for t in study.trials if t.params.keys() == newest.params.keys()]
+    assert sorted(n for cell in shown for n in cell.trials) == mates
+    assert all(cell.low.keys() == newest.params.keys() for cell in shown)
+    floats = [n for n, d in newest.distributions.items() if isinstance(d, FloatDistribution)]
+    volume = sum(math.prod(c.high[n] - c.low[n] for n in floats) for c in shown)
+    assert volume == pytest.approx(1)
+
+
+def test_an_independent_sampler_that_is_given_has_the_branches() -> None:
+    given = RandomSampler(seed=3)
+    study = optuna.create_study(
+        sampler=SOOSampler(independent_sampler=given, warn_independent_sampling=False)
+    )
+    study.optimize(nested, n_trials=20)
+    assert all(
+        set(t.system_attrs["partition"]["cell"]) <= {"shared", "outer"} for t in study.trials[2:]
+    )
+
+
+@pytest.mark.parametrize("as_published", [False, True])
+def test_bamsoo_searches_the_best_branch_of_a_finite_partition_most(as_published: bool) -> None:
+    def objective(trial: optuna.Trial) -> float:
+        kind = trial.suggest_categorical("kind", ["far", "near", "good", "fails"])
+        x = trial.suggest_float(f"{kind}_x", 0, 1)
+        if kind == "fails":
+            raise RuntimeError
+        return {"far": 2, "near": 0.3, "good": 0}[kind] + (x - 0.3) ** 2
+
+    study = optuna.create_study(sampler=BaMSOOSampler(as_published=as_published))
+    study.optimize(objective, n_trials=40, catch=RuntimeError)
+    kinds = [trial.params["kind"] for trial in study.trials]
+    counts = {kind: kinds.count(kind) for kind in ("good", "near", "far", "fails")}
+    assert counts["good"] == max(counts.values()) > 12
+    assert all(n >= 4 for n in counts.values()), "none is left behind"
+    assert len({place(trial) for trial in study.trials}) == 40

@@ -1,0 +1,138 @@
+"""No point twice and none lost: random spaces, given or inferred, many trials in flight."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+import random
+import sys
+
+from beliefs import Nearests
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+import optuna
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
+import pytest
+
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from benchmarks._stress_spaces import Found
+from benchmarks._stress_spaces import go
+from benchmarks._stress_spaces import random_space
+from benchmarks._stress_spaces import Run
+from benchmarks._stress_spaces import SAMPLERS as RANDOM_SPACES
+from benchmarks._stress_spaces import Space
+from benchmarks._stress_spaces import WIDTHS
+from optuna_partition._rules.hybrid import hybrid
+from optuna_partition._study.ask import PartitionSampler
+
+
+RULE = hybrid(Nearests())
+SAMPLERS = {  # a real model would take minutes; `benchmarks/stress.py --spaces` has it
+    **RANDOM_SPACES,
+    "bamsoo": lambda space: PartitionSampler(RULE, space, 0, None, True, True, True),
+}
+CLEAN = Found(repeated=0, lost=0)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@settings(max_examples=40)
+@given(
+    seed=st.integers(0, 2**32),
+    is_given=st.booleans(),
+    width=st.sampled_from(WIDTHS),
+)
+def test_no_point_comes_twice_and_none_is_lost(
+    name: str, seed: int, is_given: bool, width: int
+) -> None:
+    space = random_space(random.Random(seed))
+    soon = is_given and name == "soo"  # points before the space is known are no cells
+    run = Run(SAMPLERS[name], space, is_given, width, trials=100, seed=seed, soon=soon)
+    assert go(run) == CLEAN
+
+
+MIXED: Space = {  # the first trial takes the root's centre before there is a tree
+    "a": FloatDistribution(-14.222189064977073, -3.088499499629018),
+    "b": FloatDistribution(1e-5, 1.7e-2, log=True),
+    "c": CategoricalDistribution(["p", "q", "r"]),
+    "n": IntDistribution(1, 32),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@pytest.mark.parametrize("width", [2, 6, 9])
+def test_the_first_point_of_an_inferred_space_is_a_point_like_others(
+    name: str, width: int
+) -> None:
+    assert go(Run(SAMPLERS[name], MIXED, given=False, width=width)) == CLEAN
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_asks_on_an_inferred_finite_space_differ_before_any_value_is_known(name: str) -> None:
+    space: Space = {"x": IntDistribution(0, 4), "y": IntDistribution(0, 4)}
+    study = optuna.create_study(sampler=SAMPLERS[name](None))
+    trials = [study.ask() for _ in range(25)]
+    points = {tuple(t._suggest(n, d) for n, d in space.items()) for t in trials}
+    assert len(points) == 25
+
+
+def test_a_space_of_two_points_that_is_inferred_is_covered() -> None:
+    study = optuna.create_study(sampler=SAMPLERS["soo"](None))
+    points = {study.ask().suggest_categorical("c", ["a", "b"]) for _ in range(2)}
+    assert points == {"a", "b"}
+
+
+class Interleaved:
+    """Several workers on one study, one operation of one of them at a time."""
+
+    def __init__(self, study: optuna.Study, space: Space) -> None:
+        self.study, self.space = study, space
+        self.running: list[optuna.Trial] = []
+        self.points: list[tuple[object, ...]] = []
+
+    def step(self, worker: int) -> None:
+        """The worker's next operation: an ask, a suggestion, or the end of its trial."""
+        if worker >= len(self.running):
+            self.running.append(self.study.ask())
+            return
+        trial = self.running[worker]
+        lacking = [name for name in self.space if name not in trial.params]
+        if lacking:
+            trial._suggest(lacking[0], self.space[lacking[0]])
+            return
+        self.points.append(tuple(trial.params[name] for name in self.space))
+        self.study.tell(self.running.pop(worker), float(len(self.points) % 3))
+
+
+@pytest.mark.parametrize("name", ["soo", "direct-l"])
+@settings(max_examples=60)
+@given(
+    workers=st.lists(st.integers(0, 7), min_size=40, max_size=160),
+    sides=st.lists(st.integers(2, 4), min_size=2, max_size=4),
+)
+def test_workers_that_begin_together_on_a_finite_space_get_different_points(
+    name: str, workers: list[int], sides: list[int]
+) -> None:
+    """Wherever each is when the space becomes known to the others."""
+    space: Space = {f"x{i}": IntDistribution(1, side) for i, side in enumerate(sides)}
+    search = Interleaved(optuna.create_study(sampler=SAMPLERS[name](None)), space)
+    for worker in workers:
+        if len(search.points) + len(search.running) < math.prod(sides):
+            search.step(worker)
+    assert len(set(search.points)) == len(search.points)
+
+
+@pytest.mark.parametrize("name", ["soo", "direct-l"])
+def test_threads_cover_a_small_space_without_being_given_it(name: str) -> None:
+    for _ in range(10):
+        study = optuna.create_study(sampler=SAMPLERS[name](None))
+        study.optimize(
+            lambda t: float(t.suggest_int("x", 0, 4) + t.suggest_int("y", 0, 4)),
+            n_trials=25,
+            n_jobs=4,
+        )
+        points = {(t.params["x"], t.params["y"]) for t in study.trials}
+        assert len(points) == len(study.trials) == 25

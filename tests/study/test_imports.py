@@ -1,0 +1,422 @@
+"""Trials of our samplers under another, or another space: they count where they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+import random
+import sys
+from typing import Any
+
+from beliefs import Nearests
+from bowl import bowl
+from bowl import points
+from bowl import SPACE
+from hypothesis import given
+from hypothesis import settings
+from hypothesis import strategies as st
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
+from optuna.samplers import BaseSampler
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import create_trial
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+import pytest
+
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from benchmarks._stress_spaces import random_space
+from optuna_partition import DIRECTSampler
+from optuna_partition import LatinHypercubeSampler
+from optuna_partition import NOMADSampler
+from optuna_partition import SOOSampler
+from optuna_partition._rules.bamsoo import bamsoo
+from optuna_partition._rules.hybrid import hybrid
+from optuna_partition._rules.rule import Rule
+from optuna_partition._study.ask import PartitionSampler
+
+
+Space = dict[str, BaseDistribution]
+
+
+def believing(rule: Rule[Any]) -> Callable[[Space], BaseSampler]:
+    return lambda space: PartitionSampler(rule, space, 0, None, True, True, True)
+
+
+OURS: dict[str, Callable[[Space], BaseSampler]] = {
+    "soo": lambda space: SOOSampler(search_space=space),
+    "direct-l": lambda space: DIRECTSampler(search_space=space),
+    "direct": lambda space: DIRECTSampler(search_space=space, locally_biased=False),
+    "bamsoo": believing(hybrid(Nearests())),
+    "bamsoo-2014": believing(bamsoo(Nearests(0.1), 0.05)),
+}
+SOURCES = {
+    **OURS,
+    "lhs": lambda space: LatinHypercubeSampler(n_trials=20, search_space=space, seed=0),
+    "nomad": lambda space: NOMADSampler(search_space=space),
+    "tpe": lambda space: optuna.samplers.TPESampler(seed=0),
+}
+FINITE: Space = {"x": IntDistribution(0, 8), "y": IntDistribution(0, 5)}
+KINDS = ["memory", "sqlite", "journal"]
+
+
+def storage_of(kind: str, folder: Path) -> optuna.storages.BaseStorage:
+    if kind == "sqlite":
+        return optuna.storages.RDBStorage(f"sqlite:///{folder}/study.db")
+    if kind == "journal":
+        return optuna.storages.JournalStorage(JournalFileBackend(str(folder / "journal")))
+    return optuna.storages.InMemoryStorage()
+
+
+def coordinates(study: optuna.Study) -> list[tuple[Any, ...]]:
+    return [tuple(params[name] for name in sorted(params)) for params in points(study)]
+
+
+def searched(sampler: BaseSampler, n_trials: int) -> optuna.Study:
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(bowl, n_trials=n_trials)
+    return study
+
+
+def copied(trial: FrozenTrial, **changes: Any) -> FrozenTrial:
+    kept = {
+        "state": trial.state,
+        "params": trial.params,
+        "distributions": trial.distributions,
+        "system_attrs": trial.system_attrs,
+        "values": trial.values,
+    }
+    return create_trial(**{**kept, **changes})
+
+
+# ---- imported, and continued ----
+
+
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+@pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("name", OURS)
+def test_imported_trials_are_known_and_nothing_is_repeated(name: str, source: str) -> None:
+    old = searched(SOURCES[source](dict(SPACE)), 20)
+    new = optuna.create_study(sampler=OURS[name](dict(SPACE)))
+    new.add_trials(old.trials)
+    new.optimize(bowl, n_trials=30)
+    assert {trial.state for trial in new.trials} == {TrialState.COMPLETE}
+    assert len(set(coordinates(new)) - set(coordinates(old))) == 30
+    assert new.best_value <= old.best_value
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_study_goes_on_with_each_of_our_samplers_after_each(kind: str, tmp_path: Path) -> None:
+    study = optuna.create_study(storage=storage_of(kind, tmp_path))
+    for first in OURS:
+        for second in OURS:
+            for name in (first, second):
+                study.sampler = OURS[name](dict(SPACE))
+                study.optimize(bowl, n_trials=2)
+    assert len(set(coordinates(study))) == 100
+    assert {trial.state for trial in study.trials} == {TrialState.COMPLETE}
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [(name, "memory") for name in OURS] + [("soo", "sqlite"), ("soo", "journal")]
+)
+def test_trials_imported_into_the_same_rule_and_space_go_on_as_if_there(
+    name: str, kind: str, tmp_path: Path
+) -> None:
+    """Under other numbers: a log names none."""
+    whole = searched(OURS[name](dict(SPACE)), 30)
+    new = optuna.create_study(storage=storage_of(kind, tmp_path), sampler=OURS[name](dict(SPACE)))
+    new.add_trial(create_trial(state=TrialState.FAIL))
+    new.add_trials(searched(OURS[name](dict(SPACE)), 20).trials)
+    new.optimize(bowl, n_trials=10)
+    assert points(new)[1:] == points(whole)
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_trials_imported_twice_change_nothing(name: str) -> None:
+    old = searched(SOOSampler(search_space=dict(SPACE)), 25)
+    once, twice = (optuna.create_study(sampler=OURS[name](dict(SPACE))) for _ in range(2))
+    once.add_trials(old.trials)
+    twice.add_trials(old.trials + old.trials)
+    for study in (once, twice):
+        study.optimize(bowl, n_trials=10)
+    if name.startswith("bamsoo"):  # its model counts values, not points
+        assert not set(coordinates(twice)[50:]) & set(coordinates(old))
+    else:
+        assert points(once)[25:] == points(twice)[50:]
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_a_part_of_a_study_is_imported_as_well(name: str) -> None:
+    """Cells are open then in whose centres nothing is known."""
+    old = searched(OURS[name](dict(SPACE)), 40).trials
+    best = sorted(old, key=lambda trial: trial.value or 0.0)[:6]
+    new = optuna.create_study(sampler=OURS[name](dict(SPACE)))
+    new.add_trials(best)
+    new.optimize(bowl, n_trials=30)
+    assert len(set(coordinates(new))) == 36
+
+
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [(name, source) for name in OURS for source in [*OURS, "nomad"]] + [("nomad", "soo")],
+)
+def test_a_point_that_failed_elsewhere_is_not_tried_again(name: str, source: str) -> None:
+    """Integers, so that points of NOMAD are centres of cells as well."""
+    space: Space = {"x": IntDistribution(0, 20), "y": IntDistribution(0, 20)}
+
+    def fails(trial: optuna.Trial) -> float:
+        x, y = trial.suggest_int("x", 0, 20), trial.suggest_int("y", 0, 20)
+        return float("nan") if (x + y) % 3 == 1 else float(abs(x - 7) + abs(y - 12))
+
+    old = optuna.create_study(sampler=SOURCES[source](dict(space)))
+    old.optimize(fails, n_trials=25)
+    assert {trial.state for trial in old.trials} == {TrialState.COMPLETE, TrialState.FAIL}
+    new = optuna.create_study(sampler=SOURCES[name](dict(space)))
+    new.add_trials(old.trials)
+    new.optimize(fails, n_trials=12 if name == "nomad" else 100)
+    assert not set(coordinates(old)) & set(coordinates(new)[25:])
+
+
+@pytest.mark.parametrize("name", ["soo", "direct-l"])
+def test_a_point_that_failed_before_its_last_parameter_is_not_tried_again(name: str) -> None:
+    def fails(trial: optuna.Trial) -> float:
+        if trial.suggest_int("x", 0, 8) > 5:
+            raise ValueError
+        return float(trial.suggest_int("y", 0, 5))
+
+    study = optuna.create_study(sampler=OURS["direct"](dict(FINITE)))
+    study.optimize(fails, n_trials=30, catch=ValueError)
+    study.sampler = OURS[name](dict(reversed(FINITE.items())))
+    study.optimize(fails, n_trials=24, catch=ValueError)
+    asked = [trial.system_attrs["partition"]["cell"] for trial in study.trials]
+    assert len({(cell["x"], cell["y"]) for cell in asked if cell["x"] > "6"}) == 18
+    assert sum(cell["x"] > "6" for cell in asked) == 18
+
+
+def test_a_design_that_was_imported_in_part_is_continued() -> None:
+    whole, old, new = (optuna.create_study(sampler=SOURCES["lhs"](dict(SPACE))) for _ in range(3))
+    whole.optimize(bowl, n_trials=20)
+    old.optimize(bowl, n_trials=8)
+    new.add_trials(old.trials)
+    new.optimize(bowl, n_trials=12)
+    assert points(new) == points(whole)
+
+
+def test_nomad_goes_on_after_an_import_as_if_there() -> None:
+    whole, old, new = (
+        optuna.create_study(sampler=SOURCES["nomad"](dict(SPACE))) for _ in range(3)
+    )
+    whole.optimize(bowl, n_trials=20)
+    old.optimize(bowl, n_trials=8)
+    new.add_trials(old.trials)
+    new.optimize(bowl, n_trials=12)
+    assert points(new) == points(whole)
+
+
+# ---- other spaces ----
+
+
+def wider(distribution: BaseDistribution, chance: random.Random) -> BaseDistribution:
+    """A distribution with all values of another; Optuna takes no other choices in a study."""
+    if isinstance(distribution, IntDistribution):
+        low, high, step = distribution.low, distribution.high, distribution.step
+        more = step * chance.randint(0, 4)
+        low = max(1, low - more) if distribution.log else low - more
+        return IntDistribution(low, high + step * chance.randint(0, 9), distribution.log, step)
+    if isinstance(distribution, FloatDistribution):
+        low, high, step = distribution.low, distribution.high, distribution.step
+        more = (step or (high - low)) * chance.randint(0, 2)
+        low = low / chance.choice([1, 10]) if distribution.log else low - more
+        return FloatDistribution(low, high + more, distribution.log, step)
+    return distribution
+
+
+@settings(max_examples=150)
+@given(
+    first=st.sampled_from(list(OURS)),
+    second=st.sampled_from(list(OURS)),
+    seed=st.integers(0, 2**32),
+    width=st.integers(1, 6),
+    fewer=st.booleans(),
+)
+def test_a_space_reordered_and_widened_has_the_old_points_inside(
+    first: str, second: str, seed: int, width: int, fewer: bool
+) -> None:
+    chance = random.Random(seed)
+    narrow = random_space(chance)
+    wide = {name: wider(narrow[name], chance) for name in chance.sample([*narrow], len(narrow))}
+    before, now = (wide, narrow) if fewer else (narrow, wide)
+    study = optuna.create_study(sampler=OURS[first](dict(before)))
+    study.optimize(lambda trial: value(trial, before), n_trials=chance.randint(1, 15))
+    known = set(coordinates(study))
+    sampler = OURS[second](dict(now))
+    study.sampler = sampler
+    flying = []
+    for _ in range(25):
+        assert isinstance(sampler, PartitionSampler)
+        if sampler.is_exhausted(study):
+            break
+        flying.append(study.ask(dict(now)))
+        point = tuple(flying[-1].params[name] for name in sorted(now))
+        assert point not in known
+        known.add(point)
+        if len(flying) == width:
+            trial = flying.pop(0)
+            study.tell(trial, value(trial, now))
+    assert sum(trial.state is TrialState.FAIL for trial in study.trials) == 0
+
+
+def value(trial: optuna.Trial, space: Space) -> float:
+    values = [trial._suggest(name, distribution) for name, distribution in space.items()]
+    return round(sum(x if isinstance(x, int | float) else ord(x) for x in values) % 7, 1)
+
+
+class Interleaved:
+    """Workers with different rules and orders on one study, one operation of one at a time."""
+
+    def __init__(self, study: optuna.Study, samplers: list[BaseSampler]) -> None:
+        self.study, self.samplers = study, samplers
+        self.running: dict[int, optuna.Trial] = {}
+        self.points: list[tuple[object, ...]] = []
+
+    def step(self, worker: int) -> None:
+        """The worker's next operation: an ask, a suggestion, or the end of its trial."""
+        self.study.sampler = self.samplers[worker]
+        if worker not in self.running:
+            if len(self.points) + len(self.running) < 54:
+                self.running[worker] = self.study.ask()
+            return
+        trial = self.running[worker]
+        lacking = [name for name in FINITE if name not in trial.params]
+        if lacking:
+            trial._suggest(lacking[0], FINITE[lacking[0]])
+            return
+        self.points.append(tuple(trial.params[name] for name in FINITE))
+        self.study.tell(self.running.pop(worker), float(len(self.points) % 3))
+
+
+def together(storage: optuna.storages.BaseStorage, seed: int, steps: int) -> None:
+    """Random operations of four workers; no point comes twice."""
+    chance = random.Random(seed)
+    samplers = []
+    for _ in range(4):
+        order = chance.sample([*FINITE], len(FINITE))
+        samplers.append(OURS[chance.choice([*OURS])]({name: FINITE[name] for name in order}))
+    search = Interleaved(optuna.create_study(storage=storage), samplers)
+    for _ in range(steps):
+        search.step(chance.randrange(4))
+    assert search.points and len(set(search.points)) == len(search.points)
+
+
+@settings(max_examples=80)
+@given(seed=st.integers(0, 2**32), steps=st.integers(20, 250))
+def test_workers_with_different_rules_and_orders_get_different_points(
+    seed: int, steps: int
+) -> None:
+    together(optuna.storages.InMemoryStorage(), seed, steps)
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "journal"])
+def test_they_do_in_a_database_and_a_journal_too(kind: str, tmp_path: Path) -> None:
+    together(storage_of(kind, tmp_path), seed=0, steps=150)
+
+
+@pytest.mark.parametrize("name", [*OURS, "nomad"])
+@pytest.mark.parametrize("n_known", [0, 1, 2])
+def test_a_retry_over_another_space_is_evaluated_where_it_lies(name: str, n_known: int) -> None:
+    """Optuna's retry of a stale trial copies parameters and attributes to a waiting trial."""
+    study = optuna.create_study(sampler=SOURCES[name](dict(FINITE)))
+    study.optimize(lambda trial: value(trial, FINITE), n_trials=5)
+    lost = study.ask()
+    for parameter in [*FINITE][:n_known]:
+        lost._suggest(parameter, FINITE[parameter])
+    study._storage.set_trial_state_values(lost._trial_id, TrialState.FAIL)
+    study.add_trial(copied(study.trials[-1], state=TrialState.WAITING))
+    space: Space = {"z": IntDistribution(0, 3), "y": FINITE["y"], "x": IntDistribution(-2, 9)}
+    study.sampler = SOURCES[name](dict(space))
+    retried = study.ask(dict(space))
+    assert retried.number == 6
+    assert lost.params.items() <= retried.params.items()
+    study.tell(retried, 0.0)
+    study.optimize(lambda trial: value(trial, space), n_trials=10)
+    assert len({str(params) for params in points(study)[6:]}) == 11
+
+
+# ---- logs that cannot be read, and what is said ----
+
+
+@pytest.mark.parametrize("name", ["soo", "direct-l", "bamsoo"])
+@pytest.mark.parametrize(
+    "log",
+    [
+        {"rule": "soo", "version": 7},
+        {"rule": "soo", "space": "0", "cell": {"x": "a.b"}, "opened": [], "cursor": []},
+        {"rule": "soo", "space": "0", "cell": [1, 2], "opened": {}, "cursor": None},
+    ],
+)
+def test_a_log_that_cannot_be_read_counts_by_where_its_trial_lies(
+    name: str, log: dict[str, Any]
+) -> None:
+    """A later version may write what this one does not know."""
+    old = searched(SOOSampler(search_space=dict(SPACE)), 10)
+    new = optuna.create_study(sampler=OURS[name](dict(SPACE)))
+    new.add_trials([copied(trial, system_attrs={"partition": log}) for trial in old.trials])
+    new.optimize(bowl, n_trials=20)
+    assert len(set(coordinates(new))) == 30
+
+
+def told_by(caplog: pytest.LogCaptureFixture, study: optuna.Study, n_trials: int) -> list[str]:
+    caplog.clear()
+    optuna.logging.enable_propagation()
+    study.optimize(lambda trial: value(trial, dict(SPACE)), n_trials=n_trials)
+    optuna.logging.disable_propagation()
+    told = {id(record): record.getMessage() for record in caplog.records}
+    return [message for message in told.values() if "where trials lie" in message]
+
+
+def test_another_rule_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    study = searched(SOOSampler(search_space=dict(SPACE)), 7)
+    study.sampler = DIRECTSampler(search_space=dict(SPACE))
+    (message,) = told_by(caplog, study, 3)
+    assert message.startswith("7 of 8 trials were asked for by `soo`; `DIRECTSampler` asks by")
+    assert told_by(caplog, study, 3) == []
+
+
+def test_an_import_in_the_middle_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    study = optuna.create_study(sampler=SOOSampler(search_space=dict(SPACE)))
+    assert told_by(caplog, study, 3) == []
+    study.add_trials(searched(DIRECTSampler(search_space=dict(SPACE)), 4).trials)
+    study.add_trials(searched(optuna.samplers.RandomSampler(), 4).trials)
+    (message,) = told_by(caplog, study, 3)
+    assert message.startswith("4 of 12 trials were asked for by `direct locally_biased=True")
+
+
+def test_another_space_is_said_by_its_difference() -> None:
+    study = searched(SOOSampler(search_space=dict(SPACE)), 5)
+    study.add_trials(searched(DIRECTSampler(search_space=dict(SPACE)), 2).trials)
+    backwards = dict(reversed(SPACE.items()))
+    study.add_trials(searched(SOOSampler(search_space=backwards), 3).trials)
+    wide = {**SPACE, "x": FloatDistribution(-1, 3), "z": CategoricalDistribution("ab")}
+    assert SOOSampler(search_space=dict(SPACE)).misfits(study) == (
+        "2 of 10 trials were asked for by `direct locally_biased=True epsilon=0.0001` and "
+        "3 by `soo` over the order lr, n, x"
+    )
+    over = f"over another space (x={SPACE['x']}, without z)"
+    assert SOOSampler(search_space=wide).misfits(study) == (
+        f"8 of 10 trials were asked for by `soo` {over} and "
+        f"2 by `direct locally_biased=True epsilon=0.0001` {over}"
+    )
+
+
+def test_what_goes_on_as_it_began_is_no_misfit() -> None:
+    study = searched(SOOSampler(search_space=dict(SPACE)), 5)
+    study.add_trials(searched(optuna.samplers.RandomSampler(), 4).trials)
+    assert SOOSampler(search_space=dict(SPACE)).misfits(study) == ""
+    assert SOOSampler().misfits(study) == "", "an inferred space is another one now and then"
+    assert SOOSampler().misfits(optuna.create_study()) == ""
+    assert DIRECTSampler().misfits(study).startswith("5 of 9 trials were asked for by `soo`")

@@ -38,6 +38,7 @@ autodoc_typehints_description_target = "documented"
 autodoc_class_signature = "mixed"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_use_ivar = True
 default_role = "code"  # of the docstrings: a name in single backticks
 
 html_theme = "furo"
@@ -61,5 +62,11 @@ def _named(link: re.Match[str]) -> str:
     return f"`{file}`" if file.endswith(text) else f"{text} (`{file}`)"
 
 
+def leave_out_settings(_: object, __: str, name: str, *rest: object) -> tuple[str, str] | None:
+    """A section of the experiment file is written, not called: its keys stand below it."""
+    return ("", "") if name.startswith("objectives.settings.") else None
+
+
 def setup(app: Sphinx) -> None:
+    app.connect("autodoc-process-signature", leave_out_settings)
     app.connect("source-read", name_files_outside)

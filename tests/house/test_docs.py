@@ -20,6 +20,7 @@ import pytest
 
 from objectives.settings.arguments import read_arguments
 from objectives.settings.config import Experiment
+from objectives.settings.search_space import SearchSettings
 from objectives.tune.samplers import PRUNERS
 from objectives.tune.samplers import SAMPLERS
 import optuna_partition
@@ -89,6 +90,13 @@ def test_the_options_of_a_page_are_the_command_s(page: Path) -> None:
         assert {a for a in arguments if a.startswith("--")} <= known  # argparse takes half names
         if "--help" not in arguments:
             assert read_arguments(arguments, SAMPLERS, PRUNERS).file == Path("my.toml")
+
+
+def test_the_table_of_bounds_is_the_command_s() -> None:
+    row = re.compile(r"^\| `(\w+)` \| (\S+) \| (\S+) \| (log )?\|$", re.MULTILINE)
+    table = row.findall((ROOT / "docs" / "tune.md").read_text())
+    space = SearchSettings().distributions().items()
+    assert table == [(n, f"{d.low:g}", f"{d.high:g}", "log " * d.log) for n, d in space]
 
 
 def options() -> set[str]:

@@ -21,12 +21,8 @@ PAGES = sorted(
     ]
 )
 QUOTED = (None, "text")
-SHORT = [
-    *PAGES,
-    ROOT / "CHANGELOG.md",
-    ROOT / "storage/README.md",
-    *(ROOT / "benchmarks").glob("*.md"),
-]
+FOLDERS = ("", "benchmarks", "docs", "examples/standin", "storage", "tests/data")
+SHORT = sorted(page for folder in FOLDERS for page in (ROOT / folder).glob("*.md"))
 
 
 def prose(text: str) -> Iterator[tuple[int, str]]:

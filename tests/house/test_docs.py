@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from contextlib import suppress
+import gc
 import io
 from pathlib import Path
 import re
@@ -15,7 +16,7 @@ import sys
 import tomllib
 from typing import Any
 
-import optuna
+from optuna.storages import RDBStorage
 import pytest
 
 from objectives.settings.arguments import read_arguments
@@ -60,12 +61,11 @@ def test_the_python_of_a_page_runs(
         exec(compile(block, page.name, "exec"), names)
     for block in blocks(text, "compiled"):
         compile(block, page.name, "exec")
-    for thing in names.values():
-        if isinstance(thing, optuna.Study):
-            thing._storage.remove_session()
-            backend = getattr(thing._storage, "_backend", thing._storage)
-            if hasattr(backend, "engine"):
-                backend.engine.dispose()
+    names.clear()
+    for thing in gc.get_objects():  # also those whose names a page gave to others
+        if type(thing) is RDBStorage:
+            thing.remove_session()
+            thing.engine.dispose()
 
 
 def test_the_readme_s_search_has_its_trials(

@@ -58,8 +58,8 @@ def sentences(text: str) -> list[str]:
     for _, line in prose(text):
         if not line.strip() or re.match(r"\s*([-*]|\d+\.)\s", line):
             blocks.append([])
-        if not re.match(r"\s*(#|\||:{3}|:\w+:|<!--|---|\(\w+\)=)", line):
-            blocks[-1].append(re.sub(r"^\s*([-*]|\d+\.)\s+", "", line).strip())
+        if not re.match(r"\s*(#|\||:\w+:|<!--|---|\(\w+\)=)", line):
+            blocks[-1].append(re.sub(r"^\s*([-*>]|\d+\.)\s+", "", line).strip())
     plain = [bare(" ".join(block)).strip() for block in blocks]
     found = [s for block in plain for s in re.split(r"(?<=[.!?])[\"')*]*\s+", block)]
     return [sentence for sentence in found if words(sentence)]

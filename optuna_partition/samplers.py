@@ -15,6 +15,7 @@ from optuna_partition._rules.belief import CandidatesFunc
 from optuna_partition._rules.direct import direct
 from optuna_partition._rules.hybrid import hybrid
 from optuna_partition._rules.soo import SOO
+from optuna_partition._study.arguments import check_number
 from optuna_partition._study.arguments import checked_seed
 from optuna_partition._study.ask import PartitionSampler
 from optuna_partition._study.branches import BranchSampler
@@ -97,6 +98,7 @@ class BaMSOOSampler(PartitionSampler):
                 "`BaMSOOSampler` needs BoTorch; install it with "
                 '`pip install "optuna-partition[botorch]"`, or use `DIRECTSampler`.'
             )
+        check_number("eta", eta, "0 < eta <= 1", "0.05")
         if not 0 < eta <= 1:
             raise ValueError(f"`0 < eta <= 1` must hold, but got ({eta=}); 0.05 is usual.")
         if as_published and candidates_func is not None:
@@ -173,6 +175,11 @@ class DIRECTSampler(PartitionSampler):
         stop_when_exhausted: bool = True,
         show_cells: bool = True,
     ) -> None:
+        check_number("epsilon", epsilon, "0 <= epsilon < 1", "1e-4")
+        if locally_biased not in (True, False):
+            raise ValueError(
+                f"`locally_biased` must be True or False, but got ({locally_biased=})."
+            )
         if not 0 <= epsilon < 1:
             raise ValueError(f"`0 <= epsilon < 1` must hold, but got ({epsilon=}); 1e-4 is usual.")
         super().__init__(

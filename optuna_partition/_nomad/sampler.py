@@ -23,6 +23,7 @@ from optuna_partition._nomad.run import Coordinates
 from optuna_partition._nomad.run import Ended
 from optuna_partition._nomad.run import Run
 from optuna_partition._nomad.variables import variable
+from optuna_partition._study.arguments import checked_sampler
 from optuna_partition._study.arguments import checked_seed
 from optuna_partition._study.arguments import checked_space
 from optuna_partition._study.claims import Claimant
@@ -105,7 +106,9 @@ class NOMADSampler(BaseSampler):
         self._given = None if given is None else searched(given)
         self._inferred = InferredSpace()
         self._seed = checked_seed(seed)
-        self._independent_sampler = independent_sampler or RandomSampler(seed=seed)
+        self._independent_sampler = checked_sampler(independent_sampler) or RandomSampler(
+            seed=seed
+        )
         self._warn_independent_sampling = warn_independent_sampling
         self._unconstrained = Unconstrained()
         self._run: Run | None = None

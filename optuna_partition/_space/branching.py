@@ -8,12 +8,14 @@ one of fewest values. What it does not decide on may follow from another one beh
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Collection
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
+from typing import Any
 from typing import TypeAlias
 
 from optuna.distributions import BaseDistribution
@@ -22,6 +24,7 @@ from optuna.trial import TrialState
 
 from optuna_partition._core.axes import Continuous
 from optuna_partition._core.axes import Coordinate
+from optuna_partition._space.space import single
 from optuna_partition._space.space import Space
 
 
@@ -32,8 +35,6 @@ _MOST_RANGES = 10
 
 _Kind: TypeAlias = frozenset[tuple[str, int]]
 """What a trial suggests: names, each with the place of its distribution among those seen."""
-
-_ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,28 @@ class Branch:
         for branch in self.branches.values():
             yield from branch
 
+    def fixed(self, values: Mapping[str, Any]) -> Branch:
+        """What is left where some parameters have one value each."""
+        found = self.space.distributions.items()
+        space = Space({n: single(d, values[n]) if n in values else d for n, d in found})
+        if self.decider is None:
+            return Branch(space, kinds=self.kinds)
+        behind = {x: branch.fixed(values) for x, branch in self.branches.items()}
+        if self.decider not in values:
+            return Branch(space, self.decider, behind)
+        x = _coordinate(self.space, self.decider, values)
+        return Branch(space) if x is None else behind.get(x, Branch(space))
+
 
 class Branches:
     """What the ended trials of one study say, read as they end."""
 
-    def __init__(self) -> None:
+    def __init__(self, tells: Callable[[FrozenTrial], bool] | None = None) -> None:
+        """Args:
+        tells: Whether an ended trial says what its branch has; by default, if it has a value or
+            was pruned.
+        """
+        self._tells = tells or _has_ended_well
         self._read = 0
         self._pending: list[int] = []
         self._ended: dict[int, FrozenTrial] = {}
@@ -76,7 +94,8 @@ class Branches:
         waiting = [*self._pending, *range(self._read, len(trials))]
         self._read = len(trials)
         self._pending = [n for n in waiting if not trials[n].state.is_finished()]
-        ended = [trials[n] for n in waiting if trials[n].state in _ENDED]
+        ended = [trials[n] for n in waiting if trials[n].state.is_finished()]
+        ended = [trial for trial in ended if self._tells(trial)]
         for trial in ended:
             self._learn(trial)
         if not all(map(self._is_known, ended)):
@@ -87,7 +106,7 @@ class Branches:
         """Whether a trial says nothing new: its branch has such trials."""
         branch = self._root
         while branch is not None and branch.decider is not None:
-            value = _coordinate(branch.space, branch.decider, trial)
+            value = _coordinate(branch.space, branch.decider, trial.params)
             branch = None if value is None else branch.branches.get(value)
         return branch is not None and self._kind(trial.number) in branch.kinds
 
@@ -104,11 +123,33 @@ class Branches:
         self._kinds[trial.number] = frozenset(kind)
 
     def _members(self) -> list[int]:
-        """The trials that tell: one that was pruned may not have come to all of its parameters."""
+        """The trials that tell all: others may have ended before they came to more parameters.
+
+        Unless every trial of a value, two at least, has ended so: then more is not to come.
+        """
         whole = {k for n, k in self._kinds.items() if self._ended[n].state is TrialState.COMPLETE}
         kinds = set(self._kinds.values())
         cut_off = {k for k in kinds - whole if any(k < other for other in kinds)}
+        if cut_off:
+            cut_off -= set(self._never_more(cut_off))
         return [number for number, kind in self._kinds.items() if kind not in cut_off]
+
+    def _never_more(self, cut_off: Collection[_Kind]) -> Iterator[_Kind]:
+        """Those of some kinds that all trials have which share a value with such a trial."""
+        of_value: dict[tuple[str, int, Coordinate], list[_Kind]] = {}
+        for number, kind in self._kinds.items():
+            for name, place in kind:
+                space = Space({name: self._ranges[name][place]})
+                x = (
+                    None
+                    if not space.is_finite
+                    else _coordinate(space, name, self._ended[number].params)
+                )
+                if x is not None:
+                    of_value.setdefault((name, place, x), []).append(kind)
+        for found in of_value.values():
+            if len(found) > 1 and len(set(found)) == 1 and found[0] in cut_off:
+                yield found[0]
 
     def _kind(self, number: int) -> _Kind:
         kind = self._kinds[number]
@@ -140,15 +181,19 @@ class Branches:
     ) -> dict[Coordinate, list[int]]:
         groups: dict[Coordinate, list[int]] = {}
         for number in members:
-            value = _coordinate(space, name, self._ended[number])
+            value = _coordinate(space, name, self._ended[number].params)
             if value is not None:  # else it was enqueued from outside the distribution
                 groups.setdefault(value, []).append(number)
         return groups
 
 
-def _coordinate(space: Space, name: str, trial: FrozenTrial) -> Coordinate | None:
-    """Where a trial lies on an axis; None if it is not on it."""
-    point = Space({name: space.distributions[name]}).point(trial.params)
+def _has_ended_well(trial: FrozenTrial) -> bool:
+    return trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+def _coordinate(space: Space, name: str, params: Mapping[str, Any]) -> Coordinate | None:
+    """Where parameters lie on an axis; None if it is not on it."""
+    point = Space({name: space.distributions[name]}).point(params)
     return None if point is None else point[0]
 
 

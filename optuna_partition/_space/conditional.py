@@ -87,6 +87,7 @@ class ConditionalSpace:
         self.root = self._awake(self._asleep, self._root)
         self.size = self._size(self._root)
         self.growth: Growth = self
+        self._asked: dict[tuple[tuple[str, ...], str], str | None] = {}
 
     def _part(self, branch: Branch, trunk: dict[str, BaseDistribution]) -> _Part:
         distributions = branch.space.distributions
@@ -184,8 +185,21 @@ class ConditionalSpace:
             axis.centre(intervals[name]) if name in intervals else middle
             for axis, (name, _), middle in zip(self.axes, self._keys, self._middle, strict=True)
         )
-        axes = self._at(point).axes
-        return _filled(self._middle, axes, _taken(point, axes))
+        part = self._at(point)
+        if not self._is_of(named, part):
+            return None
+        return _filled(self._middle, part.axes, _taken(point, part.axes))
+
+    def _is_of(self, named: Named, part: _Part) -> bool:
+        """Whether parameters of those names have the same distributions in a part."""
+        asked = named.axes, part.space.fingerprint
+        if asked not in self._asked:  # of every trial
+            here = {**self.distributions, **part.space.distributions}
+            known = here.keys() >= {*named.axes}
+            self._asked[asked] = (
+                Space({name: here[name] for name in named.axes}).fingerprint if known else None
+            )
+        return self._asked[asked] == named.space
 
     def opened(self, cell: Cell) -> Named:
         """A cell by the parameters that lead to it."""

@@ -280,6 +280,15 @@ def _thinned(distribution: BaseDistribution) -> str:
     return ""
 
 
+def single(distribution: BaseDistribution, value: Any) -> BaseDistribution:
+    """One value of a distribution, as one."""
+    if isinstance(distribution, CategoricalDistribution):
+        return CategoricalDistribution((value,))
+    if isinstance(distribution, IntDistribution):
+        return IntDistribution(int(value), int(value))
+    return FloatDistribution(float(value), float(value))
+
+
 def is_single(distribution: BaseDistribution) -> bool:
     """Whether a distribution has one value, equal choices being one."""
     if isinstance(distribution, CategoricalDistribution):

@@ -25,7 +25,9 @@ from optuna_partition._rules.rule import Choice
 from optuna_partition._rules.rule import Rule
 from optuna_partition._rules.slices import on_slice
 from optuna_partition._space.space import AnySpace
+from optuna_partition._space.space import single
 from optuna_partition._space.space import Space
+from optuna_partition._study.arguments import checked_sampler
 from optuna_partition._study.arguments import checked_seed
 from optuna_partition._study.arguments import checked_space
 from optuna_partition._study.branches import decided_in
@@ -87,7 +89,7 @@ class PartitionSampler(BaseSampler):
         self._last_plain = Space({})
         random = RandomSampler(seed=checked_seed(seed))
         default = RestSampler(rule, random) if branching else random
-        self._independent_sampler = independent_sampler or default
+        self._independent_sampler = checked_sampler(independent_sampler) or default
         self._warn_independent_sampling = warn_independent_sampling and not branching
         self._stop_when_exhausted = stop_when_exhausted
         self._show_cells = show_cells
@@ -178,11 +180,8 @@ class PartitionSampler(BaseSampler):
             root = cells.root(space.axes)
             return space.params(cells.centre(space.axes, root))[param_name]
         if self._given is None and not is_begun(trials_of(study)):
-            value = first_value(trial.number, trial.distributions, param_distribution)
-            if value is not None:
-                return value
-        else:
-            self._warn(trial, param_name)
+            return first_value(trial.number, trial.distributions, param_distribution)
+        self._warn(trial, param_name)
         return self._independent_sampler.sample_independent(
             study, trial, param_name, param_distribution
         )
@@ -268,6 +267,7 @@ class PartitionSampler(BaseSampler):
         point = self._claim(study, trial, history)
         if point is None:
             self._history = None  # no trial says what was opened in search of a point
+            history = self._read(study, history.space)
             return self._ask_again(study, trial, history)
         return history.space.params(point)
 
@@ -362,11 +362,14 @@ class PartitionSampler(BaseSampler):
         whole = self._whole(study)
         if whole.distributions == search_space:
             return whole
+        fixed = fixed_outside(study, whole.distributions)
+        if fixed and self._branches is not None:
+            conditional = self._branches(study, fixed)
+            if conditional is not None:
+                return conditional
         common = self._inferred(study) if self._given is None else self._given
-        fixed = fixed_outside(study, common)
-        return self._plain(
-            {n: fixed.get(n, d) for n, d in common.items() if n in {*search_space, *fixed}}
-        )
+        kept = {n: d for n, d in common.items() if n in {*search_space, *fixed}}
+        return self._plain({n: single(d, fixed[n]) if n in fixed else d for n, d in kept.items()})
 
     def _read(self, study: Study, space: AnySpace) -> History[Any]:
         """The fold of the study's trials, as they are in the storage now."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 import math
 from typing import Any
 
@@ -15,29 +16,35 @@ from optuna_partition._space.space import Space
 __all__ = ["expected", "first_value"]
 
 
+_ROOTS = tuple(math.sqrt(p) % 1 for p in (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43))
+"""Steps of a Kronecker sequence: no multiple of one is a whole number, so no two values meet."""
+
+
 def first_value(
     number: int, suggested: Mapping[str, BaseDistribution], distribution: BaseDistribution
 ) -> Any:
-    """A parameter of a trial that began before the space was known, where it is on a grid.
+    """A parameter of a trial that began before the space was known.
 
     Such trials know nothing of each other but their numbers. So the point of trial n is n itself,
-    written in mixed radix with a digit for each axis: two of them meet only when all points of the
-    grid are used up. The digit 0 is the centre.
+    written in mixed radix with a digit for each axis of finitely many values: two of them meet
+    only when all points of the grid are used up. The digit 0 is the centre. On a continuous axis
+    trial n is at n steps from the centre, round and round: a Kronecker sequence.
 
     Args:
         number: The trial's.
-        suggested: What the trial has suggested; the order does not count.
+        suggested: What the trial has suggested before.
         distribution: Of the parameter.
 
     Returns:
-        The parameter's value; None where the axis is continuous, and chance never meets.
+        The parameter's value.
     """
-    space = Space({"": distribution})
+    space, before = Space({"": distribution}), [axis.size() for axis in Space(suggested).axes]
     (axis,) = space.axes
+    grids = [size for size in before if math.isfinite(size)]
     if not math.isfinite(axis.size()):
-        return None
-    before = [a.size() for a in Space(suggested).axes if math.isfinite(a.size())]
-    digit = number // int(math.prod(before))
+        step = _ROOTS[(len(before) - len(grids)) % len(_ROOTS)]
+        return space.params((Fraction((0.5 + number * step) % 1),))[""]
+    digit = number // int(math.prod(grids))
     first, last = axis.whole()
     centre = axis.centre((first, last))
     return space.params((first + (centre - first + digit) % (last - first + 1),))[""]
@@ -53,4 +60,4 @@ def expected(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> Mappi
     if not suggested or len(lacking) != 1:
         return trial.params
     last = first_value(trial.number, suggested, space[lacking[0]])
-    return trial.params if last is None else {**trial.params, lacking[0]: last}
+    return {**trial.params, lacking[0]: last}

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
+from types import MappingProxyType
+from typing import Any
+from typing import TypeAlias
 
 from optuna.distributions import BaseDistribution
 from optuna.search_space import IntersectionSearchSpace
@@ -15,10 +19,12 @@ from optuna_partition._space.branching import Branches
 from optuna_partition._space.conditional import ConditionalSpace
 from optuna_partition._study.optuna import searched
 from optuna_partition._study.optuna import trials_of
+from optuna_partition._study.record import has_told
 
 
 __all__ = ["identity", "InferredBranches", "InferredSpace", "is_begun"]
 
+_Fixed: TypeAlias = Mapping[str, Any]
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -53,8 +59,8 @@ class InferredBranches:
 
     def __init__(self) -> None:
         self._of: tuple[int, int] | None = None
-        self._branches = Branches()
-        self._found: tuple[Branch, ConditionalSpace] | None = None
+        self._branches = Branches(has_told)
+        self._found: tuple[Branch, _Fixed, ConditionalSpace] | None = None
 
     def __getstate__(self) -> dict[str, object]:
         return {}
@@ -62,18 +68,26 @@ class InferredBranches:
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__init__()  # type: ignore[misc]
 
-    def __call__(self, study: Study) -> ConditionalSpace | None:
-        """The space of all branches; None as long as no parameter is known to decide on others."""
+    def __call__(
+        self, study: Study, fixed: _Fixed = MappingProxyType({})
+    ) -> ConditionalSpace | None:
+        """The space of all branches; None as long as no parameter is known to decide on others.
+
+        Args:
+            study: Whose trials are read.
+            fixed: Parameters that have one value each.
+        """
         if self._of != identity(study):
             self.__init__()  # type: ignore[misc]
             self._of = identity(study)
         root = self._branches.root(trials_of(study))
         if root is None or root.decider is None:
             return None
-        if self._found is None or self._found[0] is not root:
-            self._found = root, ConditionalSpace(root)
-            searched(dict(self._found[1].distributions))
-        return self._found[1]
+        if self._found is None or self._found[0] is not root or self._found[1] != fixed:
+            space = ConditionalSpace(root.fixed(fixed) if fixed else root)
+            searched(dict(space.distributions))
+            self._found = root, fixed, space
+        return self._found[2]
 
 
 def is_begun(trials: Sequence[FrozenTrial]) -> bool:

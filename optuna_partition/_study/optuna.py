@@ -72,13 +72,10 @@ def _is_too_fine(distribution: BaseDistribution) -> bool:
     return not distribution.single() and distribution.step <= _FINEST_STEP * largest
 
 
-def fixed_outside(
-    study: Study, space: Mapping[str, BaseDistribution]
-) -> dict[str, BaseDistribution]:
-    """The parameters of a space that PartialFixedSampler has fixed, each with its one value."""
+def fixed_outside(study: Study, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
+    """The parameters of a space that PartialFixedSampler has fixed, with their values."""
     fixed: dict[str, Any] = getattr(study.sampler, "_fixed_params", {})
-    inside = {n: x for n, x in fixed.items() if n in space and _contains(space[n], x)}
-    return {name: _single(space[name], value) for name, value in inside.items()}
+    return {n: x for n, x in fixed.items() if n in space and _contains(space[n], x)}
 
 
 def _contains(distribution: BaseDistribution, value: Any) -> bool:
@@ -86,14 +83,6 @@ def _contains(distribution: BaseDistribution, value: Any) -> bool:
         return distribution._contains(distribution.to_internal_repr(value))
     except ValueError:  # not a choice, or not a number
         return False
-
-
-def _single(distribution: BaseDistribution, value: Any) -> BaseDistribution:
-    if isinstance(distribution, CategoricalDistribution):
-        return CategoricalDistribution((value,))
-    if isinstance(distribution, IntDistribution):
-        return IntDistribution(int(value), int(value))
-    return FloatDistribution(float(value), float(value))
 
 
 def has_one_point(trials: Sequence[FrozenTrial]) -> bool:

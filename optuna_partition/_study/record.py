@@ -35,7 +35,7 @@ from optuna_partition._study.claims import ANNOUNCED
 from optuna_partition._study.early import expected
 
 
-__all__ = ["ATTEMPTS", "Ask", "FAILED", "History", "KEY", "completion", "is_asking"]
+__all__ = ["ATTEMPTS", "Ask", "FAILED", "History", "KEY", "completion", "has_told", "is_asking"]
 
 _ELSEWHERE = -(2**40)  # and below: numbers that no trial has
 
@@ -381,6 +381,11 @@ def _is_interrupted(trial: FrozenTrial) -> bool:
     for name, kept in trial.system_attrs.items():
         marks |= kept.keys() if name.startswith(KEY) and isinstance(kept, dict) else set()
     return trial.state is TrialState.FAIL and not marks & {FAILED, "failed"}
+
+
+def has_told(trial: FrozenTrial) -> bool:
+    """Whether an ended trial says something of its parameters, if only that they fail."""
+    return not _is_interrupted(trial)
 
 
 def completion(space: AnySpace, point: Point) -> dict[str, Any]:

@@ -272,9 +272,14 @@ class Tree:
         found.pop(best.cell, None)
         return list(found.values())
 
+    @property
+    def n_points(self) -> float:
+        """How many points the space has."""
+        return self._growth.size
+
     def is_taken(self) -> bool:
         """Whether every point of a finite space is evaluated or in flight."""
-        return len(self._at) == self._growth.size
+        return len(self._at) == self.n_points
 
     def is_exhausted(self, but: int) -> bool:
         """Whether every point of a finite space has a reading, that of one trial still to come."""
@@ -285,7 +290,7 @@ class Tree:
             for number, leaf in self._holder.items()
             if number == but or leaf.observations[number].reading is not Reading.FLYING
         }
-        return len(done) == self._growth.size
+        return len(done) == self.n_points
 
     def leaves(self) -> Iterator[Node]:
         """The cells of the partition, from left to right."""

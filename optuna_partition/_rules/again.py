@@ -20,21 +20,18 @@ from optuna_partition._core.tree import Tree
 __all__ = ["again"]
 
 
-def again(tree: Tree, done: Container[int] = ()) -> Point:
+def again(tree: Tree, done: Container[Point] = ()) -> Point:
     """The point of the next trial; trials in flight count, so that workers take turns.
 
     Args:
         tree: In which all points are taken.
-        done: Numbers of the trials from which it is known that there is no more to their points.
+        done: Points of which it is known that there is no more to them.
     """
     searched: dict[Point, list[float | Reading]] = {}
-    finished = set()
     for leaf in tree.leaves():
-        for number, observation in leaf.observations.items():
+        for observation in leaf.observations.values():
             searched.setdefault(observation.point, []).append(observation.reading)
-            if number in done:
-                finished.add(observation.point)
-    left = {p: readings for p, readings in searched.items() if p not in finished} or searched
+    left = {p: readings for p, readings in searched.items() if p not in done} or searched
     front = list(_front(left))
     return front[sum(map(len, left.values())) % len(front)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import copy
 from dataclasses import replace
 import threading
 from typing import Any
@@ -56,6 +57,8 @@ from optuna_partition._study.record import KEY
 from optuna_partition._study.rest import Chosen
 from optuna_partition._study.rest import chosen_of
 from optuna_partition._study.rest import RestSampler
+from optuna_partition._study.used_up import beyond
+from optuna_partition._study.used_up import used_up
 
 
 __all__ = ["PartitionSampler"]
@@ -129,9 +132,10 @@ class PartitionSampler(BaseSampler):
             space, trials = self._whole(study), trials_of(study)
             if not space.axes:
                 return has_one_point(_unfailed(trials))
-            if not space.is_finite or any(_exceeds(trial, space) for trial in trials):
+            if not space.is_finite:
                 return False
-            return self._read(study, space).tree.is_taken()
+            tree = self._read(study, space).tree
+            return tree.is_taken() and self._is_used_up(trials, space, tree.n_points)
 
     def misfits(self, study: Study) -> str:
         """What of a study this sampler does not go on with as if it had not been interrupted.
@@ -409,8 +413,8 @@ class PartitionSampler(BaseSampler):
         those in flight may be such trials, unless the space is given.
         """
         space, trials = history.space, trials_of(study)
-        exceeding = {t.number for t in trials if _exceeds(t, space)}
-        has_branches = bool(exceeding)
+        done = used_up((t for t in trials if t.state.is_finished()), space)
+        has_branches = any(beyond(t, space) for t in trials)
         if not has_branches:
             _logger.warning(
                 f"`{type(self).__name__}` evaluates a point again in trial {trial.number} because "
@@ -418,8 +422,10 @@ class PartitionSampler(BaseSampler):
             )
         running = [t for t in trials if not t.state.is_finished() and t.number != trial.number]
         if has_branches or (running and self._branches is not None):
-            complete = {t.number for t in trials if t.state is TrialState.COMPLETE}
-            return space.params(again(history.tree, done=complete - exceeding))
+            params = space.params(again(history.tree, done))
+            if isinstance(self._independent_sampler, RestSampler):
+                self._independent_sampler.take(trial, params)
+            return params
         sample = self._independent_sampler.sample_independent
         return {name: sample(study, trial, name, d) for name, d in space.distributions.items()}
 
@@ -468,13 +474,23 @@ class PartitionSampler(BaseSampler):
                 return
             self._read(study, space)
         assert self._history is not None
-        if not self._history[1].space.is_finite:
-            return
         space = self._history[1].space
-        if _exceeds(trial, space):
+        if not space.is_finite:
             return
-        if self._read(study, space).tree.is_exhausted(but=trial.number):
-            study.stop()
+        tree = self._read(study, space).tree
+        if tree.is_exhausted(but=trial.number):
+            ended = copy.copy(trial)
+            ended.state = state
+            others = (t for t in trials_of(study) if t.number != trial.number)
+            if self._is_used_up([*others, ended], space, tree.n_points):
+                study.stop()
+
+    def _is_used_up(self, trials: Sequence[FrozenTrial], space: AnySpace, n_points: float) -> bool:
+        """Whether there is nothing more to the points, all of which are taken."""
+        if not any(beyond(trial, space) for trial in trials):
+            return True
+        ended = (trial for trial in trials if trial.state.is_finished())
+        return len(used_up(ended, space)) == n_points
 
     def _warn_unsuggested(self, trial: FrozenTrial) -> None:
         """Once: the tree cuts an axis that no trial moves along, and points come again."""
@@ -506,10 +522,3 @@ class PartitionSampler(BaseSampler):
 
 def _unfailed(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     return [trial for trial in trials if trial.state is not TrialState.FAIL]
-
-
-def _exceeds(trial: FrozenTrial, space: AnySpace) -> bool:
-    """Whether there is more to a trial than a tree over the space knows: branches, for one."""
-    point = space.point(trial.params)
-    known = space.distributions.keys() if point is None else space.present(point).keys()
-    return any(name not in known and not d.single() for name, d in trial.distributions.items())

@@ -25,11 +25,12 @@ from optuna.trial import TrialState
 from optuna_partition._core import cells
 from optuna_partition._rules.again import again
 from optuna_partition._rules.rule import Rule
+from optuna_partition._space.space import single
 from optuna_partition._space.space import Space
 from optuna_partition._study.branches import branch_of
+from optuna_partition._study.branches import decided_in
 from optuna_partition._study.inferred import is_begun
 from optuna_partition._study.optuna import trials_of
-from optuna_partition._study.record import Ask
 from optuna_partition._study.record import History
 
 
@@ -59,6 +60,7 @@ class RestSampler(BaseSampler):
 
     def _forget(self) -> None:
         self._chosen: dict[int, Chosen] = {}  # trial id -> what it is to suggest yet
+        self._taken: dict[int, dict[str, Any]] = {}  # trial id -> what it has of the partition
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -67,6 +69,10 @@ class RestSampler(BaseSampler):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._forget()
+
+    def take(self, trial: FrozenTrial, params: dict[str, Any]) -> None:
+        """Keeps what a trial has of the partition, where its point there is one of before."""
+        self._taken[trial._trial_id] = params
 
     def reseed_rng(self) -> None:
         self._fallback.reseed_rng()
@@ -110,6 +116,7 @@ class RestSampler(BaseSampler):
         values: Sequence[float] | None,
     ) -> None:
         self._chosen.pop(trial._trial_id, None)
+        self._taken.pop(trial._trial_id, None)
         self._fallback.after_trial(study, trial, state, values)
 
     def _choose(
@@ -119,13 +126,36 @@ class RestSampler(BaseSampler):
         trials = trials_of(study)
         if not is_begun(trials):  # the centre is the first trial's, and the others have no order
             return {}
-        ask, fixed = Ask.of(trial), trial.system_attrs.get("fixed_params", {})
-        decided = {*trial.params, *fixed, *(ask.axes if ask is not None else ())}
         branch = branch_of(trials, name, distribution) or {name: distribution}
+        decided = self._decided_in(trial, branch)
         free = {n: d for n, d in branch.items() if n == name or n not in decided}
         sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
-        history = History(Space(free), self._rule, sign=sign)
+        history = History(_beside(branch, free, decided), self._rule, sign=sign)
         history.update(trials)
         cell = history.choose().cell
         spot = again(history.tree) if cell is None else cells.centre(history.space.axes, cell)
         return chosen_of(free, history.space.params(spot))
+
+    def _decided_in(
+        self, trial: FrozenTrial, branch: Mapping[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """What of a branch has its value already, whoever gave it."""
+        fixed = trial.system_attrs.get("fixed_params", {})
+        taken = self._taken.get(trial._trial_id, {})
+        found = {**taken, **decided_in(trial, branch), **fixed}
+        return {name: found[name] for name in found if name in branch}
+
+
+def _beside(
+    branch: Mapping[str, BaseDistribution],
+    free: Mapping[str, BaseDistribution],
+    decided: Mapping[str, Any],
+) -> Space:
+    """The space of the free parameters, of the trials that have decided alike.
+
+    All trials count where a decided one is a float: there are no two alike.
+    """
+    if not all(Space({name: branch[name]}).is_finite for name in decided):
+        return Space(free)
+    alike = {name: single(branch[name], value) for name, value in decided.items()}
+    return Space({name: free.get(name, alike.get(name, d)) for name, d in branch.items()})

@@ -279,3 +279,18 @@ def test_several_objectives_are_refused() -> None:
     study = optuna.create_study(directions=["minimize"] * 2, sampler=SOOSampler())
     with pytest.raises(ValueError, match="multi-objective"):
         study.ask(dict(SPACE))
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (lambda: SOOSampler(independent_sampler="tpe"), "must be a sampler.*'tpe'"),  # type: ignore[arg-type]
+        (lambda: DIRECTSampler(epsilon=None), "0 <= epsilon < 1.*epsilon=None.*1e-4"),  # type: ignore[arg-type]
+        (lambda: DIRECTSampler(locally_biased="no"), "True or False.*'no'"),  # type: ignore[arg-type]
+        (lambda: BaMSOOSampler(eta="0.1"), "0 < eta <= 1.*'0.1'.*0.05"),  # type: ignore[arg-type]
+        (lambda: SOOSampler(search_space={2: FloatDistribution(0, 1)}), "texts.*2.*use '2'"),  # type: ignore[dict-item]
+    ],
+)
+def test_arguments_of_another_kind_are_refused(make: Callable[[], object], expected: str) -> None:
+    with pytest.raises(ValueError, match=expected):
+        make()

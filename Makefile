@@ -9,7 +9,7 @@ PYTHON_VERSION ?= 3.12
 OUT ?= runs/gpu
 MINUTES ?= 9
 
-.PHONY: demo test check unit gpu wheels format clean
+.PHONY: demo test check unit docs gpu wheels format clean
 
 demo: $(READY)  ## tune a real LoRA fine-tuning of the stand-in model: 14 trials, about 5 minutes
 	$(BIN)/python -m objectives.tune examples/standin.toml --trials 14
@@ -23,6 +23,10 @@ check: $(READY)
 
 unit: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+docs: $(READY)  ## the documentation as HTML, in docs/_build; a warning is an error
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[docs]"
+	$(BIN)/python -m sphinx -W --keep-going -E -b html docs docs/_build
 
 # REHEARSE=1 plays it on a CPU
 gpu: $(if $(WHEELS),$(NODE)/ready,$(READY))  ## where there is a GPU: what only a GPU can show
@@ -47,4 +51,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf .venv $(NODE) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv $(NODE) build dist docs/_build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

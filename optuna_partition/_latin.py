@@ -41,7 +41,7 @@ class LatinHypercubeSampler(BaseSampler):
     Trial k takes row k of the design, and of the next design after `n_trials` rows. So workers
     never share a row and nothing is stored: a design follows from the seed alone. An enqueued
     trial and one that failed use their row up. As the start of another sampler, all parameters of
-    a trial are of one row:
+    a trial are of one row::
 
         BoTorchSampler(n_startup_trials=10, independent_sampler=LatinHypercubeSampler(n_trials=10))
 

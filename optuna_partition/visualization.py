@@ -100,7 +100,7 @@ def plot_depths(study: Study) -> go.Figure:
         study: A study with trials of a partition sampler.
 
     Returns:
-        The figure: depth over trial number at the left, cells per depth at the right.
+        The figure, with depth over trial number at the left and cells per depth at the right.
 
     Raises:
         ValueError: There is no such trial.

@@ -94,9 +94,9 @@ def read_plan(
     }
     check_choice("--sampler", given.get("sampler", experiment.study.sampler), samplers)
     check_choice("--pruner", given.get("pruner", experiment.study.pruner), pruners)
+    _check_storage(given.get("storage"))
+    _check_output(given.get("output", experiment.study.output))
     settings = _over(experiment.study, given)
-    _check_storage(settings.storage)
-    _check_output(settings.output)
     _check_name(settings.name)
     _check_workers(parsed.workers, parsed.search_only)
     _check_pack(settings, experiment)

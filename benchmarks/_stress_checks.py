@@ -135,7 +135,7 @@ def _outside(trials: Sequence[FrozenTrial], space: Space, early: set[int]) -> in
     """
     axes = Axes(space).axes
     asks = {t.number: a for t in trials if (a := Ask.of(t)) is not None and not a.announced}
-    opened = {cell for ask in asks.values() for cell in ask.opened}
+    opened = {named.cell for ask in asks.values() for named in ask.opened}
     reached = {cells.root(axes)}.union(*(_parts(axes, cell) for cell in opened))
     missing = len(opened - reached)
     for trial in trials:

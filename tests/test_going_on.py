@@ -1,0 +1,52 @@
+"""Studies that an earlier version wrote go on as they would have with it, point by point."""
+
+from __future__ import annotations
+
+from contextlib import closing
+import gzip
+import json
+import math
+from pathlib import Path
+import sqlite3
+from typing import Any
+
+from data.make_studies import fate_of
+from data.make_studies import go_on
+from data.make_studies import HERE
+from data.make_studies import KINDS
+from data.make_studies import N_NEXT
+from data.make_studies import NAME
+from data.make_studies import next_points
+import pytest
+
+
+NEXT: dict[str, list[dict[str, Any]]] = json.loads((HERE / f"{NAME}.json").read_text())["next"]
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> str:
+    """The studies as they were kept, in a database of their own."""
+    with closing(sqlite3.connect(tmp_path / "studies.db")) as database:
+        database.executescript(gzip.decompress((HERE / f"{NAME}.sql.gz").read_bytes()).decode())
+    return f"sqlite:///{tmp_path / 'studies.db'}"
+
+
+@pytest.mark.parametrize("name", NEXT)
+def test_a_study_goes_on_with_the_points_of_the_version_that_began_it(
+    storage: str, name: str
+) -> None:
+    study = go_on(storage, name)
+    for found, expected in zip(next_points(study), NEXT[name], strict=True):
+        assert found.keys() == expected.keys()
+        assert all(is_same(found[key], expected[key]) for key in expected), (found, expected)
+    if KINDS[name].n_sure is not None:  # a model's floats differ by processor, and so its points
+        free = [n for n in range(KINDS[name].n_trials) if fate_of(n) in ("lost", "died")]
+        points = [t.params for t in study.trials if t.number not in free]
+        assert len(points) >= N_NEXT and all(points.count(point) == 1 for point in points)
+
+
+def is_same(found: Any, expected: Any) -> bool:
+    """Whether two values of a parameter are one; an `exp` may be another library's."""
+    if isinstance(expected, float):
+        return math.isclose(found, expected, rel_tol=1e-12)
+    return bool(found == expected)

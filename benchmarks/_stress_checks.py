@@ -29,7 +29,7 @@ from optuna_partition._study.record import ATTEMPTS
 
 
 Point = tuple[tuple[str, object], ...]
-EVERY_CELL = (SOO.name, DEFAULT)  # rules that evaluate cells of the tree only
+EVERY_CELL = (SOO().name, DEFAULT)  # rules that evaluate cells of the tree only
 LEAST_ASKS = 3  # of a new process that goes on, to see that it can
 
 

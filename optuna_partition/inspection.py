@@ -19,8 +19,8 @@ from optuna_partition._core.cells import Point
 from optuna_partition._core.node import Node
 from optuna_partition._core.node import Reading
 from optuna_partition._core.tree import Tree
-from optuna_partition._rules.bamsoo import bamsoo_named
-from optuna_partition._rules.direct import direct_named
+from optuna_partition._rules.bamsoo import ToRead
+from optuna_partition._rules.direct import DIRECT
 from optuna_partition._rules.rule import Rule
 from optuna_partition._rules.soo import SOO
 from optuna_partition._space.branching import Branches
@@ -36,7 +36,8 @@ __all__ = ["CellInfo", "TreeCell", "cells", "search_space", "tree", "unit"]
 
 def _rule(name: str) -> Rule[Any]:
     """The rule that a trial names."""
-    rule = SOO if name == SOO.name else direct_named(name) or bamsoo_named(name)
+    rules = SOO.named(name), DIRECT.named(name), ToRead.named(name)
+    rule = next((rule for rule in rules if rule is not None), None)
     if rule is None:
         raise ValueError(
             f"`rule` of a trial must be one of this version's, but got ({name!r}); "

@@ -10,10 +10,10 @@ from optuna.samplers import BaseSampler
 from optuna.samplers import TPESampler
 
 from optuna_partition._gp.models import Models
-from optuna_partition._rules.bamsoo import bamsoo
+from optuna_partition._rules.bamsoo import BaMSOO
 from optuna_partition._rules.belief import CandidatesFunc
-from optuna_partition._rules.direct import direct
-from optuna_partition._rules.hybrid import hybrid
+from optuna_partition._rules.direct import DIRECT
+from optuna_partition._rules.hybrid import Hybrid
 from optuna_partition._rules.soo import SOO
 from optuna_partition._study.arguments import check_number
 from optuna_partition._study.arguments import checked_seed
@@ -112,7 +112,7 @@ class BaMSOOSampler(PartitionSampler):
                 "expected improvement."
             )
         models = Models(as_published, device, candidates_func)
-        rule = bamsoo(models, eta) if as_published else hybrid(models)
+        rule = BaMSOO(models, eta) if as_published else Hybrid(models)
         tpe = TPESampler(seed=checked_seed(seed))
         super().__init__(
             rule,
@@ -183,7 +183,7 @@ class DIRECTSampler(PartitionSampler):
         if not 0 <= epsilon < 1:
             raise ValueError(f"`0 <= epsilon < 1` must hold, but got ({epsilon=}); 1e-4 is usual.")
         super().__init__(
-            direct(bool(locally_biased), float(epsilon)),
+            DIRECT(bool(locally_biased), float(epsilon)),
             search_space,
             seed,
             independent_sampler,
@@ -250,7 +250,7 @@ class SOOSampler(PartitionSampler):
         show_cells: bool = True,
     ) -> None:
         super().__init__(
-            SOO,
+            SOO(),
             search_space,
             seed,
             independent_sampler,

@@ -23,16 +23,13 @@ from enum import Enum
 import math
 from typing import TypeAlias
 
-from optuna_partition._core.axes import Interval
 from optuna_partition._core.cells import Cell
 from optuna_partition._core.cells import Point
 
 
-__all__ = ["Node", "Observation", "Opening", "Order", "Reading", "Sample", "State"]
+__all__ = ["Node", "Observation", "Order", "Reading", "State"]
 
 Order: TypeAlias = tuple[int, ...]
-Sample: TypeAlias = tuple[int, Interval]
-"""A point on an axis through a cell's centre: the axis, and the part of it whose centre it is."""
 
 
 class Reading(Enum):
@@ -82,22 +79,3 @@ class Node:
     bound: float | None = None
     children: tuple[Node, ...] = ()
     observations: dict[int, Observation] = field(default_factory=dict)
-
-
-@dataclass(slots=True, eq=False)
-class Opening:
-    """A leaf that the rule has decided to cut and cannot cut yet.
-
-    Args:
-        node: The leaf.
-        stamp: When that was decided, as the rule counts.
-        missing: Samples the rule wants first and nobody evaluates; the rule keeps it.
-        value: The value at the leaf's own centre, infinite while there is none; likewise.
-        places: Trial number -> its point, and where in the leaf that is; likewise.
-    """
-
-    node: Node
-    stamp: Order
-    missing: tuple[Sample, ...] = ()
-    value: float = math.inf
-    places: dict[int, tuple[Point, Sample | None]] = field(default_factory=dict)

@@ -24,7 +24,6 @@ from optuna_partition._core.growth import Whole
 from optuna_partition._core.inside import Search
 from optuna_partition._core.node import Node
 from optuna_partition._core.node import Observation
-from optuna_partition._core.node import Opening
 from optuna_partition._core.node import Order
 from optuna_partition._core.node import Reading
 from optuna_partition._core.node import State
@@ -46,6 +45,7 @@ class Tree:
         axes: The axes of the space.
         group: In which group a cell competes; `best` is by group.
         growth: Where it begins and what a cut gives, if not the whole of the axes.
+        news: Is told of the leaves that are held when what is observed in them changes.
     """
 
     def __init__(
@@ -53,14 +53,13 @@ class Tree:
         axes: Sequence[Axis],
         group: Callable[[Node], Hashable],
         growth: Growth | None = None,
+        news: Callable[[Cell], None] = lambda cell: None,
     ) -> None:
         self.axes = tuple(axes)
         self.group = group
         self._growth = growth or Whole(self.axes)
+        self._news = news
         self.deepest = 0
-        self.opening: dict[Cell, Opening] = {}
-        self.touched: set[Cell] = set()  # opening cells with news since the rule last looked
-        self.deferred: dict[Cell, Order] = {}  # cells to open that are not there yet
         self.interrupted: dict[int, Cell] = {}  # trial number -> the cell it was to evaluate
         self._unit = cells.unit(self.axes)
         self._nodes: dict[Cell, Node] = {}
@@ -120,12 +119,10 @@ class Tree:
         """The node of a cell, if the tree has it."""
         return self._nodes.get(cell)
 
-    def start_opening(self, node: Node, stamp: Order) -> None:
-        """Takes a leaf out of the contest until the rule knows how to cut it."""
-        self._unfile(node)
-        node.state, node.value = State.OPENING, math.nan
-        self.opening[node.cell] = Opening(node, stamp)
-        self.touched.add(node.cell)
+    def hold(self, leaf: Node) -> None:
+        """Takes a leaf out of the contest until the rule cuts it; there is `news` of it."""
+        self._unfile(leaf)
+        leaf.state, leaf.value = State.OPENING, math.nan
 
     def cut(self, node: Node, *cuts: tuple[int, Sequence[Order]]) -> None:
         """Cuts a leaf; its observations go to the leaves they lie in.
@@ -136,7 +133,6 @@ class Tree:
                 cuts the part in the middle that the one before has left.
         """
         self._unfile(node)
-        self.opening.pop(node.cell, None)
         self._searches.pop(node, None)
         inner, leaves = node, []
         for axis, orders in cuts:
@@ -358,7 +354,7 @@ class Tree:
     def _classify(self, leaf: Node) -> None:
         """Sets state and value from the observations, and files the leaf."""
         if leaf.state is State.OPENING:
-            self.touched.add(leaf.cell)
+            self._news(leaf.cell)
             return
         readings = [o.reading for o in leaf.observations.values()]
         values = [r for r in readings if not isinstance(r, Reading)]

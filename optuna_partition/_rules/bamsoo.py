@@ -19,17 +19,19 @@ The paper says nothing of cells whose centre is new and whose parent was spared:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import astuple
+from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
-from functools import partial
 import math
 from typing import Any
+from typing import final
 
 from optuna_partition._core import cells
+from optuna_partition._core.axes import Axis
 from optuna_partition._core.cells import Cell
+from optuna_partition._core.growth import Growth
 from optuna_partition._core.node import Node
 from optuna_partition._core.tree import Tree
 from optuna_partition._rules import soo
@@ -41,17 +43,21 @@ from optuna_partition._rules.belief import Fit
 from optuna_partition._rules.belief import Posterior
 from optuna_partition._rules.belief import renewed
 from optuna_partition._rules.rule import Choice
+from optuna_partition._rules.rule import Partition
 from optuna_partition._rules.rule import Rule
 
 
-__all__ = ["Cursor", "bamsoo", "bamsoo_named", "believing"]
+__all__ = ["BaMSOO", "Believing", "Cursor", "DEFAULT", "ToRead", "Weighed"]
 
 DEFAULT = "bamsoo"
-"""Name of the rule in `_hybrid`, whose trials are read like the published one's."""
+"""Name of the rule in `hybrid`, whose trials are read like the published one's."""
 
 _PUBLISHED = "bamsoo-2014 eta="
 MOST_SPARED = 100
 """Cells spared by one ask; then one is evaluated, for a sure model would spare for ever."""
+
+
+# ---- what this rule shares with the default one ----
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +68,90 @@ class Cursor:
     fit: Fit
 
 
+class Weighed(Partition[Cursor]):
+    """A partition of SOO's, in which a belief has its say.
+
+    Args:
+        swept: SOO's.
+    """
+
+    def __init__(self, swept: soo.Swept) -> None:
+        super().__init__(swept.tree)
+        self.swept = swept
+
+    @abstractmethod
+    def choose(self, cursor: Cursor) -> Choice[Cursor]: ...
+
+    def open(self, cell: Cell, cursor: Cursor, place: int) -> None:
+        self.swept.open(cell, cursor.sweep, place)
+
+    def bound(self, cell: Cell, value: float) -> None:
+        node = self.swept.reach(cell)
+        assert node is not None, f"{cell} is no cell of the space"
+        self.tree.bound(node, value)
+
+    def settle(self) -> None:
+        self.swept.settle()
+
+
+_SOO = soo.SOO()
+
+
+class Believing(Rule[Cursor]):
+    """A rule on SOO's tree whose cursor also carries the fit of a belief."""
+
+    @property
+    def start(self) -> Cursor:
+        return Cursor(_SOO.start, Fit(0, ()))
+
+    def plant(self, axes: Sequence[Axis], growth: Growth | None = None) -> Weighed:
+        return self.weighed(_SOO.plant(axes, growth))
+
+    @abstractmethod
+    def weighed(self, swept: soo.Swept) -> Weighed:
+        """SOO's partition with this rule's belief."""
+
+    def join(self, a: Cursor, b: Cursor) -> Cursor:
+        return Cursor(_SOO.join(a.sweep, b.sweep), max(a.fit, b.fit))
+
+    def dump(self, cursor: Cursor) -> tuple[Any, ...]:
+        return *_SOO.dump(cursor.sweep), cursor.fit.n_values, list(cursor.fit.theta)
+
+    def load(self, *values: Any) -> Cursor:
+        *sweep, n_values, theta = values
+        return Cursor(_SOO.load(*sweep), Fit(n_values, tuple(theta)))
+
+
+# ---- the published rule ----
+
+
+@final
+@dataclass(frozen=True)
+class BaMSOO(Believing):
+    """The rule with a belief.
+
+    Args:
+        belief: The model over the axes of a space.
+        eta: Chance that a bound fails, in (0, 1]; larger spares more.
+    """
+
+    belief: Beliefs
+    eta: float
+
+    @property
+    def name(self) -> str:
+        return f"{_PUBLISHED}{self.eta:g}"
+
+    def weighed(self, swept: soo.Swept) -> Weighed:
+        return _Bounded(swept, self.belief, self.eta)
+
+
 @dataclass(slots=True)
 class _Asking:
     """One ask on its way."""
 
-    tree: Tree
     cursor: Cursor
     posterior: Posterior | None
-    eta: float
     opened: list[Cell] = field(default_factory=list)
     bounds: list[tuple[Cell, float]] = field(default_factory=list)
 
@@ -78,22 +160,53 @@ class _Asking:
         return Choice(cell, tuple(self.opened), self.cursor, bounds=tuple(self.bounds))
 
 
-def _choose(tree: Tree, cursor: Cursor, *, belief: Beliefs, eta: float) -> Choice[Cursor]:
-    """Opens cells and spares their children until there is one to evaluate.
+@final
+class _Bounded(Weighed):
+    def __init__(self, swept: soo.Swept, belief: Beliefs, eta: float) -> None:
+        super().__init__(swept)
+        self._belief, self._eta = belief, eta
 
-    In a finite space the cells that were spared and can not be cut come last.
-    """
-    leaf = _interrupted(tree)
-    if leaf is not None:
-        return Choice(leaf.cell, (), cursor)
-    posterior, fit = renewed(belief(tree.axes), Evidence.of(tree), cursor.fit)
-    asking = _Asking(tree, replace(cursor, fit=fit), posterior, eta)
-    while True:
-        leaf = tree.first_empty()
-        if leaf is not None and not _spared(asking, leaf):
-            return asking.choice(leaf)
-        if leaf is None and not _open_next(asking):
-            return asking.choice(tree.least_bounded())
+    def choose(self, cursor: Cursor) -> Choice[Cursor]:
+        """Opens cells and spares their children until there is one to evaluate.
+
+        In a finite space the cells that were spared and can not be cut come last.
+        """
+        tree = self.tree
+        if (leaf := _interrupted(tree)) is not None:
+            return Choice(leaf.cell, (), cursor)
+        posterior, fit = renewed(self._belief(tree.axes), Evidence.of(tree), cursor.fit)
+        asking = _Asking(replace(cursor, fit=fit), posterior)
+        while True:
+            leaf = tree.first_empty()
+            if leaf is not None and not self._spares(leaf, asking):
+                return asking.choice(leaf)
+            if leaf is None and not self._opens_next(asking):
+                return asking.choice(tree.least_bounded())
+
+    def _spares(self, leaf: Node, asking: _Asking) -> bool:
+        """Whether a cell's centre is surely no improvement; then the cell gets its bound."""
+        incumbent, posterior = self.tree.incumbent, asking.posterior
+        if posterior is None or incumbent is None or len(asking.bounds) >= MOST_SPARED:
+            return False
+        try:
+            mean, deviation = posterior.bounds(centres(self.tree.axes, [leaf.cell]))
+        except BeliefFailed:
+            return False
+        breadth = _breadth(self.tree.considered, self._eta) * float(deviation[0])
+        if float(mean[0]) - breadth <= incumbent:
+            return False
+        value = float(mean[0]) + breadth
+        self.tree.bound(leaf, value)
+        asking.bounds.append((leaf.cell, value))
+        return True
+
+    def _opens_next(self, asking: _Asking) -> bool:
+        """Opens the cell that the sweep opens next; whether there is one."""
+        cell, sweep = self.swept.open_next(asking.cursor.sweep)
+        if cell is not None:
+            asking.opened.append(cell)
+            asking.cursor = replace(asking.cursor, sweep=sweep)
+        return cell is not None
 
 
 def _interrupted(tree: Tree) -> Node | None:
@@ -103,91 +216,36 @@ def _interrupted(tree: Tree) -> Node | None:
     return leaf if leaf is not None and tree.is_empty(leaf) else None
 
 
-def _spared(asking: _Asking, leaf: Node) -> bool:
-    """Whether a cell's centre is surely no improvement; then the cell gets its bound."""
-    tree, posterior = asking.tree, asking.posterior
-    if posterior is None or tree.incumbent is None or len(asking.bounds) >= MOST_SPARED:
-        return False
-    try:
-        mean, deviation = posterior.bounds(centres(tree.axes, [leaf.cell]))
-    except BeliefFailed:
-        return False
-    breadth = _breadth(tree.considered, asking.eta) * float(deviation[0])
-    if float(mean[0]) - breadth <= tree.incumbent:
-        return False
-    value = float(mean[0]) + breadth
-    tree.bound(leaf, value)
-    asking.bounds.append((leaf.cell, value))
-    return True
-
-
 def _breadth(n: int, eta: float) -> float:
     """B_N, equation 3."""
     return math.sqrt(max(0.0, 2 * math.log(math.pi**2 * n**2 / (6 * eta))))
 
 
-def _open_next(asking: _Asking) -> bool:
-    cell, sweep = soo.open_next(asking.tree, asking.cursor.sweep)
-    if cell is not None:
-        asking.opened.append(cell)
-        asking.cursor = replace(asking.cursor, sweep=sweep)
-    return cell is not None
+# ---- to read studies with ----
 
 
-def _join(a: Cursor, b: Cursor) -> Cursor:
-    return Cursor(soo.SOO.join(a.sweep, b.sweep), max(a.fit, b.fit))
+@final
+@dataclass(frozen=True)
+class ToRead(Believing):
+    """A rule by its name alone: it reads a study and cannot choose."""
+
+    as_named: str
+
+    @property
+    def name(self) -> str:
+        return self.as_named
+
+    @classmethod
+    def named(cls, name: str) -> ToRead | None:
+        """The rule, if it is this one or the default."""
+        known = name == DEFAULT or name.startswith(_PUBLISHED)
+        return cls(name) if known else None
+
+    def weighed(self, swept: soo.Swept) -> Weighed:
+        return _Unable(swept)
 
 
-def _dump(cursor: Cursor) -> tuple[Any, ...]:
-    return *astuple(cursor.sweep), cursor.fit.n_values, list(cursor.fit.theta)
-
-
-def _load(*values: Any) -> Cursor:
-    *sweep, n_values, theta = values
-    return Cursor(soo.Cursor(*sweep), Fit(n_values, tuple(theta)))
-
-
-def _open(tree: Tree, cell: Cell, cursor: Cursor, place: int) -> None:
-    soo.SOO.open(tree, cell, cursor.sweep, place)
-
-
-def _bound(tree: Tree, cell: Cell, value: float) -> None:
-    node = soo.reach(tree, cell)
-    assert node is not None, f"{cell} is no cell of the space"
-    tree.bound(node, value)
-
-
-def believing(name: str, choose: Callable[[Tree, Cursor], Choice[Cursor]]) -> Rule[Cursor]:
-    """A rule on SOO's tree whose cursor also carries the fit of a belief."""
-    return Rule(
-        name=name,
-        plant=soo.SOO.plant,
-        start=Cursor(soo.SOO.start, Fit(0, ())),
-        join=_join,
-        choose=choose,
-        open=_open,
-        settle=soo.SOO.settle,
-        dump=_dump,
-        load=_load,
-        bound=_bound,
-    )
-
-
-def bamsoo(belief: Beliefs, eta: float) -> Rule[Cursor]:
-    """The rule with a belief.
-
-    Args:
-        belief: The model over the axes of a space.
-        eta: Chance that a bound fails, in (0, 1]; larger spares more.
-    """
-    return believing(f"{_PUBLISHED}{eta:g}", partial(_choose, belief=belief, eta=eta))
-
-
-def bamsoo_named(name: str) -> Rule[Cursor] | None:
-    """The rule of a name, to read a study with; it cannot choose."""
-    known = name == DEFAULT or name.startswith(_PUBLISHED)
-    return believing(name, _unable) if known else None
-
-
-def _unable(tree: Tree, cursor: Cursor) -> Choice[Cursor]:
-    raise AssertionError("a rule without a belief chooses nothing")
+@final
+class _Unable(Weighed):
+    def choose(self, cursor: Cursor) -> Choice[Cursor]:
+        raise AssertionError("a rule without a belief chooses nothing")

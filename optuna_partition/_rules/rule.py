@@ -1,13 +1,18 @@
-"""What a rule is: a name, a cursor and a choice; the standard library and the tree only."""
+"""What a rule is: a name, a cursor, and the partitions it grows; the standard library only.
+
+A rule is a value. What it makes of one space, by what trials say, is a partition: a tree, and
+whatever the rule keeps beside it to know what to do next. All of that follows from what the tree
+was told and which cells were opened, so a partition is a cache like the tree inside it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from typing import Generic
-from typing import Protocol
 from typing import TypeVar
 
 from optuna_partition._core.axes import Axis
@@ -16,7 +21,7 @@ from optuna_partition._core.growth import Growth
 from optuna_partition._core.tree import Tree
 
 
-__all__ = ["Choice", "CursorT", "Rule"]
+__all__ = ["Choice", "CursorT", "Partition", "Rule"]
 
 CursorT = TypeVar("CursorT")
 
@@ -40,40 +45,73 @@ class Choice(Generic[CursorT]):
     bounds: tuple[tuple[Cell, float], ...] = ()
 
 
-class Plant(Protocol):
-    def __call__(self, axes: Sequence[Axis], growth: Growth | None = None) -> Tree: ...
-
-
-def _no_bound(tree: Tree, cell: Cell, value: float) -> None:
-    raise AssertionError("a rule without a belief spares no cell")
-
-
-@dataclass(frozen=True, slots=True)
-class Rule(Generic[CursorT]):
-    """A way to choose the next cell, as a value.
+class Partition(ABC, Generic[CursorT]):
+    """A space as a rule cuts it up.
 
     Args:
-        name: The rule with the options that change its choices; trials carry it.
-        plant: A tree with nothing in it, for the axes of a space and, if need be, its growth.
-        start: The cursor before any ask.
-        join: The later of two cursors; commutative, associative and idempotent, so that it does
-            not matter in which order two workers are read.
-        choose: Picks the next cell, opening cells of the tree until there is one.
-        open: Opens a cell as the ask did that left the tree at a cursor, its place among the
-            cells of that ask given.
-        settle: Does what follows from the values in the tree without a decision.
-        dump: A cursor as JSON values.
-        load: A cursor from those values.
-        bound: Gives a cell the value that an ask spared it with.
+        tree: With nothing in it.
     """
 
-    name: str
-    plant: Plant
-    start: CursorT
-    join: Callable[[CursorT, CursorT], CursorT]
-    choose: Callable[[Tree, CursorT], Choice[CursorT]]
-    open: Callable[[Tree, Cell, CursorT, int], None]
-    settle: Callable[[Tree], None]
-    dump: Callable[[CursorT], tuple[Any, ...]]
-    load: Callable[..., CursorT]
-    bound: Callable[[Tree, Cell, float], None] = _no_bound
+    def __init__(self, tree: Tree) -> None:
+        self.tree = tree
+
+    @abstractmethod
+    def choose(self, cursor: CursorT) -> Choice[CursorT]:
+        """Picks the next cell, opening cells of the tree until there is one."""
+
+    @abstractmethod
+    def open(self, cell: Cell, cursor: CursorT, place: int) -> None:
+        """Opens a cell as an ask did.
+
+        Args:
+            cell: The cell.
+            cursor: Where that ask left the rule.
+            place: The cell's among those that this ask opened.
+        """
+
+    def bound(self, cell: Cell, value: float) -> None:
+        """Gives a cell the value that an ask spared it with."""
+        raise AssertionError("a rule without a belief spares no cell")
+
+    @abstractmethod
+    def settle(self) -> None:
+        """Does what follows from the values in the tree without a decision."""
+
+
+class Rule(ABC, Generic[CursorT]):
+    """A way to choose the next cell, as a value."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The rule with the options that change its choices; trials carry it."""
+
+    @property
+    @abstractmethod
+    def start(self) -> CursorT:
+        """The cursor before any ask."""
+
+    @abstractmethod
+    def plant(self, axes: Sequence[Axis], growth: Growth | None = None) -> Partition[CursorT]:
+        """A partition with nothing in it.
+
+        Args:
+            axes: Of the space.
+            growth: Where it begins and what a cut gives, if not the whole of the axes.
+        """
+
+    @abstractmethod
+    def join(self, a: CursorT, b: CursorT) -> CursorT:
+        """The later of two cursors.
+
+        Commutative, associative and idempotent, so that it does not matter in which order two
+        workers are read.
+        """
+
+    @abstractmethod
+    def dump(self, cursor: CursorT) -> tuple[Any, ...]:
+        """A cursor as JSON values."""
+
+    @abstractmethod
+    def load(self, *values: Any) -> CursorT:
+        """A cursor from those values."""

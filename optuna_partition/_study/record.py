@@ -165,7 +165,8 @@ class History(Generic[CursorT]):
         inferred: bool = False,
     ) -> None:
         self.space = space
-        self.tree: Tree = rule.plant(space.axes, space.growth)
+        self._partition = rule.plant(space.axes, space.growth)
+        self.tree: Tree = self._partition.tree
         self.cursor = rule.start
         self._rule, self._sign, self._inferred = rule, sign, inferred
         self.misfits: dict[int, Ask] = {}  # of other trees, by trial number; without their logs
@@ -214,7 +215,7 @@ class History(Generic[CursorT]):
         """Leaves a point to the trial that has claimed it and perhaps not yet written it down."""
         if not self.tree.has(point, but=asking):
             self.tree.observe(number, point, Reading.FLYING)
-            self._rule.settle(self.tree)
+            self._partition.settle()
 
     def choose(self, others: int = 0) -> Choice[CursorT]:
         """What the rule wants next.
@@ -232,15 +233,15 @@ class History(Generic[CursorT]):
             if choice.cell is None:
                 break
             self.tree.observe(number, self._centre(choice.at or choice.cell), Reading.FLYING)
-            self._rule.settle(self.tree)
+            self._partition.settle()
             choice = _then(choice, self._choose())
         for number in left:
             self.tree.forget(number)
-        self._rule.settle(self.tree)
+        self._partition.settle()
         return choice
 
     def _choose(self) -> Choice[CursorT]:
-        choice = self._rule.choose(self.tree, self.cursor)
+        choice = self._partition.choose(self.cursor)
         self.cursor = choice.cursor
         return choice
 
@@ -250,7 +251,7 @@ class History(Generic[CursorT]):
     def fold(self, trial: FrozenTrial) -> bool:
         """Folds in one trial as it is now; whether that was its last word."""
         is_over = self._fold(trial)
-        self._rule.settle(self.tree)
+        self._partition.settle()
         return is_over
 
     def _fold(self, trial: FrozenTrial) -> bool:
@@ -318,9 +319,9 @@ class History(Generic[CursorT]):
         cursor = self._rule.load(*ask.cursor)
         for place, cell in enumerate(cells):
             if cell is not None:
-                self._rule.open(self.tree, cell, cursor, place)
+                self._partition.open(cell, cursor, place)
         for cell, value in ask.bounds:
-            self._rule.bound(self.tree, cell, value)
+            self._partition.bound(cell, value)
         self.cursor = self._rule.join(self.cursor, cursor)
 
     def _point(self, trial: FrozenTrial, spot: Point | None, *, fits: bool) -> Point | None:

@@ -15,18 +15,19 @@ from optuna_partition._core.node import Reading
 from optuna_partition._core.node import State
 from optuna_partition._core.tree import Tree
 from optuna_partition._rules.soo import SOO
+from optuna_partition._rules.soo import Swept
 
 
 AXES = (Continuous(6), Grid(5))
 
 
 def open_cell(tree: Tree, cell: Cell) -> None:
-    SOO.open(tree, cell, SOO.start, 0)
+    Swept(tree).open(cell, SOO().start, 0)
 
 
 def grown(parts: list[int]) -> Tree:
     """A tree with some cells open: each number picks the leaf to open next."""
-    tree = SOO.plant(AXES)
+    tree = SOO().plant(AXES).tree
     for part in parts:
         leaves = [leaf for leaf in tree.leaves() if leaf.axis is not None]
         open_cell(tree, leaves[part % len(leaves)].cell)
@@ -54,7 +55,7 @@ readings = st.one_of(st.sampled_from(list(Reading)), st.floats(-100, 100))
 def test_leaves_say_what_was_observed_in_them(
     parts: list[int], told: list[tuple[int, float | Reading]]
 ) -> None:
-    tree = SOO.plant(AXES)
+    tree = SOO().plant(AXES).tree
     for number, (part, reading) in enumerate(told):
         leaves = list(tree.leaves())
         if number < len(parts) and leaves[parts[number] % len(leaves)].axis is not None:
@@ -129,7 +130,7 @@ def test_a_free_point_is_the_first_of_a_search_from_the_beginning(
 ) -> None:
     """Whatever was observed, taken back and cut since the last search."""
     axes = (Grid(4), Grid(3))
-    tree = SOO.plant(axes)
+    tree = SOO().plant(axes).tree
     for number, (part, cut, reading) in enumerate(told):
         leaves = list(tree.leaves())
         leaf = leaves[part % len(leaves)]
@@ -147,7 +148,7 @@ def test_a_free_point_is_the_first_of_a_search_from_the_beginning(
 
 
 def test_opening_a_cell_opens_the_cells_around_it() -> None:
-    whole, again = SOO.plant(AXES), SOO.plant(AXES)
+    whole, again = SOO().plant(AXES).tree, SOO().plant(AXES).tree
     target = grown([0, 0, 0, 0]).root.children[0].children[0]
     open_cell(again, target.cell)
     assert again.root.state is State.OPEN

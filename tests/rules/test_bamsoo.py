@@ -27,11 +27,11 @@ from textbook import soo as textbook_soo
 
 from optuna_partition import BaMSOOSampler
 from optuna_partition import inspection
-from optuna_partition._rules.bamsoo import bamsoo
+from optuna_partition._rules.bamsoo import BaMSOO
 from optuna_partition._rules.bamsoo import Cursor
 from optuna_partition._rules.belief import Beliefs
 from optuna_partition._rules.belief import Fit
-from optuna_partition._rules.hybrid import hybrid
+from optuna_partition._rules.hybrid import Hybrid
 from optuna_partition._rules.rule import Rule
 from optuna_partition._rules.soo import Cursor as Sweep
 from optuna_partition._study.ask import PartitionSampler
@@ -94,7 +94,7 @@ def test_published_bamsoo_is_the_textbook_s(f: Function, dimensions: int, sign: 
     points = textbook_bamsoo(f, dimensions, believe, eta)
     expected = [point for point, _ in zip(points, range(n), strict=False)]
     plain = [point for point, _ in zip(textbook_soo(f, dimensions), range(n), strict=False)]
-    assert asked(bamsoo(Nearests(doubt), eta), f, dimensions, n, sign) == [
+    assert asked(BaMSOO(Nearests(doubt), eta), f, dimensions, n, sign) == [
         pytest.approx(point, abs=1e-9) for point in expected
     ]
     assert (expected != plain) or f is not sphere, "nothing was spared"
@@ -106,7 +106,7 @@ def test_published_bamsoo_with_a_belief_that_spares_nothing_is_soo(
     f: Function, belief: Beliefs
 ) -> None:
     expected = [point for point, _ in zip(textbook_soo(f, 3), range(150), strict=False)]
-    points = asked(bamsoo(belief, 0.05), f, 3, 150)
+    points = asked(BaMSOO(belief, 0.05), f, 3, 150)
     assert points == [pytest.approx(point, abs=1e-9) for point in expected]
 
 
@@ -114,7 +114,7 @@ def test_published_bamsoo_with_a_belief_that_spares_nothing_is_soo(
 def test_without_a_model_the_default_searches_as_soo_once_the_star_is_done(
     belief: Beliefs,
 ) -> None:
-    points = asked(hybrid(belief), sphere, 3, 150)
+    points = asked(Hybrid(belief), sphere, 3, 150)
     star = {tuple(1 / 6 if j == i else 0.5 for j in range(3)) for i in range(3)}
     assert {tuple(round(v, 6) for v in p) for p in star} <= {
         tuple(round(v, 6) for v in p) for p in points[:7]
@@ -130,18 +130,18 @@ def test_a_bound_once_given_stays_whoever_asks_next() -> None:
     def objective(trial: optuna.Trial) -> float:
         return sphere((trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)))
 
-    study = optuna.create_study(sampler=sampler(bamsoo(Nearests(0.1), 0.05), dict(space)))
+    study = optuna.create_study(sampler=sampler(BaMSOO(Nearests(0.1), 0.05), dict(space)))
     study.optimize(objective, 60)
     bounds = [b for t in study.trials for b in t.system_attrs["partition"].get("bounds", [])]
     assert len(bounds) > 20
     assert len({cell for cell, _ in bounds}) == len(bounds)
-    study.sampler = sampler(bamsoo(Nearests(0.01), 0.05), dict(space))
+    study.sampler = sampler(BaMSOO(Nearests(0.01), 0.05), dict(space))
     study.optimize(objective, 10)
     later = [b for t in study.trials[60:] for b in t.system_attrs["partition"].get("bounds", [])]
     assert not {cell for cell, _ in bounds} & {cell for cell, _ in later}
 
 
-RULES = {"published": bamsoo(Nearests(0.1), 0.05), "default": hybrid(Nearests())}
+RULES = {"published": BaMSOO(Nearests(0.1), 0.05), "default": Hybrid(Nearests())}
 by_rule = pytest.mark.parametrize("name", RULES)
 
 
@@ -179,7 +179,7 @@ def test_every_cell_s_turn_comes_though_the_model_looks_elsewhere(fails_below: f
     def corner(x: tuple[float, ...]) -> float:
         return sum(x) if sum(x) >= fails_below else math.nan
 
-    found = asked(hybrid(Nearests(doubt=0.0)), corner, 2, 150)
+    found = asked(Hybrid(Nearests(doubt=0.0)), corner, 2, 150)
     ninths = {(int(3 * x), int(3 * y)) for x, y in found}
     assert len(ninths) == 9
 

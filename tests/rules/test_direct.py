@@ -32,8 +32,7 @@ import pytest
 from optuna_partition import DIRECTSampler
 from optuna_partition import SOOSampler
 from optuna_partition._rules.direct import _hull
-from optuna_partition._rules.direct import direct
-from optuna_partition._rules.direct import direct_named
+from optuna_partition._rules.direct import DIRECT
 
 
 LINEAR_WITH_OUR_TIES = 165
@@ -203,10 +202,10 @@ def _every_kind_of_slope(f: list[Fraction], d: list[Fraction]) -> list[Fraction]
 
 
 def test_a_rule_is_found_by_its_name() -> None:
-    rule = direct(False, 1e-5)
-    found = direct_named(rule.name)
+    rule = DIRECT(False, 1e-5)
+    found = DIRECT.named(rule.name)
     assert found is not None and found.name == rule.name
-    assert direct_named("soo") is None
+    assert DIRECT.named("soo") is None
 
 
 def test_epsilon_outside_its_range_is_refused() -> None:

@@ -135,7 +135,7 @@ cursors = st.builds(
 
 @given(cursors, cursors, cursors)
 def test_cursors_join_in_any_order(a: Cursor, b: Cursor, c: Cursor) -> None:
-    join = SOO.join
+    join = SOO().join
     assert join(a, a) == a
     assert join(a, b) == join(b, a)
     assert join(a, join(b, c)) == join(join(a, b), c)
@@ -143,4 +143,4 @@ def test_cursors_join_in_any_order(a: Cursor, b: Cursor, c: Cursor) -> None:
 
 @given(cursors)
 def test_a_cursor_survives_its_json(cursor: Cursor) -> None:
-    assert SOO.load(*SOO.dump(cursor)) == cursor
+    assert SOO().load(*SOO().dump(cursor)) == cursor

@@ -26,11 +26,11 @@ from benchmarks._stress_spaces import Run
 from benchmarks._stress_spaces import SAMPLERS as RANDOM_SPACES
 from benchmarks._stress_spaces import Space
 from benchmarks._stress_spaces import WIDTHS
-from optuna_partition._rules.hybrid import hybrid
+from optuna_partition._rules.hybrid import Hybrid
 from optuna_partition._study.ask import PartitionSampler
 
 
-RULE = hybrid(Nearests())
+RULE = Hybrid(Nearests())
 SAMPLERS = {  # a real model would take minutes; `benchmarks/stress.py --spaces` has it
     **RANDOM_SPACES,
     "bamsoo": lambda space: PartitionSampler(RULE, space, 0, None, True, True, True),

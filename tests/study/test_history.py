@@ -23,9 +23,9 @@ from optuna_partition import SOOSampler
 from optuna_partition._core import cells
 from optuna_partition._core.node import Reading
 from optuna_partition._core.tree import Tree
-from optuna_partition._rules.bamsoo import bamsoo
-from optuna_partition._rules.direct import direct
-from optuna_partition._rules.hybrid import hybrid
+from optuna_partition._rules.bamsoo import BaMSOO
+from optuna_partition._rules.direct import DIRECT
+from optuna_partition._rules.hybrid import Hybrid
 from optuna_partition._rules.rule import Rule
 from optuna_partition._rules.soo import SOO
 from optuna_partition._space.space import Space
@@ -69,11 +69,11 @@ def end(study: optuna.Study, trial: optuna.Trial, fate: str) -> None:
         study.tell(trial, state=TrialState.PRUNED)
 
 
-DEFAULT, PUBLISHED = hybrid(Nearests()), bamsoo(Nearests(0.1), 0.05)
+DEFAULT, PUBLISHED = Hybrid(Nearests()), BaMSOO(Nearests(0.1), 0.05)
 # The rules and the samplers that use them; a model would take minutes and show nothing more.
 PAIRS = {
-    "soo": (SOO, lambda: SOOSampler(search_space=dict(SPACE))),
-    "direct-l": (direct(True, 1e-4), lambda: DIRECTSampler(search_space=dict(SPACE))),
+    "soo": (SOO(), lambda: SOOSampler(search_space=dict(SPACE))),
+    "direct-l": (DIRECT(True, 1e-4), lambda: DIRECTSampler(search_space=dict(SPACE))),
     "bamsoo": (
         DEFAULT,
         lambda: PartitionSampler(DEFAULT, dict(SPACE), None, None, True, True, True),
@@ -83,7 +83,7 @@ PAIRS = {
         lambda: PartitionSampler(PUBLISHED, dict(SPACE), None, None, True, True, True),
     ),
     "direct": (
-        direct(False, 0.01),
+        DIRECT(False, 0.01),
         lambda: DIRECTSampler(search_space=dict(SPACE), locally_biased=False, epsilon=0.01),
     ),
 }
@@ -114,7 +114,7 @@ def test_cached_and_fresh_folds_agree_after_every_step(
         fresh = folded(study, rule)
         assert snapshot(fresh.tree) == snapshot(cached.tree)
         assert fresh.cursor == cached.cursor
-        ours, theirs = rule.choose(fresh.tree, fresh.cursor), study.ask(dict(SPACE))
+        ours, theirs = fresh.choose(), study.ask(dict(SPACE))
         assert ours.cell is not None
         asked = study.trials[theirs.number].system_attrs["partition"]
         assert " ".join(asked["cell"].values()) == cells.name(ours.cell)

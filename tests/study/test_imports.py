@@ -34,8 +34,8 @@ from optuna_partition import DIRECTSampler
 from optuna_partition import LatinHypercubeSampler
 from optuna_partition import NOMADSampler
 from optuna_partition import SOOSampler
-from optuna_partition._rules.bamsoo import bamsoo
-from optuna_partition._rules.hybrid import hybrid
+from optuna_partition._rules.bamsoo import BaMSOO
+from optuna_partition._rules.hybrid import Hybrid
 from optuna_partition._rules.rule import Rule
 from optuna_partition._study.ask import PartitionSampler
 
@@ -51,8 +51,8 @@ OURS: dict[str, Callable[[Space], BaseSampler]] = {
     "soo": lambda space: SOOSampler(search_space=space),
     "direct-l": lambda space: DIRECTSampler(search_space=space),
     "direct": lambda space: DIRECTSampler(search_space=space, locally_biased=False),
-    "bamsoo": believing(hybrid(Nearests())),
-    "bamsoo-2014": believing(bamsoo(Nearests(0.1), 0.05)),
+    "bamsoo": believing(Hybrid(Nearests())),
+    "bamsoo-2014": believing(BaMSOO(Nearests(0.1), 0.05)),
 }
 SOURCES = {
     **OURS,

@@ -24,7 +24,7 @@ from optuna_partition._core.cells import Cell
 from optuna_partition._rules.bamsoo import DEFAULT
 from optuna_partition._rules.soo import SOO
 from optuna_partition._space.space import Space as Axes
-from optuna_partition._study.record import Ask
+from optuna_partition._study.attributes import Ask
 from optuna_partition._study.record import ATTEMPTS
 
 

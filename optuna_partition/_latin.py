@@ -170,7 +170,7 @@ def _is_integer(number: object) -> bool:
 
 def _seed_of(study: Study) -> int:
     """All that the workers of a study know alike before its first trial."""
-    return _number(study._storage.get_study_name_from_id(study._study_id))
+    return _number(study.study_name)
 
 
 def _number(text: str) -> int:

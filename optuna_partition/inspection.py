@@ -10,7 +10,6 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.study import Study
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 
 from optuna_partition._core import cells as geometry
@@ -27,8 +26,9 @@ from optuna_partition._space.branching import Branches
 from optuna_partition._space.conditional import ConditionalSpace
 from optuna_partition._space.space import AnySpace
 from optuna_partition._space.space import Space
-from optuna_partition._study.record import Ask
+from optuna_partition._study.attributes import Ask
 from optuna_partition._study.record import History
+from optuna_partition._study.record import sign_of
 
 
 __all__ = ["CellInfo", "TreeCell", "cells", "search_space", "tree", "unit"]
@@ -110,7 +110,7 @@ def tree(study: Study) -> list[TreeCell]:
     if newest is None:
         return []
     ask, space = newest
-    sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
+    sign = sign_of(study.direction)
     whole: AnySpace = _conditional(trials) or space
     root = _grown(whole, _rule(ask.rule), sign, trials).node(whole.branch(ask.named) or ())
     if root is None:  # it was asked for over another space, or nothing led to its branch yet

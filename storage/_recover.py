@@ -11,6 +11,7 @@ from optuna.storages import RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from optuna_partition._study.attributes import is_of_partition
 from storage._process import Process
 
 
@@ -20,7 +21,6 @@ WORKER = "worker"
 """User attribute, "machine:process:trial:start": a retry copies it, and by the trial it is old."""
 
 RETRIES = 2
-_PARTITION = "partition"  # the attribute that a partition sampler's trials carry
 
 
 def mark_worker(trial: optuna.Trial) -> None:
@@ -74,7 +74,7 @@ def try_again(study: optuna.Study, trial: FrozenTrial) -> None:
     Not one of a partition sampler: it asks for the point again by itself as soon as the trial has
     failed, and two ways to try again would be one too many.
     """
-    if trial.params and _PARTITION not in trial.system_attrs:
+    if trial.params and not is_of_partition(trial):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             RetryHeartbeatStaleTrialCallback(RETRIES)(study, trial)

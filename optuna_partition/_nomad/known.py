@@ -21,14 +21,12 @@ from optuna_partition._nomad.variables import name_of
 from optuna_partition._nomad.variables import Variable
 from optuna_partition._nomad.variables import variable
 from optuna_partition._space.space import Space
-from optuna_partition._study.claims import ANNOUNCED
+from optuna_partition._study.attributes import Poll
 from optuna_partition._study.record import ATTEMPTS
+from optuna_partition._study.record import sign_of
 
 
-__all__ = ["KEY", "Known", "best_value"]
-
-KEY = "partition:nomad"
-"""Of a trial's system attribute: the point NOMAD gave it, known before its parameters are."""
+__all__ = ["Known", "best_value"]
 
 _ANY = 0.0  # NOMAD stops where its first point fails, so in flight it has some value
 
@@ -56,7 +54,7 @@ class Known:
     ) -> None:
         self.space = space
         self.taken = frozenset(taken)
-        self._sign = 1.0 if direction == StudyDirection.MINIMIZE else -1.0
+        self._sign = sign_of(direction)
         self._variables = {name: variable(d) for name, d in space.items()}
         self.fingerprint = _fingerprint(space, self._variables.values())
         self._values: dict[str, float] = {}
@@ -93,21 +91,21 @@ class Known:
 
     def holds(self, trial: FrozenTrial, point: Coordinates) -> bool:
         """Whether a trial that once claimed a point may still have it, or has evaluated it."""
-        attribute = trial.system_attrs.get(KEY)
-        if attribute is None:  # it has claimed and not yet written down what
+        poll = Poll.of(trial)
+        if poll is None:  # it has claimed and not yet written down what
             return not trial.state.is_finished()
-        return attribute["at"] == list(point) and not _died(trial)
+        return poll.at == point and not _died(trial)
 
-    def is_ours(self, trial: FrozenTrial) -> bool:
-        """Whether a trial's point was given by NOMAD in this space."""
-        attribute = trial.system_attrs.get(KEY)
-        if attribute is None or attribute.get(ANNOUNCED):
-            return False
-        return bool(attribute["space"] == self.fingerprint)
+    def given(self, trial: FrozenTrial) -> Coordinates | None:
+        """A trial's point, if NOMAD gave it in this space."""
+        poll = Poll.of(trial)
+        if poll is None or poll.announced or poll.space != self.fingerprint:
+            return None
+        return poll.at
 
-    def attribute(self, point: Coordinates) -> dict[str, Any]:
-        """What a trial at the point says of it."""
-        return {"space": self.fingerprint, "at": list(point)}
+    def poll(self, point: Coordinates) -> Poll:
+        """What a trial at the point carries."""
+        return Poll(self.fingerprint, point)
 
     def problem(self, seed: int) -> Problem:
         """What NOMAD is to minimise."""
@@ -136,22 +134,21 @@ class Known:
 
     def _name_of(self, trial: FrozenTrial) -> str | None:
         """The name of a trial's point; None if it has none in this space."""
-        name = name_of(self._variables, trial.params)
-        if name is None and self.is_ours(trial):
-            return self.name(tuple(trial.system_attrs[KEY]["at"]))
-        return name
+        name, given = name_of(self._variables, trial.params), self.given(trial)
+        return self.name(given) if name is None and given is not None else name
 
     def _begin(self, trials: Sequence[FrozenTrial]) -> Coordinates:
         """The best point before NOMAD's first, else that one, else the centre."""
-        ours = [t for t in trials if self.is_ours(t) and self._may_begin(t)]
-        before = trials[: ours[0].number] if ours else trials
+        given = ((t.number, self.given(t)) for t in trials if self._may_begin(t))
+        number, first = next((pair for pair in given if pair[1] is not None), (None, None))
+        before = trials[:number]
         done = [t for t in before if self._loss(t) < math.inf and self._name_of(t) is not None]
         if done:
             best = min(done, key=self._loss).params
             pairs = self._variables.items()
             return tuple(variable.coordinate(best[name]) for name, variable in pairs)
-        if ours:
-            return tuple(ours[0].system_attrs[KEY]["at"])
+        if first is not None:
+            return first
         return tuple(variable.centre for variable in self._variables.values())
 
     def _may_begin(self, trial: FrozenTrial) -> bool:
@@ -182,12 +179,12 @@ def best_value(
         for trial in trials
         if trial.state is TrialState.COMPLETE and trial.distributions.get(name) == distribution
     ]
-    sign = 1.0 if direction == StudyDirection.MINIMIZE else -1.0
+    sign = sign_of(direction)
     best = min(done, key=lambda pair: sign * (pair[0] or 0.0), default=None)
     return None if best is None else best[1].params[name]
 
 
 def _died(trial: FrozenTrial) -> bool:
     """Whether it was the worker that failed: the sampler marks the trials that did."""
-    attribute = trial.system_attrs.get(KEY)
-    return trial.state is TrialState.FAIL and attribute is not None and "failed" not in attribute
+    poll = Poll.of(trial)
+    return trial.state is TrialState.FAIL and poll is not None and not poll.failed

@@ -17,7 +17,6 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_partition._nomad.known import best_value
-from optuna_partition._nomad.known import KEY
 from optuna_partition._nomad.known import Known
 from optuna_partition._nomad.run import Coordinates
 from optuna_partition._nomad.run import Ended
@@ -26,15 +25,18 @@ from optuna_partition._nomad.variables import variable
 from optuna_partition._study.arguments import checked_sampler
 from optuna_partition._study.arguments import checked_seed
 from optuna_partition._study.arguments import checked_space
+from optuna_partition._study.arguments import searched
+from optuna_partition._study.attributes import failed
+from optuna_partition._study.attributes import NOMAD
 from optuna_partition._study.claims import Claimant
 from optuna_partition._study.claims import claims_on
 from optuna_partition._study.claims import mutex
-from optuna_partition._study.constraints import Unconstrained
 from optuna_partition._study.inferred import InferredSpace
+from optuna_partition._study.notices import Notices
+from optuna_partition._study.optuna import is_enqueued
 from optuna_partition._study.optuna import is_interrupted
-from optuna_partition._study.optuna import searched
 from optuna_partition._study.optuna import trials_of
-from optuna_partition._study.record import FAILED
+from optuna_partition._study.optuna import write
 
 
 __all__ = ["NOMADSampler"]
@@ -110,7 +112,7 @@ class NOMADSampler(BaseSampler):
             seed=seed
         )
         self._warn_independent_sampling = warn_independent_sampling
-        self._unconstrained = Unconstrained()
+        self._notices = Notices("NOMADSampler")
         self._run: Run | None = None
         self._lock = threading.RLock()
 
@@ -135,9 +137,9 @@ class NOMADSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         self._raise_error_if_multi_objective(study)
-        if not search_space or "fixed_params" in trial.system_attrs:
+        if not search_space or is_enqueued(trial):
             return {}
-        with mutex(study._storage), self._lock:
+        with mutex(study), self._lock:
             try:
                 return self._suggest(study, trial, search_space)
             except Ended as ended:
@@ -159,7 +161,7 @@ class NOMADSampler(BaseSampler):
         if self._given is None and begins:
             found = variable(param_distribution)
             return found.value(found.centre)
-        if "fixed_params" in trial.system_attrs:  # enqueued in part: the best point's, else random
+        if is_enqueued(trial):  # enqueued in part: the best point's, else random
             best = best_value(study.direction, trials_of(study), param_name, param_distribution)
             point = {**trial.params, param_name: best}
             if best is not None and all(t.params != point for t in trials_of(study)):
@@ -180,10 +182,8 @@ class NOMADSampler(BaseSampler):
         values: Sequence[float] | None,
     ) -> None:
         if state is TrialState.FAIL and trial.params and not is_interrupted():
-            held = trial.system_attrs.get(KEY)
-            key, mark = (FAILED, True) if held is None else (KEY, {**held, "failed": True})
-            study._storage.set_trial_system_attr(trial._trial_id, key, mark)
-        self._unconstrained(self, study, trial)
+            write(study, trial, *failed(trial, NOMAD))
+        self._notices.constraints(study, trial)
         self._independent_sampler.after_trial(study, trial, state, values)
 
     def _suggest(
@@ -191,9 +191,9 @@ class NOMADSampler(BaseSampler):
     ) -> dict[str, Any]:
         """Asks NOMAD until a point is this trial's."""
         known = Known(space, study.direction, trials_of(study))
-        if known.is_ours(trial):  # a retry: its worker died half-way
-            return known.params(tuple(trial.system_attrs[KEY]["at"]))
-        claims = claims_on(study._storage, KEY)
+        if (given := known.given(trial)) is not None:  # a retry: its worker died half-way
+            return known.params(given)
+        claims = claims_on(study, NOMAD)
         while True:
             point = self._ask(known)
             if claims.take(_claimant(study, trial, known, point)) is None:
@@ -223,27 +223,18 @@ class NOMADSampler(BaseSampler):
         return {name: sample(study, trial, name, d) for name, d in space.items()}
 
     def _warn(self, trial: FrozenTrial, param_name: str) -> None:
-        if not self._warn_independent_sampling or "fixed_params" in trial.system_attrs:
+        if not self._warn_independent_sampling or is_enqueued(trial):
             return
         if self._given is None and trial.number == 0:
             return
-        _logger.warning(
-            f"The parameter `{param_name}` in trial {trial.number} is sampled independently by "
-            f"`{type(self._independent_sampler).__name__}`, not by NOMAD, because it is not in "
-            "the search space of `NOMADSampler`: give it in `search_space`, or suggest it in "
-            "every trial with the same distribution. `warn_independent_sampling=False` silences "
-            "this."
-        )
+        by = self._independent_sampler
+        self._notices.independent(trial, param_name, by, "not by NOMAD")
 
 
 def _claimant(study: Study, trial: FrozenTrial, known: Known, point: Coordinates) -> Claimant:
-    def write(more: dict[str, Any]) -> None:
-        attribute = {**known.attribute(point), **more}
-        study._storage.set_trial_system_attr(trial._trial_id, KEY, attribute)
-
     def holds(number: int) -> bool:
         trials = trials_of(study)
         return number < len(trials) and known.holds(trials[number], point)
 
     name = f"nomad {known.fingerprint} {known.name(point)}"
-    return Claimant(study._study_id, trial.number, name, write, holds)
+    return Claimant(trial, name, known.poll(point).to_json(), holds)

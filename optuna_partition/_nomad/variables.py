@@ -12,6 +12,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
+from optuna_partition._space.space import internal_of
 from optuna_partition._space.space import kinds
 
 
@@ -124,11 +125,8 @@ def name_of(variables: Mapping[str, Variable], params: Mapping[str, Any]) -> str
     for parameter, found in variables.items():
         if parameter not in params:
             return None
-        try:
-            internal = found.distribution.to_internal_repr(params[parameter])
-        except ValueError:  # not a choice, or not a number
-            return None
-        if not found.distribution._contains(internal):
+        internal = internal_of(found.distribution, params[parameter])
+        if internal is None:
             return None
         place = found.coordinate(params[parameter]) if found.is_share else internal + 0.0
         digits = 12 if isinstance(found.distribution, FloatDistribution) else 17

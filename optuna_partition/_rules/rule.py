@@ -11,6 +11,7 @@ from abc import ABC
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 from typing import Generic
 from typing import TypeVar
@@ -43,6 +44,12 @@ class Choice(Generic[CursorT]):
     cursor: CursorT
     at: Cell | None = None
     bounds: tuple[tuple[Cell, float], ...] = ()
+
+    def after(self, before: Choice[CursorT]) -> Choice[CursorT]:
+        """The same choice, with what one before it did to the tree."""
+        return replace(
+            self, opened=before.opened + self.opened, bounds=before.bounds + self.bounds
+        )
 
 
 class Partition(ABC, Generic[CursorT]):

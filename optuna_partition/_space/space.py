@@ -34,7 +34,7 @@ from optuna_partition._core.growth import Decided
 from optuna_partition._core.growth import Growth
 
 
-__all__ = ["AnySpace", "integers", "is_single", "kinds", "Named", "Space"]
+__all__ = ["AnySpace", "integers", "internal_of", "is_single", "kinds", "Named", "Space"]
 
 _FEWEST_ULPS = 8  # neighbouring centres differ by at least this many units in the last place
 
@@ -412,12 +412,21 @@ def _value(distribution: BaseDistribution, x: Coordinate) -> Any:
     return min(max(value, distribution.low), distribution.high)
 
 
-def _coordinate(distribution: BaseDistribution, value: Any) -> Coordinate | None:
+def internal_of(distribution: BaseDistribution, value: Any) -> float | None:
+    """The number that Optuna keeps for a value; None where that is outside the distribution.
+
+    That only `_contains` tells in public is told by an error, of `create_trial` for a whole trial.
+    """
     try:
         internal = distribution.to_internal_repr(value)
     except ValueError:  # not a choice, or not a number
         return None
-    if not distribution._contains(internal):
+    return internal if distribution._contains(internal) else None
+
+
+def _coordinate(distribution: BaseDistribution, value: Any) -> Coordinate | None:
+    internal = internal_of(distribution, value)
+    if internal is None:
         return None
     if isinstance(distribution, CategoricalDistribution):
         return kinds(distribution)[int(internal)]

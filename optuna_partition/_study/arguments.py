@@ -1,13 +1,24 @@
-"""What users give to samplers, checked: one message per mistake; reads no study."""
+"""What users give to samplers, and to trials, checked: one message per mistake; reads no study."""
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 import numpy as np
 from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler
 
+from optuna_partition._space.space import integers
+from optuna_partition._space.space import kinds
 
-__all__ = ["check_number", "checked_sampler", "checked_seed", "checked_space"]
+
+__all__ = ["check_number", "checked_sampler", "checked_seed", "checked_space", "searched"]
+
+_FINEST_STEP = sys.float_info.epsilon / 1e-8  # Optuna allows for an error of 1e-8 steps
 
 
 def checked_space(space: dict[str, BaseDistribution] | None) -> dict[str, BaseDistribution] | None:
@@ -31,6 +42,45 @@ def checked_space(space: dict[str, BaseDistribution] | None) -> dict[str, BaseDi
                 "optuna.distributions.FloatDistribution(low, high)."
             )
     return space
+
+
+def searched(space: dict[str, BaseDistribution]) -> dict[str, BaseDistribution]:
+    """The parameters there is something to search in; Optuna sets the others by itself.
+
+    Raises:
+        ValueError: Optuna would find a parameter's own values outside its distribution.
+    """
+    for name, distribution in space.items():
+        if isinstance(distribution, IntDistribution) and not distribution.single():
+            integers(distribution, name)
+        if isinstance(distribution, CategoricalDistribution):
+            _warn_of_equal_choices(name, distribution)
+        if _is_too_fine(distribution):
+            raise ValueError(
+                f"`step` must be larger than {_FINEST_STEP:.2g} of `low` and `high`, or Optuna "
+                "takes its rounded multiples for values outside, but got "
+                f"({name}={distribution}); leave `step` out, or suggest what is added to `low`."
+            )
+    return {name: d for name, d in space.items() if not d.single()}
+
+
+def _warn_of_equal_choices(name: str, distribution: CategoricalDistribution) -> None:
+    found = kinds(distribution)
+    if max(found) + 1 < len(found):
+        left_out = [c for i, c in enumerate(distribution.choices) if found[i] in found[:i]]
+        warnings.warn(
+            f"Of equal choices Optuna keeps the first, so that {left_out} of "
+            f"({name}={distribution}) will not be tried: use texts that differ, and let the "
+            "objective make values of them.",
+            stacklevel=3,
+        )
+
+
+def _is_too_fine(distribution: BaseDistribution) -> bool:
+    if not isinstance(distribution, FloatDistribution) or distribution.step is None:
+        return False
+    largest = max(abs(distribution.low), abs(distribution.high))
+    return not distribution.single() and distribution.step <= _FINEST_STEP * largest
 
 
 def checked_sampler(sampler: BaseSampler | None) -> BaseSampler | None:

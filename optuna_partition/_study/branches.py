@@ -17,7 +17,6 @@ import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
@@ -32,15 +31,19 @@ from optuna_partition._rules.belief import renewed
 from optuna_partition._rules.rule import Rule
 from optuna_partition._space.space import AnySpace
 from optuna_partition._space.space import Space
+from optuna_partition._study.attributes import Ask
+from optuna_partition._study.attributes import fit_of
+from optuna_partition._study.attributes import FITS
+from optuna_partition._study.attributes import with_fit
+from optuna_partition._study.optuna import id_of
+from optuna_partition._study.optuna import identity
 from optuna_partition._study.optuna import trials_of
-from optuna_partition._study.record import Ask
+from optuna_partition._study.optuna import write
 from optuna_partition._study.record import History
+from optuna_partition._study.record import sign_of
 
 
 __all__ = ["BranchSampler", "branch_of", "decided_in"]
-
-FITS = "partition:branches"
-"""Trial system attribute: fingerprint of a branch -> the fit of its model that this trial made."""
 
 Params: TypeAlias = dict[str, Any]
 _Key: TypeAlias = tuple[str, BaseDistribution]
@@ -64,7 +67,7 @@ class BranchSampler(BaseSampler):
         self._forget()
 
     def _forget(self) -> None:
-        self._histories: dict[tuple[int, str], History[Any]] = {}  # study id and branch -> fold
+        self._histories: dict[tuple[int, int, str], History[Any]] = {}  # study and branch -> fold
         self._chosen: dict[int, dict[_Key, Any]] = {}  # trial id -> what it is to suggest yet
         self._lock = threading.RLock()
 
@@ -98,7 +101,7 @@ class BranchSampler(BaseSampler):
     ) -> Any:
         key = param_name, param_distribution
         with self._lock:
-            chosen = self._chosen.setdefault(trial._trial_id, {})
+            chosen = self._chosen.setdefault(id_of(trial), {})
             if key not in chosen:
                 chosen |= self._choose(study, trial, *key)
             if key in chosen:
@@ -115,7 +118,7 @@ class BranchSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        self._chosen.pop(trial._trial_id, None)
+        self._chosen.pop(id_of(trial), None)
         self._fallback.after_trial(study, trial, state, values)
 
     def _choose(
@@ -135,11 +138,11 @@ class BranchSampler(BaseSampler):
 
     def _read(self, study: Study, space: Space, trials: Sequence[FrozenTrial]) -> History[Any]:
         """The fold of the study's trials over a branch."""
-        key = (study._study_id, space.fingerprint)
+        key = (*identity(study), space.fingerprint)
         history = self._histories.get(key)
         if history is None or not history.continues(trials):
-            sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
-            history = self._histories[key] = History(space, self._rule, sign=sign)
+            history = History(space, self._rule, sign=sign_of(study.direction))
+            self._histories[key] = history
         history.update(trials)
         return history
 
@@ -152,13 +155,11 @@ class BranchSampler(BaseSampler):
     ) -> Posterior | None:
         """The model of a branch; a new fit is kept in the trial it was made for."""
         space = history.space
-        last = max((_fit(t, space.fingerprint) for t in trials), default=Fit(0, ()))
+        last = max((fit_of(t, space.fingerprint) for t in trials), default=Fit(0, ()))
         model, evidence = self._beliefs(space.axes), Evidence.of(history.tree)
         posterior, fit = renewed(model, evidence, last)
         if fit != last:
-            fits = trial.system_attrs.get(FITS, {})
-            fits = {**fits, space.fingerprint: [fit.n_values, *fit.theta]}
-            study._storage.set_trial_system_attr(trial._trial_id, FITS, fits)
+            write(study, trial, FITS, with_fit(trial, space.fingerprint, fit))
         return posterior
 
 
@@ -192,11 +193,6 @@ def decided_in(trial: FrozenTrial, branch: Mapping[str, BaseDistribution]) -> Pa
     if asked.fingerprint != ask.space:  # the partition's space has changed meanwhile
         return decided
     return asked.params(cells.centre(asked.axes, ask.spot)) | decided
-
-
-def _fit(trial: FrozenTrial, fingerprint: str) -> Fit:
-    n_values, *theta = trial.system_attrs.get(FITS, {}).get(fingerprint, [0])
-    return Fit(n_values, tuple(theta))
 
 
 def _promising(posterior: Posterior, history: History[Any], decided: Params) -> Params | None:

@@ -14,33 +14,41 @@ any other            a bakery (Lamport 1974) on the trials' attributes: announce
 
 from __future__ import annotations
 
+from abc import ABC
+from abc import abstractmethod
 from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 import hashlib
 import random
 import threading
 import time
 from typing import Any
-from typing import Protocol
+from typing import final
 from weakref import WeakKeyDictionary
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.storages import InMemoryStorage
 from optuna.storages import RDBStorage
+from optuna.study import Study
+from optuna.trial import FrozenTrial
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import ProgrammingError
 
+from optuna_partition._study.attributes import ANNOUNCED
+from optuna_partition._study.attributes import CLAIM
+from optuna_partition._study.attributes import claim_of
+from optuna_partition._study.optuna import storage_of
+from optuna_partition._study.optuna import study_id
+from optuna_partition._study.optuna import trials_of
+from optuna_partition._study.optuna import write
 
-__all__ = ["ANNOUNCED", "CLAIM", "Claimant", "Claims", "claims_on", "mutex"]
 
-ANNOUNCED = "announced"
-"""In a trial's attribute: its claim is not confirmed yet."""
-CLAIM = "claim"
-"""In a trial's attribute, where there is no table: the name of the point it claims."""
+__all__ = ["Claimant", "Claims", "claims_on", "mutex"]
 
 _TRIES = 12  # of a statement that met a deadlock, a busy file or a lost connection
 _LONGEST_PAUSE = 1.0  # seconds between two of them
@@ -64,23 +72,35 @@ class Claimant:
     """A trial that wants a point.
 
     Args:
-        study_id: The study's, in its storage.
-        number: The trial's.
+        trial: The trial.
         point: Name of the point.
-        write: Writes the trial's attribute, with these entries added.
+        carried: What the trial's attribute says once the point is the trial's.
         holds: Whether a trial, by number, still holds the point according to the trials.
     """
 
-    study_id: int
-    number: int
+    trial: FrozenTrial
     point: str
-    write: Callable[[dict[str, Any]], None]
+    carried: Mapping[str, Any]
     holds: Callable[[int], bool]
 
+    @property
+    def number(self) -> int:
+        """The trial's."""
+        return self.trial.number
 
-class Claims(Protocol):
-    """A way to give each point to one trial."""
 
+class Claims(ABC):
+    """A way to give each point to one trial.
+
+    Args:
+        study: Whose points they are.
+        key: Name of the trials' attribute.
+    """
+
+    def __init__(self, study: Study, key: str) -> None:
+        self._study, self._key = study, key
+
+    @abstractmethod
     def take(self, claimant: Claimant) -> int | None:
         """Claims a point for a trial and writes the trial's attribute.
 
@@ -88,31 +108,29 @@ class Claims(Protocol):
             None when the point is the trial's; else the number of the trial that holds it.
         """
 
+    def _write(self, claimant: Claimant, more: Mapping[str, Any]) -> None:
+        """Writes the trial's attribute, with these fields added."""
+        write(self._study, claimant.trial, self._key, {**claimant.carried, **more})
+
 
 _mutexes: WeakKeyDictionary[BaseStorage, threading.RLock] = WeakKeyDictionary()
 _mutexes_mutex = threading.Lock()
 
 
-def _backend(storage: BaseStorage) -> BaseStorage:
-    """The storage behind Optuna's cache."""
-    backend: BaseStorage = getattr(storage, "_backend", storage)
-    return backend
-
-
-def mutex(storage: BaseStorage) -> threading.RLock:
+def mutex(study: Study) -> threading.RLock:
     """One lock per storage object, for all samplers and threads of this process."""
     with _mutexes_mutex:
-        return _mutexes.setdefault(_backend(storage), threading.RLock())
+        return _mutexes.setdefault(storage_of(study), threading.RLock())
 
 
-def claims_on(storage: BaseStorage, key: str) -> Claims:
-    """The way that fits a storage; `key` is the name of the trials' attribute."""
-    backend = _backend(storage)
-    if isinstance(backend, InMemoryStorage):
-        return _Alone()
-    if isinstance(backend, RDBStorage):
-        return _Table(backend.engine)
-    return _Bakery(storage, key)
+def claims_on(study: Study, key: str) -> Claims:
+    """The way that fits a study's storage; `key` is the name of the trials' attribute."""
+    storage = storage_of(study)
+    if isinstance(storage, InMemoryStorage):
+        return _Alone(study, key)
+    if isinstance(storage, RDBStorage):
+        return _Table(study, key, storage.engine)
+    return _Bakery(study, key)
 
 
 def _refused(claimant: Claimant, holder: int) -> int:
@@ -121,23 +139,26 @@ def _refused(claimant: Claimant, holder: int) -> int:
     return holder
 
 
-class _Alone:
+@final
+class _Alone(Claims):
     """The caller holds the process's lock, and there is no other process."""
 
     def take(self, claimant: Claimant) -> int | None:
-        claimant.write({})
+        self._write(claimant, {})
         return None
 
 
-class _Table:
+@final
+class _Table(Claims):
     """One short INSERT in a transaction of its own; never held over a call to Optuna's storage.
 
     A row outlives its trial, and on SQLite even its study, whose id is used again: so a row is
     believed only as far as the trials bear it out, and otherwise handed over by a compare-and-set.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
-        self._engine = engine
+    def __init__(self, study: Study, key: str, engine: sa.Engine) -> None:
+        super().__init__(study, key)
+        self._engine, self._study_id = engine, study_id(study)
 
     def take(self, claimant: Claimant) -> int | None:
         key = hashlib.sha256(claimant.point.encode()).hexdigest()
@@ -147,12 +168,12 @@ class _Table:
             holder = self._holder(claimant, key)
         if holder != claimant.number:
             return _refused(claimant, holder)
-        claimant.write({})
+        self._write(claimant, {})
         return None
 
     def _holder(self, claimant: Claimant, key: str) -> int:
         """The trial that holds a point: this one if it is the first to ask."""
-        place = {"study_id": claimant.study_id, "point": key}
+        place = {"study_id": self._study_id, "point": key}
         held = sa.select(_table.c.trial).filter_by(**place)
         row = sa.insert(_table).values(**place, trial=claimant.number)
 
@@ -170,7 +191,7 @@ class _Table:
 
     def _hand_over(self, claimant: Claimant, key: str, old: int) -> None:
         """Takes a row over from a trial that holds the point no more, unless another has."""
-        row = sa.update(_table).filter_by(study_id=claimant.study_id, point=key, trial=old)
+        row = sa.update(_table).filter_by(study_id=self._study_id, point=key, trial=old)
         mine = row.values(trial=claimant.number)
         _patiently(self._engine, lambda connection: connection.execute(mine).rowcount)
 
@@ -211,7 +232,8 @@ def _make_table(engine: sa.Engine) -> None:
         pass  # several workers make it at once, and one of them did
 
 
-class _Bakery:
+@final
+class _Bakery(Claims):
     """Announce, look at all others, then confirm or withdraw.
 
     Of two trials on one point, let b have the higher number. If b looks after a announced, b
@@ -220,31 +242,24 @@ class _Bakery:
     died between two steps is waited for once and then left the point.
     """
 
-    def __init__(self, storage: BaseStorage, key: str) -> None:
-        self._storage, self._key = storage, key
-
     def take(self, claimant: Claimant) -> int | None:
-        claimant.write({CLAIM: claimant.point, ANNOUNCED: True})
+        self._write(claimant, {CLAIM: claimant.point, ANNOUNCED: True})
         deadline = time.monotonic() + _PATIENCE
         while others := self._others(claimant):
-            settled = [other for other, announced in others.items() if not announced]
+            settled = [other for other, is_confirmed in others.items() if is_confirmed]
             lower = [other for other in others if other < claimant.number]
             if settled or lower or time.monotonic() > deadline:
-                claimant.write({ANNOUNCED: True})
+                self._write(claimant, {ANNOUNCED: True})
                 return _refused(claimant, min(settled or lower or others))
             time.sleep(_LOOK)
-        claimant.write({CLAIM: claimant.point})
+        self._write(claimant, {CLAIM: claimant.point})
         return None
 
     def _others(self, claimant: Claimant) -> dict[int, bool]:
-        """Other trials on the point, and whether they have only announced it."""
-        claimed = {
-            trial.number: trial.system_attrs[self._key]
-            for trial in self._storage.get_all_trials(claimant.study_id, deepcopy=False)
-            if trial.system_attrs.get(self._key, {}).get(CLAIM) == claimant.point
-        }
+        """Other trials on the point, and whether they have confirmed that."""
+        claims = {trial.number: claim_of(trial, self._key) for trial in trials_of(self._study)}
         return {
-            other: bool(attribute.get(ANNOUNCED))
-            for other, attribute in claimed.items()
-            if other != claimant.number and claimant.holds(other)
+            other: is_confirmed
+            for other, (point, is_confirmed) in claims.items()
+            if point == claimant.point and other != claimant.number and claimant.holds(other)
         }

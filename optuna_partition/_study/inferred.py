@@ -1,4 +1,4 @@
-"""The search space that a study's trials have in common; reads trials, writes nothing."""
+"""What is searched in a study, as given or as its trials tell; reads trials, writes nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from types import MappingProxyType
 from typing import Any
+from typing import final
 from typing import TypeAlias
 
 from optuna.distributions import BaseDistribution
@@ -17,20 +18,76 @@ from optuna.trial import TrialState
 from optuna_partition._space.branching import Branch
 from optuna_partition._space.branching import Branches
 from optuna_partition._space.conditional import ConditionalSpace
-from optuna_partition._study.optuna import searched
+from optuna_partition._space.space import AnySpace
+from optuna_partition._space.space import internal_of
+from optuna_partition._space.space import single
+from optuna_partition._space.space import Space
+from optuna_partition._study.arguments import searched
+from optuna_partition._study.optuna import fixed_by
+from optuna_partition._study.optuna import identity
 from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.record import has_told
 
 
-__all__ = ["identity", "InferredBranches", "InferredSpace", "is_begun"]
+__all__ = ["InferredSpace", "SearchSpaces", "is_begun"]
 
 _Fixed: TypeAlias = Mapping[str, Any]
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
-def identity(study: Study) -> tuple[int, int]:
-    """What tells a study from others in this process: ids begin anew in every storage."""
-    return id(study._storage), study._study_id
+@final
+class SearchSpaces:
+    """What a partition sampler searches in a study.
+
+    Args:
+        given: Name -> distribution, where a user has said; else it is what trials tell.
+        branching: Whether that has the parameters that only some trials have.
+    """
+
+    def __init__(self, given: dict[str, BaseDistribution] | None, branching: bool) -> None:
+        self.given = None if given is None else searched(given)
+        self.is_branching = branching
+        self._inferred = InferredSpace()
+        self._branches = InferredBranches()
+        self._last = Space({})
+
+    def whole(self, study: Study) -> AnySpace:
+        """The space that is searched unless someone has taken parameters out of it."""
+        if self.given is not None:
+            return self._plain(self.given)
+        branches = self._branches(study) if self.is_branching else None
+        return branches or self._plain(self._inferred(study))
+
+    def without(self, study: Study, search_space: Mapping[str, BaseDistribution]) -> AnySpace:
+        """The space of what is left to search.
+
+        What PartialFixedSampler has fixed is an axis with one value, so that another value is
+        another tree. There are no branches where others have taken parameters out.
+
+        Args:
+            study: The study.
+            search_space: The parameters that nobody has taken out.
+        """
+        whole = self.whole(study)
+        if whole.distributions == search_space:
+            return whole
+        fixed = _fixed_outside(study, whole.distributions)
+        branches = self._branches(study, fixed) if fixed and self.is_branching else None
+        if branches is not None:
+            return branches
+        common = self._inferred(study) if self.given is None else self.given
+        kept = {n: d for n, d in common.items() if n in {*search_space, *fixed}}
+        return self._plain({n: single(d, fixed[n]) if n in fixed else d for n, d in kept.items()})
+
+    def is_partial(self, space: AnySpace) -> bool:
+        """Whether someone has taken parameters out of a space that was given."""
+        return self.given is not None and space.distributions != self.given
+
+    def _plain(self, distributions: dict[str, BaseDistribution]) -> Space:
+        """The space of some parameters, made once as long as they stay the same."""
+        if list(self._last.distributions.items()) != list(distributions.items()):
+            self._last = Space(distributions)
+        return self._last
 
 
 class InferredSpace:
@@ -93,3 +150,9 @@ class InferredBranches:
 def is_begun(trials: Sequence[FrozenTrial]) -> bool:
     """Whether a trial has ended, so that the space is known as far as it ever will be."""
     return any(trial.state in _ENDED for trial in trials)
+
+
+def _fixed_outside(study: Study, space: Mapping[str, BaseDistribution]) -> _Fixed:
+    """The parameters of a space that PartialFixedSampler has fixed, with their values."""
+    fixed = {name: value for name, value in fixed_by(study.sampler).items() if name in space}
+    return {n: x for n, x in fixed.items() if internal_of(space[n], x) is not None}

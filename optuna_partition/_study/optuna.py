@@ -1,31 +1,39 @@
-"""What samplers need of a study and Optuna does not offer them; reads, writes nothing."""
+"""All that leans on Optuna's insides, for the day of an upgrade; knows nothing of ours.
+
+Samplers need more of a study than Optuna offers them: all trials rather than one bracket's, its
+storage, whether a failure ends the run. No other file of the library names what begins with an
+underscore there, but for `_space/space.py`, which asks a distribution whether it contains a value.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from collections.abc import Sequence
 import sys
 from types import FrameType
 from typing import Any
-import warnings
 
-from optuna.distributions import BaseDistribution
-from optuna.distributions import CategoricalDistribution
-from optuna.distributions import FloatDistribution
-from optuna.distributions import IntDistribution
+from optuna.samplers import BaseSampler
+from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.study._optimize import _run_trial
 from optuna.study._tell import _tell_with_warning
 from optuna.trial import FrozenTrial
 
-from optuna_partition._space.space import integers
-from optuna_partition._space.space import is_single
-from optuna_partition._space.space import kinds
 
-
-__all__ = ["has_one_point", "fixed_outside", "is_interrupted", "searched", "trials_of"]
-
-_FINEST_STEP = sys.float_info.epsilon / 1e-8  # Optuna allows for an error of 1e-8 steps
+__all__ = [
+    "enqueued",
+    "fixed_by",
+    "id_of",
+    "identity",
+    "is_enqueued",
+    "is_interrupted",
+    "is_optimizing",
+    "show",
+    "storage_of",
+    "study_id",
+    "trials_of",
+    "write",
+]
 
 
 def trials_of(study: Study) -> list[FrozenTrial]:
@@ -33,66 +41,57 @@ def trials_of(study: Study) -> list[FrozenTrial]:
     return study._storage.get_all_trials(study._study_id, deepcopy=False)
 
 
-def searched(space: dict[str, BaseDistribution]) -> dict[str, BaseDistribution]:
-    """The parameters there is something to search in; Optuna sets the others by itself.
-
-    Raises:
-        ValueError: Optuna would find a parameter's own values outside its distribution.
-    """
-    for name, distribution in space.items():
-        if isinstance(distribution, IntDistribution) and not distribution.single():
-            integers(distribution, name)
-        if isinstance(distribution, CategoricalDistribution):
-            _warn_of_equal_choices(name, distribution)
-        if _is_too_fine(distribution):
-            raise ValueError(
-                f"`step` must be larger than {_FINEST_STEP:.2g} of `low` and `high`, or Optuna "
-                "takes its rounded multiples for values outside, but got "
-                f"({name}={distribution}); leave `step` out, or suggest what is added to `low`."
-            )
-    return {name: d for name, d in space.items() if not d.single()}
+def study_id(study: Study) -> int:
+    """What tells a study from others in its storage."""
+    return study._study_id
 
 
-def _warn_of_equal_choices(name: str, distribution: CategoricalDistribution) -> None:
-    found = kinds(distribution)
-    if max(found) + 1 < len(found):
-        left_out = [c for i, c in enumerate(distribution.choices) if found[i] in found[:i]]
-        warnings.warn(
-            f"Of equal choices Optuna keeps the first, so that {left_out} of "
-            f"({name}={distribution}) will not be tried: use texts that differ, and let the "
-            "objective make values of them.",
-            stacklevel=3,
-        )
+def identity(study: Study) -> tuple[int, int]:
+    """What tells a study from others in this process: ids begin anew in every storage."""
+    return id(study._storage), study._study_id
 
 
-def _is_too_fine(distribution: BaseDistribution) -> bool:
-    if not isinstance(distribution, FloatDistribution) or distribution.step is None:
-        return False
-    largest = max(abs(distribution.low), abs(distribution.high))
-    return not distribution.single() and distribution.step <= _FINEST_STEP * largest
+def id_of(trial: FrozenTrial) -> int:
+    """What tells a trial from those of other studies, too, in one storage."""
+    return trial._trial_id
 
 
-def fixed_outside(study: Study, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
-    """The parameters of a space that PartialFixedSampler has fixed, with their values."""
-    fixed: dict[str, Any] = getattr(study.sampler, "_fixed_params", {})
-    return {n: x for n, x in fixed.items() if n in space and _contains(space[n], x)}
+def storage_of(study: Study) -> BaseStorage:
+    """The storage behind Optuna's cache."""
+    backend: BaseStorage = getattr(study._storage, "_backend", study._storage)
+    return backend
 
 
-def _contains(distribution: BaseDistribution, value: Any) -> bool:
-    try:
-        return distribution._contains(distribution.to_internal_repr(value))
-    except ValueError:  # not a choice, or not a number
-        return False
+def write(study: Study, trial: FrozenTrial, key: str, value: Any) -> None:
+    """Writes a system attribute, as only samplers can: optuna-dashboard does not show it."""
+    study._storage.set_trial_system_attr(trial._trial_id, key, value)
 
 
-def has_one_point(trials: Sequence[FrozenTrial]) -> bool:
-    """Whether trials suggest parameters, and each of these has a single value.
+def show(study: Study, trial: FrozenTrial, key: str, value: Any) -> None:
+    """Writes a user attribute of a trial that has not begun."""
+    study._storage.set_trial_user_attr(trial._trial_id, key, value)
 
-    Trials that suggest nothing say nothing of a space: there may be none, or more to come.
-    """
-    return any(trial.distributions for trial in trials) and all(
-        is_single(d) for trial in trials for d in trial.distributions.values()
-    )
+
+def enqueued(trial: FrozenTrial) -> Mapping[str, Any]:
+    """The parameters that a trial was enqueued with, which Optuna suggests without a sampler."""
+    fixed: Mapping[str, Any] = trial.system_attrs.get("fixed_params", {})
+    return fixed
+
+
+def is_enqueued(trial: FrozenTrial) -> bool:
+    """Whether a trial was enqueued, perhaps with no parameter."""
+    return "fixed_params" in trial.system_attrs
+
+
+def fixed_by(sampler: BaseSampler) -> Mapping[str, Any]:
+    """The parameters that PartialFixedSampler, if it is one, takes out of all search spaces."""
+    fixed: Mapping[str, Any] = getattr(sampler, "_fixed_params", {})
+    return fixed
+
+
+def is_optimizing(study: Study) -> bool:
+    """Whether it is `study.optimize` that runs in this thread, which `study.stop` ends."""
+    return study._thread_local.in_optimize_loop
 
 
 def is_interrupted() -> bool:

@@ -1,23 +1,21 @@
-"""Trials -> tree: what a trial carries, and the fold over all of them; knows no rule.
+"""Trials -> tree: the fold over all trials of a study; knows no rule.
 
 The trials are the truth and the tree is a cache of them. A trial that a partition sampler asked
-for carries ONE system attribute, `KEY`: its cell and the log of what that ask did to the tree.
-Every other trial counts by where its parameters lie: one of another sampler, and one whose log is
-of another rule or another space. The fold is a union of cells, of observations and of cursors, so
-it does not depend on the order in which trials end or are read.
+for carries an `Ask`: its cell, and the log of what that ask did to the tree. Every other trial
+counts by where its parameters lie: one of another sampler, and one whose log is of another rule
+or another space. The fold is a union of cells, of observations and of cursors, so it does not
+depend on the order in which trials end or are read, and it may read a trial as often as it likes:
+while it runs, and when it has ended.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 from dataclasses import replace
 import math
-from typing import Any
 from typing import Generic
 
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
@@ -30,120 +28,19 @@ from optuna_partition._rules.rule import Choice
 from optuna_partition._rules.rule import CursorT
 from optuna_partition._rules.rule import Rule
 from optuna_partition._space.space import AnySpace
-from optuna_partition._space.space import Named
-from optuna_partition._study.claims import ANNOUNCED
+from optuna_partition._study.attributes import Ask
+from optuna_partition._study.attributes import Completion
+from optuna_partition._study.attributes import is_of_partition
+from optuna_partition._study.attributes import says_failed
 from optuna_partition._study.early import expected
+from optuna_partition._study.optuna import enqueued
 
 
-__all__ = ["ATTEMPTS", "Ask", "FAILED", "History", "KEY", "completion", "has_told", "is_asking"]
+__all__ = ["ATTEMPTS", "History", "has_told", "is_asking", "sign_of"]
 
 _ELSEWHERE = -(2**40)  # and below: numbers that no trial has
-
-KEY = "partition"
-FAILED = "partition:failed"
-"""Trial system attribute where there is no ask to say it: the point is bad, not its worker."""
 ATTEMPTS = 3
 """How often a point is evaluated when its worker dies before it counts as failed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """What a trial carries.
-
-    Args:
-        rule: Name of the rule that asked, with the options that change its choices.
-        space: Fingerprint of the search space the cells live in.
-        axes: Names of its parameters, in order.
-        cell: The cell that the trial evaluates at its centre.
-        opened: The cells the ask opened, in order; in a conditional space also of other branches.
-        cursor: Where the rule stood afterwards, as JSON values.
-        partial: Whether some parameters of the sampler's space were fixed from outside.
-        failed: Whether the objective itself failed, so that another attempt is no use.
-        announced: Whether the claim is not confirmed yet: then the log does not count.
-        at: The tiny cell at whose centre it is evaluated, where that is not the cell's own.
-        bounds: The cells the ask spared, and the values it gave them.
-    """
-
-    rule: str
-    space: str
-    axes: tuple[str, ...]
-    cell: Cell
-    opened: tuple[Named, ...]
-    cursor: tuple[Any, ...]
-    partial: bool = False
-    failed: bool = False
-    announced: bool = False
-    at: Cell | None = None
-    bounds: tuple[tuple[Cell, float], ...] = ()
-
-    @property
-    def spot(self) -> Cell:
-        """The cell whose centre is evaluated."""
-        return self.at or self.cell
-
-    @property
-    def named(self) -> Named:
-        """The same with the names of its axes."""
-        return Named(self.space, self.axes, self.spot)
-
-    def to_json(self) -> dict[str, Any]:
-        """The attribute's value."""
-        more: dict[str, Any] = {f: True for f in ("partial", "failed") if getattr(self, f)}
-        if self.at is not None:
-            more["at"] = cells.name(self.at)
-        if self.bounds:
-            more["bounds"] = [[cells.name(cell), value] for cell, value in self.bounds]
-        return {
-            "rule": self.rule,
-            "space": self.space,
-            "cell": _by_name(self.axes, self.cell),
-            "opened": [self._opened_to_json(cell) for cell in self.opened],
-            "cursor": list(self.cursor),
-            **more,
-        }
-
-    def _opened_to_json(self, cell: Named) -> str | dict[str, Any]:
-        if (cell.space, cell.axes) == (self.space, self.axes):
-            return cells.name(cell.cell)
-        return {"space": cell.space, "cell": _by_name(cell.axes, cell.cell)}
-
-    @classmethod
-    def of(cls, trial: FrozenTrial) -> Ask | None:
-        """What a trial carries; None for a trial from elsewhere, also from a later version."""
-        json = trial.system_attrs.get(KEY)
-        if json is None or "rule" not in json:
-            return None
-        with suppress(AttributeError, KeyError, TypeError, ValueError):
-            return cls._of_json(json)
-        return None
-
-    @classmethod
-    def _of_json(cls, json: Mapping[str, Any]) -> Ask:
-        space, axes = json["space"], tuple(json["cell"])
-        return cls(
-            rule=json["rule"],
-            space=space,
-            axes=axes,
-            cell=cells.parse(" ".join(json["cell"].values())),
-            opened=tuple(_opened_of_json(cell, space, axes) for cell in json["opened"]),
-            cursor=tuple(json["cursor"]),
-            partial=json.get("partial", False),
-            failed=json.get("failed", False),
-            announced=json.get(ANNOUNCED, False),
-            at=cells.parse(json["at"]) if "at" in json else None,
-            bounds=tuple((cells.parse(cell), v) for cell, v in json.get("bounds", ())),
-        )
-
-
-def _opened_of_json(json: Any, space: str, axes: tuple[str, ...]) -> Named:
-    if isinstance(json, str):
-        return Named(space, axes, cells.parse(json))
-    cell = cells.parse(" ".join(json["cell"].values()))
-    return Named(json["space"], tuple(json["cell"]), cell)
-
-
-def _by_name(axes: tuple[str, ...], cell: Cell) -> dict[str, str]:
-    return dict(zip(axes, cells.name(cell).split(" "), strict=True))
 
 
 class History(Generic[CursorT]):
@@ -177,6 +74,8 @@ class History(Generic[CursorT]):
         self._deaths: dict[Point, int] = {}
         self._latest: FrozenTrial | None = None  # of those that have begun when they were read
 
+    # ---- all trials ----
+
     def continues(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether these are the trials read so far and perhaps more: ids can be used again."""
         if len(trials) < self._read or self._latest is None:
@@ -207,15 +106,13 @@ class History(Generic[CursorT]):
             return False
         return trial.state is not TrialState.FAIL or ask.failed
 
-    def _is_elsewhere(self, trial: FrozenTrial, point: Point) -> bool:
-        """Whether the objective could not take its point: it suggests another range, for one."""
-        return not self.space.at(point, trial.params, partly=True)
-
     def hold(self, number: int, point: Point, asking: int) -> None:
         """Leaves a point to the trial that has claimed it and perhaps not yet written it down."""
         if not self.tree.has(point, but=asking):
             self.tree.observe(number, point, Reading.FLYING)
             self._partition.settle()
+
+    # ---- what comes next ----
 
     def choose(self, others: int = 0) -> Choice[CursorT]:
         """What the rule wants next.
@@ -248,6 +145,8 @@ class History(Generic[CursorT]):
     def _centre(self, cell: Cell) -> Point:
         return cells.centre(self.space.axes, cell)
 
+    # ---- the fold ----
+
     def fold(self, trial: FrozenTrial) -> bool:
         """Folds in one trial as it is now; whether that was its last word."""
         is_over = self._fold(trial)
@@ -255,44 +154,64 @@ class History(Generic[CursorT]):
         return is_over
 
     def _fold(self, trial: FrozenTrial) -> bool:
-        carried = Ask.of(trial)
-        ask = carried if carried is not None and self._fits(carried) else None
-        self.misfits.pop(trial.number, None)
-        if carried is not None and ask is None:
-            self.misfits[trial.number] = replace(carried, opened=(), bounds=())
-        if ask is not None and not ask.announced and trial.number not in self._logged:
-            self._log(trial.number, ask)
-        spot = None if carried is None else self._spot(trial, carried)
-        point = self._point(trial, spot, fits=ask is not None)
+        ask = Ask.of(trial)
+        fits = ask is not None and self._fits(ask)
+        self._sort(trial.number, ask, fits)
+        spot = None if ask is None else self._spot(trial, ask)
+        point = self._point(trial, ask, spot, fits)
         if point is not None:
             self._read_off(trial, point)
+        if ask is not None and spot is not None and fits and not ask.announced:
+            self._compare(trial, ask, spot)
         if not trial.state.is_finished():
-            if ask is not None and spot is not None and trial.number in self._logged:
-                if self._names_all(ask, spot):
-                    self._settled.add(trial.number)
             return False
-        if ask is not None and not ask.announced:
-            self._leave(trial, ask)
         if point is None:
             self.tree.forget(trial.number)  # it may have held a point that it never wrote down
         self._logged.discard(trial.number)
         self._settled.discard(trial.number)
         return True
 
-    def _leave(self, trial: FrozenTrial, ask: Ask) -> None:
-        """What the end of a trial says of the point it was to evaluate, wherever it lies."""
-        point = self._spot(trial, ask)
-        assert point is not None, "a point of this tree"
-        if not self._is_elsewhere(trial, point):
-            if _is_interrupted(trial) and (cell := self.space.lift(ask.named)) is not None:
-                self.tree.interrupted[trial.number] = cell
-        elif self._names_all(ask, point):  # else it has not left it, but come to more parameters
-            # under a number of its own, as the trial counts where it lies
-            self.tree.observe(_ELSEWHERE - trial.number, point, Reading.FAILED)
-
     def _fits(self, ask: Ask) -> bool:
         """Whether the log of an ask is this tree's."""
         return ask.rule == self._rule.name and self.space.has(ask.named)
+
+    def _sort(self, number: int, ask: Ask | None, fits: bool) -> None:
+        """Puts what a trial carries into the tree, once, or to the misfits."""
+        self.misfits.pop(number, None)
+        if ask is None:
+            return
+        if not fits:
+            self.misfits[number] = replace(ask, opened=(), bounds=())
+        elif not ask.announced and number not in self._logged:
+            self._logged.add(number)
+            self._log(ask)
+
+    def _log(self, ask: Ask) -> None:
+        """Does to the tree what the ask did."""
+        opened = [self.space.lift(cell) for cell in ask.opened]
+        if opened and not any(opened):  # of a time when other branches were known
+            return
+        cursor = self._rule.load(*ask.cursor)
+        for place, cell in enumerate(opened):
+            if cell is not None:
+                self._partition.open(cell, cursor, place)
+        for cell, value in ask.bounds:
+            self._partition.bound(cell, value)
+        self.cursor = self._rule.join(self.cursor, cursor)
+
+    def _compare(self, trial: FrozenTrial, ask: Ask, spot: Point) -> None:
+        """What a trial of this tree says of the point it was to evaluate, wherever it lies."""
+        if not trial.state.is_finished():
+            if self._names_all(ask, spot):
+                self._settled.add(trial.number)
+        elif not self._is_elsewhere(trial, spot):
+            if _is_interrupted(trial) and (cell := self.space.lift(ask.named)) is not None:
+                self.tree.interrupted[trial.number] = cell
+        elif self._names_all(ask, spot):  # else it has not left it, but come to more parameters
+            # under a number of its own, as the trial counts where it lies
+            self.tree.observe(_ELSEWHERE - trial.number, spot, Reading.FAILED)
+
+    # ---- where a trial lies ----
 
     def _spot(self, trial: FrozenTrial, ask: Ask) -> Point | None:
         """The point of an ask, whatever its rule, and of what its branch turned out to have.
@@ -300,9 +219,7 @@ class History(Generic[CursorT]):
         None where its space is another one.
         """
         spot = self.space.spot(ask.named)
-        if spot is None:
-            return None
-        if self._names_all(ask, spot):
+        if spot is None or self._names_all(ask, spot):
             return spot
         more = {name: x for name, x in trial.params.items() if name not in ask.axes}
         return self.space.point({**self.space.params(spot), **more}) or spot
@@ -311,48 +228,41 @@ class History(Generic[CursorT]):
         """Whether all that there is at its point was known when it was asked for."""
         return self.space.present(spot).keys() <= {*ask.axes}
 
-    def _log(self, number: int, ask: Ask) -> None:
-        self._logged.add(number)
-        cells = [self.space.lift(cell) for cell in ask.opened]
-        if cells and not any(cells):  # of a time when other branches were known
-            return
-        cursor = self._rule.load(*ask.cursor)
-        for place, cell in enumerate(cells):
-            if cell is not None:
-                self._partition.open(cell, cursor, place)
-        for cell, value in ask.bounds:
-            self._partition.bound(cell, value)
-        self.cursor = self._rule.join(self.cursor, cursor)
-
-    def _point(self, trial: FrozenTrial, spot: Point | None, *, fits: bool) -> Point | None:
+    def _point(
+        self, trial: FrozenTrial, ask: Ask | None, spot: Point | None, fits: bool
+    ) -> Point | None:
         """Where a trial lies: where it was asked to, unless its parameters say otherwise.
 
         Its objective may end before it has suggested them all. Of another tree, one that is
         complete has suggested all there are in its branch. A claim that was not confirmed is not
         its own.
         """
-        if spot is not None:
-            partly = ANNOUNCED not in trial.system_attrs[KEY] and (
-                fits or trial.state is not TrialState.COMPLETE
-            )
+        if ask is not None and spot is not None:
+            may_lack = fits or trial.state is not TrialState.COMPLETE
+            partly = may_lack and not ask.announced
             if not trial.state.is_finished() or self.space.at(spot, trial.params, partly=partly):
                 return spot
         if trial.state is TrialState.WAITING:
-            fixed = trial.system_attrs.get("fixed_params", {})
-            return self.space.point({**fixed, **trial.params})
+            return self.space.point({**enqueued(trial), **trial.params})
         if trial.state is TrialState.RUNNING:
             return self._to_come(trial)
         return self.space.point(trial.params)
 
     def _to_come(self, trial: FrozenTrial) -> Point | None:
         """Where a running trial will lie that nobody asked a cell for, if that is known."""
-        completed = trial.system_attrs.get(KEY, {})
-        if "point" in completed and ANNOUNCED not in completed:
-            found = cells.parse_point(completed["point"])
-            if (point := self.space.whole(completed["space"], found)) is not None:
+        completed = Completion.of(trial)
+        if completed is not None:
+            point = self.space.whole(completed.space, completed.point)
+            if point is not None:
                 return point
         params = expected(trial, self.space.distributions) if self._inferred else trial.params
         return self.space.point(params)
+
+    def _is_elsewhere(self, trial: FrozenTrial, point: Point) -> bool:
+        """Whether the objective could not take its point: it suggests another range, for one."""
+        return not self.space.at(point, trial.params, partly=True)
+
+    # ---- what it says there ----
 
     def _read_off(self, trial: FrozenTrial, point: Point) -> None:
         if not trial.state.is_finished():
@@ -373,15 +283,20 @@ class History(Generic[CursorT]):
             self.tree.observe(number, point, Reading.FAILED)
 
 
-def _is_interrupted(trial: FrozenTrial) -> bool:
-    """Whether a trial failed and nothing says that its point is bad.
+def sign_of(direction: StudyDirection) -> float:
+    """What values are multiplied with, as all here minimises."""
+    return 1.0 if direction == StudyDirection.MINIMIZE else -1.0
 
-    A sampler of ours says so in what it keeps in the trial, under a name that begins with `KEY`.
-    """
-    marks = set(trial.system_attrs)
-    for name, kept in trial.system_attrs.items():
-        marks |= kept.keys() if name.startswith(KEY) and isinstance(kept, dict) else set()
-    return trial.state is TrialState.FAIL and not marks & {FAILED, "failed"}
+
+def is_asking(trial: FrozenTrial) -> bool:
+    """Whether a worker, if it lives, is choosing this trial's point now."""
+    is_new = not is_of_partition(trial) and not trial.params
+    return trial.state is TrialState.RUNNING and is_new
+
+
+def _is_interrupted(trial: FrozenTrial) -> bool:
+    """Whether a trial failed and nothing says that its point is bad."""
+    return trial.state is TrialState.FAIL and not says_failed(trial)
 
 
 def has_told(trial: FrozenTrial) -> bool:
@@ -389,27 +304,10 @@ def has_told(trial: FrozenTrial) -> bool:
     return not _is_interrupted(trial)
 
 
-def completion(space: AnySpace, point: Point) -> dict[str, Any]:
-    """What a trial carries whose parameters were decided in part, and completed to a point."""
-    fingerprint, local = space.local(point)
-    return {"space": fingerprint, "point": cells.point_name(local)}
-
-
-def is_asking(trial: FrozenTrial) -> bool:
-    """Whether a worker, if it lives, is choosing this trial's point now."""
-    return trial.state is TrialState.RUNNING and KEY not in trial.system_attrs and not trial.params
-
-
 def _then(choice: Choice[CursorT], following: Choice[CursorT]) -> Choice[CursorT]:
     """The second of two choices in a row, with the log of both; the first where it is the last."""
     last = choice if following.cell is None else following
-    return replace(
-        following,
-        cell=last.cell,
-        at=last.at,
-        opened=choice.opened + following.opened,
-        bounds=choice.bounds + following.bounds,
-    )
+    return replace(following.after(choice), cell=last.cell, at=last.at)
 
 
 def _value(trial: FrozenTrial) -> float | None:

@@ -18,7 +18,6 @@ from typing import TypeAlias
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.study import Study
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
@@ -30,8 +29,11 @@ from optuna_partition._space.space import Space
 from optuna_partition._study.branches import branch_of
 from optuna_partition._study.branches import decided_in
 from optuna_partition._study.inferred import is_begun
+from optuna_partition._study.optuna import enqueued
+from optuna_partition._study.optuna import id_of
 from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.record import History
+from optuna_partition._study.record import sign_of
 
 
 __all__ = ["Chosen", "RestSampler", "chosen_of"]
@@ -72,7 +74,7 @@ class RestSampler(BaseSampler):
 
     def take(self, trial: FrozenTrial, params: dict[str, Any]) -> None:
         """Keeps what a trial has of the partition, where its point there is one of before."""
-        self._taken[trial._trial_id] = params
+        self._taken[id_of(trial)] = params
 
     def reseed_rng(self) -> None:
         self._fallback.reseed_rng()
@@ -96,7 +98,7 @@ class RestSampler(BaseSampler):
     ) -> Any:
         key = param_name, param_distribution
         with self._lock:
-            chosen = self._chosen.setdefault(trial._trial_id, {})
+            chosen = self._chosen.setdefault(id_of(trial), {})
             distribution, value = chosen.pop(param_name, (None, None))
             if distribution != param_distribution:
                 chosen |= self._choose(study, trial, *key)
@@ -115,8 +117,8 @@ class RestSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        self._chosen.pop(trial._trial_id, None)
-        self._taken.pop(trial._trial_id, None)
+        self._chosen.pop(id_of(trial), None)
+        self._taken.pop(id_of(trial), None)
         self._fallback.after_trial(study, trial, state, values)
 
     def _choose(
@@ -129,8 +131,9 @@ class RestSampler(BaseSampler):
         branch = branch_of(trials, name, distribution) or {name: distribution}
         decided = self._decided_in(trial, branch)
         free = {n: d for n, d in branch.items() if n == name or n not in decided}
-        sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
-        history = History(_beside(branch, free, decided), self._rule, sign=sign)
+        history = History(
+            _beside(branch, free, decided), self._rule, sign=sign_of(study.direction)
+        )
         history.update(trials)
         cell = history.choose().cell
         spot = again(history.tree) if cell is None else cells.centre(history.space.axes, cell)
@@ -140,9 +143,8 @@ class RestSampler(BaseSampler):
         self, trial: FrozenTrial, branch: Mapping[str, BaseDistribution]
     ) -> dict[str, Any]:
         """What of a branch has its value already, whoever gave it."""
-        fixed = trial.system_attrs.get("fixed_params", {})
-        taken = self._taken.get(trial._trial_id, {})
-        found = {**taken, **decided_in(trial, branch), **fixed}
+        taken = self._taken.get(id_of(trial), {})
+        found = {**taken, **decided_in(trial, branch), **enqueued(trial)}
         return {name: found[name] for name in found if name in branch}
 
 

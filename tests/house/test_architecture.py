@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import graphlib
 import os
 from pathlib import Path
+import re
 import subprocess
 import sys
 from types import ModuleType
@@ -15,6 +16,7 @@ from types import ModuleType
 import pytest
 
 import optuna_partition
+from optuna_partition._study import attributes
 
 
 ROOT = Path(__file__).parents[2]
@@ -104,6 +106,33 @@ def test_the_core_knows_no_optuna_no_clock_and_no_randomness(file: Path) -> None
 def test_torch_is_in_one_room(file: Path) -> None:
     roots = {name.split(".")[0] for name in imported(file)}
     assert file.parent.name == "_gp" or not roots & {"torch", "botorch", "gpytorch"}
+
+
+@pytest.mark.parametrize("file", files("optuna_partition"))
+def test_optuna_s_insides_are_leant_on_in_one_file(file: Path) -> None:
+    """For the day of an upgrade; `_space`, which lies below it, asks a distribution."""
+    allowed = {"optuna.py": None, "space.py": {"_contains"}}.get(file.name, set())
+    if allowed is not None and file.parent.name != "_gp":  # where they are BoTorch's
+        assert _insides(ast.parse(file.read_text())) <= allowed
+
+
+def _insides(tree: ast.AST) -> set[str]:
+    """What begins with an underscore and is not the class's own, nor this library's."""
+    found = {name for name in _names(tree) if re.match(r"optuna\.(.*\.)?_", name)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and re.match("_[a-z]", node.attr):
+            owner = node.value.id if isinstance(node.value, ast.Name) else ""
+            found |= {node.attr} if owner not in ("self", "cls", "os") else set()
+    return found
+
+
+@pytest.mark.parametrize("file", [*files("optuna_partition"), *files("storage")])
+def test_what_trials_carry_is_known_in_one_file(file: Path) -> None:
+    """Names of attributes and of their fields: studies out there have them."""
+    texts = {n.value for n in ast.walk(ast.parse(file.read_text())) if isinstance(n, ast.Constant)}
+    theirs = {attributes.NOMAD, attributes.FITS, attributes.FAILED, "announced", "claim"}
+    assert file.name == "attributes.py" or not texts & theirs
+    assert file.name in ("attributes.py", "visualization.py") or attributes.KEY not in texts
 
 
 @pytest.mark.parametrize(

@@ -19,9 +19,9 @@ from optuna_partition import BaMSOOSampler
 from optuna_partition import LatinHypercubeSampler
 from optuna_partition._gp.models import Models
 from optuna_partition._rules.hybrid import Hybrid
+from optuna_partition._study.attributes import FITS
 from optuna_partition._study.branches import branch_of
 from optuna_partition._study.branches import BranchSampler
-from optuna_partition._study.branches import FITS
 
 
 LHS = LatinHypercubeSampler(n_trials=64, seed=1)

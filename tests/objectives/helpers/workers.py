@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 from objectives.settings.config import load_experiment
 from optuna_partition._core.cells import centre
 from optuna_partition._space.space import Space
-from optuna_partition._study.record import Ask
+from optuna_partition._study.attributes import Ask
 
 
 def came_again(file: Path, lost: FrozenTrial, done: list[FrozenTrial]) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -159,25 +160,37 @@ class Branches:
         kinds = {number: self._kind(number) for number in members}
         common = sorted(frozenset.intersection(*kinds.values()))
         space = Space({name: self._ranges[name][i] for name, i in common})
-        whole = Branch(space, kinds=frozenset(kinds.values()))
-        if len(whole.kinds) == 1:
-            return whole
-        found = []
-        for name, axis in zip(space.distributions, space.axes, strict=True):
-            if name not in decided and not isinstance(axis, Continuous):
-                groups = self._by_value(members, name, space)
-                found.append((-_decided_by(groups.values(), kinds), len(groups), name, groups))
-        if not found or not min(found)[0]:
-            return whole
-        *_, decider, groups = min(found)
+        found = self._decider(space, kinds, decided) if len({*kinds.values()}) > 1 else None
+        if found is None:
+            return Branch(space, kinds=frozenset(kinds.values()))
+        decider, groups = found
         behind = {
             value: self._grown(group, decided | {decider})
             for value, group in sorted(groups.items())
         }
         return Branch(space, decider, behind)
 
+    def _decider(
+        self, space: Space, kinds: Mapping[int, _Kind], decided: frozenset[str]
+    ) -> tuple[str, dict[Coordinate, list[int]]] | None:
+        """The parameter that decides on most, and the trials of each of its values, if one does.
+
+        Args:
+            space: What all trials suggest.
+            kinds: The trials, and what each suggests.
+            decided: The deciders that led to them.
+        """
+        found = []
+        for name, axis in zip(space.distributions, space.axes, strict=True):
+            if name not in decided and not isinstance(axis, Continuous):
+                groups = self._by_value(kinds, name, space)
+                if n_decided := _decided_by(groups.values(), kinds):
+                    found.append((-n_decided, len(groups), name, groups))
+        *_, name, groups = min(found, default=(0, 0, "", {}))
+        return (name, groups) if groups else None
+
     def _by_value(
-        self, members: Sequence[int], name: str, space: Space
+        self, members: Iterable[int], name: str, space: Space
     ) -> dict[Coordinate, list[int]]:
         groups: dict[Coordinate, list[int]] = {}
         for number in members:

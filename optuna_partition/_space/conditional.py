@@ -2,7 +2,20 @@
 
 The axes are those of all branches. A cell is cut on a decider before all else, and what follows
 from a value wakes in the part that has it alone: the axes of the branch, or the next decider. The
-others sleep (`_growth`). A trial lies in the middle of the axes that sleep where it is.
+others sleep (`_core/growth.py`). A trial lies in the middle of the axes that sleep where it is.
+Where a `kind` of "a" or "b" decides on `x` or `n`, and all trials have `y`:
+
+==================  ==============  ======  ======  ======
+cell                ``kind``        ``n``   ``x``   ``y``
+==================  ==============  ======  ======  ======
+the whole space     to be cut       asleep  asleep  asleep
+its part "a"        one value       asleep  awake   awake
+its part "b"        one value       awake   asleep  awake
+==================  ==============  ======  ======  ======
+
+Trials know nothing of this cube, which is another one as soon as there is a new branch. They carry
+a cell by the names of their own branch, a point likewise; `asked` and `opened` say a cell so, and
+`spot` and `lift` find what was said in the cube there is now.
 """
 
 from __future__ import annotations
@@ -60,10 +73,28 @@ class _Part:
     parts: Mapping[Coordinate, _Part]
     unseen: _Part | None
 
+    def __iter__(self) -> Iterator[_Part]:
+        """This one and those that trials had behind it."""
+        yield self
+        for behind in self.parts.values():
+            yield from behind
+
     def behind(self, x: Coordinate) -> _Part:
         """What follows from a coordinate on the decider's axis."""
         assert self.unseen is not None, "a part with a decider"
         return self.parts.get(x, self.unseen)
+
+    def at(self, point: Point) -> _Part:
+        """The last part, in which a point lies."""
+        part = self
+        while part.decider is not None:
+            part = part.behind(point[part.decider])
+        return part
+
+    @property
+    def named_by(self) -> tuple[Space, tuple[int, ...]]:
+        """What a cell inside is named by: the deciders as long as one is open; and their axes."""
+        return (self.space, self.axes) if self.decider is None else (self.trunk, self.path)
 
 
 class ConditionalSpace:
@@ -93,15 +124,16 @@ class ConditionalSpace:
         distributions = branch.space.distributions
         if branch.decider is not None:
             trunk = {**trunk, branch.decider: distributions[branch.decider]}
-        axes, path = (
-            tuple(self._keys.index(key) for key in keys)
-            for keys in (distributions.items(), trunk.items())
-        )
+        axes, path = self._places(distributions), self._places(trunk)
         parts = {x: self._part(behind, trunk) for x, behind in branch.branches.items()}
-        if branch.decider is None:
-            return _Part(branch.space, axes, Space(trunk), path, None, {}, None)
-        unseen = self._part(Branch(branch.space), trunk)
-        return _Part(branch.space, axes, Space(trunk), path, path[-1], parts, unseen)
+        decider = unseen = None
+        if branch.decider is not None:
+            decider, unseen = path[-1], self._part(Branch(branch.space), trunk)
+        return _Part(branch.space, axes, Space(trunk), path, decider, parts, unseen)
+
+    def _places(self, distributions: Mapping[str, BaseDistribution]) -> tuple[int, ...]:
+        """Where parameters are among the axes."""
+        return tuple(self._keys.index(key) for key in distributions.items())
 
     # ---- as a space ----
 
@@ -112,30 +144,27 @@ class ConditionalSpace:
 
     def params(self, point: Point) -> dict[str, Any]:
         """The parameters at a point: those of its branch."""
-        part = self._at(point)
-        return part.space.params(_taken(point, part.axes))
+        space, inside = self._within(point)
+        return space.params(inside)
 
     def point(self, params: Mapping[str, Any]) -> Point | None:
         """Where parameters lie; None if one that their branch has is absent or outside."""
-        part, point = self._root, self._middle
-        while True:
-            found = part.space.point(params)
-            if found is None:
-                return None
+        part = self._root
+        while (found := part.space.point(params)) is not None:
             point = _filled(self._middle, part.axes, found)
-            behind = _behind(part, point)
-            if behind is None:
+            if part.decider is None:
                 return point
-            part = behind
+            part = part.behind(point[part.decider])
+        return None
 
     def at(self, point: Point, params: Mapping[str, Any], *, partly: bool = False) -> bool:
         """Whether parameters are those of a point, up to the rounding of a float."""
-        part = self._at(point)
-        return part.space.at(_taken(point, part.axes), params, partly=partly)
+        space, inside = self._within(point)
+        return space.at(inside, params, partly=partly)
 
     def present(self, point: Point) -> Mapping[str, BaseDistribution]:
         """The parameters that there are at a point."""
-        return self._at(point).space.distributions
+        return self._root.at(point).space.distributions
 
     def knows(self, name: str, distribution: BaseDistribution) -> bool:
         """Whether there are points with a parameter."""
@@ -149,27 +178,27 @@ class ConditionalSpace:
 
     def point_name(self, point: Point) -> str:
         """The point as text: what a claim is made on, whatever other branches there are."""
-        part = self._at(point)
-        return part.space.point_name(_taken(point, part.axes))
+        space, inside = self._within(point)
+        return space.point_name(inside)
 
     # ---- what trials carry ----
 
     def branch(self, named: Named) -> Cell | None:
         """The cell that covers all points with the parameters of one; None if it is not here."""
         cell = self.lift(named)
-        part = None if cell is None else self._leading_to(cell.__getitem__)
+        part = None if cell is None else self._around(cell)
         if cell is None or part is None or part.decider is not None:
             return None
         return self._awake(cell, part)
 
     def depth(self, cell: Cell) -> int:
         """How many cuts lead from the whole space to a cell."""
-        space, axes = _led_by(self._leading_to(cell.__getitem__))
+        space, axes = self._around(cell).named_by
         return cells.depth(space.axes, _taken(cell, axes))
 
     def asked(self, cell: Cell) -> Named:
         """A cell by the parameters that its trial is to suggest."""
-        part = self._at(cells.centre(self.axes, cell))
+        part = self._root.at(cells.centre(self.axes, cell))
         return part.space.asked(_taken(cell, part.axes))
 
     def has(self, named: Named) -> bool:
@@ -185,7 +214,7 @@ class ConditionalSpace:
             axis.centre(intervals[name]) if name in intervals else middle
             for axis, (name, _), middle in zip(self.axes, self._keys, self._middle, strict=True)
         )
-        part = self._at(point)
+        part = self._root.at(point)
         if not self._is_of(named, part):
             return None
         return _filled(self._middle, part.axes, _taken(point, part.axes))
@@ -203,34 +232,33 @@ class ConditionalSpace:
 
     def opened(self, cell: Cell) -> Named:
         """A cell by the parameters that lead to it."""
-        part = self._leading_to(cell.__getitem__)
-        space, axes = _led_by(part)
+        space, axes = self._around(cell).named_by
         return space.asked(_taken(cell, axes))
 
     def lift(self, named: Named) -> Cell | None:
         """The cell that `opened` has named, here or in another space; None if it is not here."""
         intervals = dict(zip(named.axes, named.cell, strict=True))
         part = self._leading_to(lambda i: intervals.get(self._keys[i][0]))
-        space, axes = _led_by(part)
+        space, axes = part.named_by
         if named.space != space.fingerprint:
             return None
         return _filled(self._asleep, axes, named.cell)
 
     def local(self, point: Point) -> tuple[str, Point]:
         """A point on the axes of its branch alone, and the fingerprint of their space."""
-        part = self._at(point)
-        return part.space.fingerprint, _taken(point, part.axes)
+        space, inside = self._within(point)
+        return space.fingerprint, inside
 
     def whole(self, space: str, point: Point) -> Point | None:
         """The point that `local` has given, here or in another space; None if it is not here."""
-        part = next((part for part in _all(self._root) if part.space.fingerprint == space), None)
+        part = next((part for part in self._root if part.space.fingerprint == space), None)
         return None if part is None else _filled(self._middle, part.axes, point)
 
     # ---- as it grows ----
 
     def parts(self, cell: Cell, axis: int) -> tuple[Cell, ...]:
         """The parts of a cell cut on an axis, from left to right."""
-        around = self._leading_to(cell.__getitem__)
+        around = self._around(cell)
         cut = cells.children(self.axes, cell, axis)
         if around.decider != axis:
             return cut
@@ -246,8 +274,8 @@ class ConditionalSpace:
 
     def _awake(self, cell: Cell, part: _Part) -> Cell:
         """A cell in which what follows from a part's values can be cut."""
-        asked = part.axes if part.decider is None else (part.decider,)
-        awake = [i for i in asked if part.decider == i or i not in part.path]
+        free = [i for i in part.axes if i not in part.path]
+        awake = free if part.decider is None else [part.decider]
         return _filled(cell, awake, [self.axes[i].whole() for i in awake])
 
     def _size(self, part: _Part) -> float:
@@ -263,8 +291,8 @@ class ConditionalSpace:
 
         None if no part of the cell can have them all.
         """
-        part = self._leading_to(cell.__getitem__)
-        space, axes = _led_by(part)
+        part = self._around(cell)
+        space, axes = part.named_by
         if part.decider is None and not params.keys() <= space.distributions.keys():
             return None
         found = {
@@ -277,12 +305,14 @@ class ConditionalSpace:
 
     # ---- which part ----
 
-    def _at(self, point: Point) -> _Part:
-        """The part a point lies in."""
-        part = self._root
-        while (behind := _behind(part, point)) is not None:
-            part = behind
-        return part
+    def _within(self, point: Point) -> tuple[Space, Point]:
+        """The space of the parameters that there are at a point, and where in it that is."""
+        part = self._root.at(point)
+        return part.space, _taken(point, part.axes)
+
+    def _around(self, cell: Cell) -> _Part:
+        """The last part that has all of a cell."""
+        return self._leading_to(cell.__getitem__)
 
     def _leading_to(self, interval: Callable[[int], Interval | None]) -> _Part:
         """The last part whose deciders have one value each, given the interval on an axis."""
@@ -307,22 +337,6 @@ class _Decided:
 
     def is_whole(self, cell: Cell) -> bool:
         return len(self.on(cell) or ()) == len(self.params)
-
-
-def _all(part: _Part) -> Iterator[_Part]:
-    yield part
-    for behind in part.parts.values():
-        yield from _all(behind)
-
-
-def _behind(part: _Part, point: Point) -> _Part | None:
-    """What follows from a part at a point, if anything does."""
-    return None if part.decider is None else part.behind(point[part.decider])
-
-
-def _led_by(part: _Part) -> tuple[Space, tuple[int, ...]]:
-    """What a cell inside a part is named by: its deciders as long as one is open."""
-    return (part.space, part.axes) if part.decider is None else (part.trunk, part.path)
 
 
 def _taken(values: Sequence[_T], axes: Sequence[int]) -> tuple[_T, ...]:

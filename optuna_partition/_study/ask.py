@@ -8,7 +8,6 @@ the parameters that are not in the space, or that a trial was enqueued without.
 from __future__ import annotations
 
 from collections.abc import Sequence
-import copy
 from dataclasses import dataclass
 from functools import partial
 import threading
@@ -43,6 +42,7 @@ from optuna_partition._study.claims import Claimant
 from optuna_partition._study.claims import claims_on
 from optuna_partition._study.claims import mutex
 from optuna_partition._study.early import first_value
+from optuna_partition._study.ends import as_ended
 from optuna_partition._study.ends import begins
 from optuna_partition._study.ends import beyond
 from optuna_partition._study.ends import has_one_point
@@ -236,17 +236,15 @@ class PartitionSampler(BaseSampler):
             return has_one_point(trials_of(study))
         if not space.is_finite:
             return False
-        tree = self._read(study, space).tree
+        tree, trials = self._read(study, space).tree, trials_of(study)
         if not tree.is_exhausted(but=trial.number):
             return False
-        ended = copy.copy(trial)
-        ended.state = state  # in the storage it still runs
-        others = (t for t in trials_of(study) if t.number != trial.number)
-        return is_used_up([*others, ended], space, tree.n_points)
+        return is_used_up(as_ended(trials, trial, state), space, tree.n_points)
 
     # ---- the ask: all parameters of the space at once ----
 
     def _ask(self, study: Study, trial: FrozenTrial, history: History[Any]) -> dict[str, Any]:
+        """The parameters of a trial: of the point it has had before, else of the rule's next."""
         asked = Ask.of(trial)
         if asked is not None and not asked.announced:  # a retry: its worker died half-way
             if (spot := history.space.spot(asked.named)) is not None:
@@ -281,6 +279,7 @@ class PartitionSampler(BaseSampler):
             others = asking.others()
 
     def _log(self, space: AnySpace, choice: Choice[Any]) -> Ask:
+        """What a trial is to carry, by the names of its own parameters."""
         assert choice.cell is not None
         asked = space.asked(choice.cell)
         return Ask(

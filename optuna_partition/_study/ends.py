@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
+import copy
 import math
 
 from optuna.distributions import BaseDistribution
@@ -19,7 +20,7 @@ from optuna_partition._study.attributes import FAILED
 from optuna_partition._study.record import ATTEMPTS
 
 
-__all__ = ["begins", "beyond", "has_one_point", "is_used_up", "unfailed", "used_up"]
+__all__ = ["as_ended", "begins", "beyond", "has_one_point", "is_used_up", "unfailed", "used_up"]
 
 
 def begins(earlier: Sequence[FrozenTrial]) -> bool:
@@ -61,6 +62,15 @@ def is_used_up(trials: Sequence[FrozenTrial], space: AnySpace, n_points: float) 
         return True
     ended = (trial for trial in trials if trial.state.is_finished())
     return len(used_up(ended, space)) == n_points
+
+
+def as_ended(
+    trials: Sequence[FrozenTrial], trial: FrozenTrial, state: TrialState
+) -> list[FrozenTrial]:
+    """All trials, with one that ends just now and runs yet in the storage."""
+    ended = copy.copy(trial)
+    ended.state = state
+    return [ended if t.number == trial.number else t for t in trials]
 
 
 def beyond(trial: FrozenTrial, space: AnySpace) -> dict[str, BaseDistribution]:

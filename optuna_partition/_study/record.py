@@ -154,6 +154,7 @@ class History(Generic[CursorT]):
         return is_over
 
     def _fold(self, trial: FrozenTrial) -> bool:
+        """What its ask did to the tree, then where it lies, then what it says there."""
         ask = Ask.of(trial)
         fits = ask is not None and self._fits(ask)
         self._sort(trial.number, ask, fits)

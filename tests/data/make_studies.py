@@ -1,7 +1,7 @@
 """Studies as a version wrote them, and the points it asked for when they went on.
 
 `python tests/data/make_studies.py` writes, with the code as it is, `studies_0.1.sql.gz`, a dump of
-a database, and `studies_0.1.json` beside itself. `tests/test_going_on.py` says that later
+a database, and `studies_0.1.json` beside itself. `tests/study/test_going_on.py` says that later
 code goes on in the same way. Do not run it over what is here, which is what studies out there look
 like: a version that writes them otherwise gets files, and a `NAME`, of its own.
 

@@ -75,13 +75,14 @@ class Branch:
 
 
 class Branches:
-    """What the ended trials of one study say, read as they end."""
+    """What the ended trials of one study say, read as they end.
 
-    def __init__(self, tells: Callable[[FrozenTrial], bool] | None = None) -> None:
-        """Args:
+    Args:
         tells: Whether an ended trial says what its branch has; by default, if it has a value or
             was pruned.
-        """
+    """
+
+    def __init__(self, tells: Callable[[FrozenTrial], bool] | None = None) -> None:
         self._tells = tells or _has_ended_well
         self._read = 0
         self._pending: list[int] = []
@@ -141,11 +142,8 @@ class Branches:
         for number, kind in self._kinds.items():
             for name, place in kind:
                 space = Space({name: self._ranges[name][place]})
-                x = (
-                    None
-                    if not space.is_finite
-                    else _coordinate(space, name, self._ended[number].params)
-                )
+                params = self._ended[number].params
+                x = _coordinate(space, name, params) if space.is_finite else None
                 if x is not None:
                     of_value.setdefault((name, place, x), []).append(kind)
         for found in of_value.values():

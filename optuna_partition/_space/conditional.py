@@ -224,10 +224,9 @@ class ConditionalSpace:
         asked = named.axes, part.space.fingerprint
         if asked not in self._asked:  # of every trial
             here = {**self.distributions, **part.space.distributions}
-            known = here.keys() >= {*named.axes}
-            self._asked[asked] = (
-                Space({name: here[name] for name in named.axes}).fingerprint if known else None
-            )
+            known = {name: here[name] for name in named.axes if name in here}
+            is_known = len(known) == len(named.axes)
+            self._asked[asked] = Space(known).fingerprint if is_known else None
         return self._asked[asked] == named.space
 
     def opened(self, cell: Cell) -> Named:

@@ -227,8 +227,13 @@ class NOMADSampler(BaseSampler):
             return
         if self._given is None and trial.number == 0:
             return
-        by = self._independent_sampler
-        self._notices.independent(trial, param_name, by, "not by NOMAD")
+        _logger.warning(
+            f"The parameter `{param_name}` in trial {trial.number} is sampled independently by "
+            f"`{type(self._independent_sampler).__name__}`, not by NOMAD, because it is not in "
+            "the search space of `NOMADSampler`: give it in `search_space`, or suggest it in "
+            "every trial with the same distribution. `warn_independent_sampling=False` silences "
+            "this."
+        )
 
 
 def _claimant(study: Study, trial: FrozenTrial, known: Known, point: Coordinates) -> Claimant:

@@ -399,8 +399,7 @@ class PartitionSampler(BaseSampler):
     def _warn_independent(self, trial: FrozenTrial, name: str) -> None:
         """Unless it is clear why: the trial was enqueued in part."""
         if self._warn_independent_sampling and not is_enqueued(trial):
-            by = self._independent_sampler
-            self._notices.independent(trial, name, by, "outside the partition")
+            self._notices.independent(trial, name, self._independent_sampler)
 
 
 @final

@@ -75,8 +75,12 @@ class Notices:
             words: Says which trials, if there are some, for which it looks at all of them.
         """
         if self._is_news("misfits", study) and (found := words()):
-            text = f"{found}; `{self._sampler}` asks by `{rule}`. Its partition begins anew, from "
-            self._once("misfits", study, f"{text}where trials lie.")
+            self._once(
+                "misfits",
+                study,
+                f"{found}; `{self._sampler}` asks by `{rule}`. Its partition begins anew, from "
+                "where trials lie.",
+            )
 
     def unsuggested(self, study: Study, trial: FrozenTrial, names: Iterable[str]) -> None:
         """That the tree cuts axes that no trial moves along, and points come again."""
@@ -88,20 +92,13 @@ class Notices:
             "name, and leave out parameters that not every trial suggests.",
         )
 
-    def independent(self, trial: FrozenTrial, name: str, by: BaseSampler, without: str) -> None:
-        """That a parameter is another sampler's.
-
-        Args:
-            trial: Of the parameter.
-            name: The parameter's.
-            by: That sampler.
-            without: Where it should have been searched.
-        """
+    def independent(self, trial: FrozenTrial, name: str, by: BaseSampler) -> None:
+        """That a parameter is in no partition."""
         _logger.warning(
             f"The parameter `{name}` in trial {trial.number} is sampled independently by "
-            f"`{type(by).__name__}`, {without}, because it is not in the search space of "
-            f"`{self._sampler}`: give it in `search_space`, or suggest it in every trial with the "
-            "same distribution. `warn_independent_sampling=False` silences this."
+            f"`{type(by).__name__}`, outside the partition, because it is not in the search space "
+            f"of `{self._sampler}`: give it in `search_space`, or suggest it in every trial with "
+            "the same distribution. `warn_independent_sampling=False` silences this."
         )
 
     def repeat(self, trial: FrozenTrial) -> None:

@@ -5,8 +5,7 @@ Forward and backward of the stand-in with an adapter of rank 16 on all linear mo
 
     plain      peft's module, transformers' loss over all logits
     labels     peft's module, the loss of objectives/scoring/score.py over logits at labels
-    MKL        our module of objectives/model/lora_linear.py, torch's products
-    ours       our module, products by oneDNN where objectives/model/products.py has them so
+    ours       our module of objectives/model/lora_linear.py
 
 They take turns; process time, the least of all turns. Run it with OMP_NUM_THREADS=1.
 """
@@ -16,7 +15,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from collections.abc import Sequence
-import math
 from pathlib import Path
 import time
 
@@ -28,18 +26,16 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from objectives.data.corpus import IGNORED
-from objectives.model import products
 from objectives.model.lora_linear import LoraLinear
 from objectives.scoring.score import label_losses
 
 
 MODEL = Path(__file__).parents[1] / "examples" / "standin" / "model"
 TOKENS, LABELS = 42, 22
-WORTH_IT = products._WORTH_IT
 
 Batch = dict[str, Tensor]
 Loss = Callable[[nn.Module, Batch], Tensor]
-Way = tuple[nn.Module, Loss, float]
+Way = tuple[nn.Module, Loss]
 
 
 def main() -> None:
@@ -49,9 +45,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     peft, ours = _model(peft_only=True), _model(peft_only=False)
-    ways = [(peft, _all, math.inf), (peft, _at_labels, math.inf), (ours, _at_labels, math.inf)]
-    ways.append((ours, _at_labels, WORTH_IT))
-    print("micro-batch   plain  labels     MKL    ours   (milliseconds)")
+    ways = [(peft, _all), (peft, _at_labels), (ours, _at_labels)]
+    print("micro-batch   plain  labels    ours   (milliseconds)")
     for size in arguments.micro_batches:
         times = _least(ways, _batch(size), arguments.turns)
         print(f"{size:>11} " + " ".join(f"{1e3 * each:>7.1f}" for each in times))
@@ -61,7 +56,6 @@ def _model(*, peft_only: bool) -> nn.Module:
     base = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32).requires_grad_(False)
     config = LoraConfig(r=16, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
     if not peft_only:
-        products.speed_up(base)
         config._register_custom_module({nn.Linear: LoraLinear})
     return get_peft_model(base, config).train()
 
@@ -88,8 +82,7 @@ def _least(ways: Sequence[Way], batch: Batch, turns: int) -> list[float]:
     return [min(each) for each in zip(*times, strict=True)]
 
 
-def _step(model: nn.Module, loss: Loss, worth_it: float, batch: Batch) -> float:
-    products._WORTH_IT = worth_it
+def _step(model: nn.Module, loss: Loss, batch: Batch) -> float:
     start = time.process_time()
     loss(model, batch).backward()
     seconds = time.process_time() - start

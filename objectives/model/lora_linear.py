@@ -2,7 +2,6 @@
 
     peft     y = W x;  y = y + scaling * (B A dropout(x))     three passes over what is y's size
     here     y = W x;  y += B (scaling * A dropout(x))        the product is added as it is made
-    or       y = (W + scaling * B A) x                        on a CPU, of many rows, no dropout
 
 The same to float rounding.
 """
@@ -15,12 +14,7 @@ from peft.tuners import lora
 import torch
 from torch import nn
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
-
-from objectives.model.products import is_for_onednn
-from objectives.model.products import is_plain
-from objectives.model.products import product
 
 
 __all__ = ["LoraLinear", "adapted", "is_dropping"]
@@ -29,8 +23,7 @@ __all__ = ["LoraLinear", "adapted", "is_dropping"]
 class LoraLinear(lora.Linear):  # type: ignore[misc]
     """peft's module in all but `forward`, and in that wherever it is more than one plain adapter.
 
-    `LoraConfig._register_custom_module` puts it in peft's place, for `nn.Linear` and what
-    `objectives.model.products.speed_up` makes of it.
+    `LoraConfig._register_custom_module` puts it in peft's place, for `nn.Linear`.
     """
 
     def forward(self, x: Tensor, *arguments: Any, **more: Any) -> Tensor:
@@ -83,10 +76,6 @@ def adapted(
         b: (features of the output, rank).
         scaling: peft's, from alpha and the rank.
     """
-    if is_plain(base) and is_for_onednn(x, base.weight):
-        factors = (base.weight, base.bias, a, b, scaling)
-        result: Tensor = _Adapted.apply(x, dropped, *factors)  # type: ignore[no-untyped-call]
-        return result
     return _plus_product(base(x), F.linear(dropped, a) * scaling, b)
 
 
@@ -95,55 +84,3 @@ def _plus_product(result: Tensor, down: Tensor, b: Tensor) -> Tensor:
     if down.dtype != result.dtype:  # half precision without autocast
         return (result + F.linear(down, b)).to(result.dtype)
     return result.addmm_(down, b.to(result.dtype).t())  # under autocast B is still float32
-
-
-class _Adapted(torch.autograd.Function):
-    """`adapted` of float32 on a CPU.
-
-    One function, since on small models the many that autograd would make of it take 0.1 of a step.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        dropped: Tensor,
-        w: Tensor,
-        bias: Tensor | None,
-        a: Tensor,
-        b: Tensor,
-        scaling: float,
-    ) -> Tensor:
-        ctx.scaling, ctx.nothing_dropped = scaling, dropped is x
-        ctx.merged = ctx.nothing_dropped and _is_merging_cheaper(len(x), w)
-        ctx.save_for_backward(dropped, w, a, b)
-        if ctx.merged:
-            return product(x, _merged(w, a, b, scaling), bias)
-        return product(x, w, bias).addmm_(product(dropped, a).mul_(scaling), b.t())
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        dropped, w, a, b = ctx.saved_tensors
-        gradient = gradient.contiguous()  # one that is expanded has no memory of its own
-        down = product(dropped, a).mul_(ctx.scaling)
-        of_down = product(gradient, b.t()).mul_(ctx.scaling)
-        of_a, of_b = product(of_down.t(), dropped.t()), product(down.t(), gradient.t()).t()
-        of_x = of_dropped = None
-        if ctx.needs_input_grad[0]:
-            of_x = product(gradient, (_merged(w, a, b, ctx.scaling) if ctx.merged else w).t())
-            if not ctx.nothing_dropped:
-                of_dropped = product(of_down, a.t())
-            elif not ctx.merged:
-                of_x.addmm_(of_down, a)
-        return of_x, of_dropped, None, None, of_a, of_b, None
-
-
-def _is_merging_cheaper(rows: int, w: Tensor) -> bool:
-    """Whether x (w + b a)' takes fewer multiplications than x w' + (x a') b', times the rank."""
-    outputs, features = w.shape
-    return outputs * features < rows * (outputs + features)
-
-
-def _merged(w: Tensor, a: Tensor, b: Tensor, scaling: float) -> Tensor:
-    return torch.addmm(w, b, a, alpha=scaling)

@@ -25,8 +25,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from objectives.errors import UserError
-from objectives.model.lora_linear import adapted
-from objectives.model.lora_linear import is_dropping
 from objectives.pack.products import add
 from objectives.pack.products import Addend
 from objectives.pack.products import Factors
@@ -95,7 +93,7 @@ class Pair(nn.Module):
             x: (rows, tokens, features).
             tokens: Of them, those that are not padding; dropout draws for all it gets.
         """
-        if not is_dropping(self.dropout):
+        if not (self.dropout.training and isinstance(self.dropout, nn.Dropout)):
             return x if torch.is_autocast_enabled(x.device.type) else x.to(self.A.dtype)
         own = x[:, :tokens].to(self.A.dtype)
         # contiguous as it is when the adapter trains alone
@@ -132,20 +130,9 @@ class PackedLinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]
                 "--pack: an adapted module does not get the batch's rows as they are (an output "
                 "head or an expert does not); name other targets, or leave --pack out"
             )
-        if len(parts) == 1 and str(parts[0].adapter) in self.pairs:
-            return self._of_one(parts[0], x)
         # not flattened afterwards: to change a view, autograd copies what it is a view of
         result: Tensor = self.base_layer(x.flatten(0, 1))
         return self._plus_addends(result, x).view(*x.shape[:2], -1)
-
-    def _of_one(self, part: Part, x: Tensor) -> Tensor:
-        """Where the batch has no other adapter's rows."""
-        pair: Any = self.pairs[str(part.adapter)]
-        rows, dropped = x.flatten(0, 1), pair.dropped(x, part.tokens)
-        # a view of x would be another tensor than x's rows, and not show that nothing is dropped
-        dropped = rows if dropped is x else dropped.flatten(0, 1)
-        result = adapted(self.base_layer, rows, dropped, pair.A, pair.B, pair.scaling)
-        return result.view(*x.shape[:2], -1)
 
     def _plus_addends(self, result: Tensor, x: Tensor) -> Tensor:
         """What the adapters that have a pair here add to the base's result."""

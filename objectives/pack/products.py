@@ -32,7 +32,7 @@ class Factors:
     Attributes:
         a: (rank, features).
         b: (features of the output, rank).
-        scaling: See `objectives.model.lora_linear.adapted`.
+        scaling: peft's, from alpha and the rank.
     """
 
     a: Tensor
@@ -116,7 +116,7 @@ def add(result: Tensor, addends: Sequence[Addend], stack: Stack, whole: Tensor |
 def _is_for_batches(addends: Sequence[Addend], rows: int) -> bool:
     """Whether all have as many rows, nobody else any, and the zeros cost less than they save."""
     counts = {len(each.x) for each in addends}
-    if len(counts) != 1 or len(addends) * counts.pop() != rows:
+    if len(addends) == 1 or len(counts) != 1 or len(addends) * counts.pop() != rows:
         return False
     ranks = [len(each.factors.a) for each in addends]
     zeros = len(ranks) * max(ranks) - sum(ranks)

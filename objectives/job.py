@@ -131,7 +131,7 @@ class Finished:
     Attributes:
         value: What the trial is worth.
         training: How the training went.
-        seconds_scoring: Scoring; of adapters scored together an equal part each.
+        seconds_scoring: Scoring.
         stderr: Standard error of a score; None where the value is the validation loss.
         peak_memory: Bytes, see `objectives.training.runner.peak_memory`.
     """

@@ -1,7 +1,4 @@
-"""Runs the jobs of a pack on a bench: trains and scores together, saves each adapter; no Optuna.
-
-What cannot be scored together is `objectives.training.runner`'s, one adapter after the other.
-"""
+"""Trains the jobs of a pack on a bench and saves each adapter; scores none, and knows no trial."""
 
 from __future__ import annotations
 
@@ -31,8 +28,6 @@ from objectives.pack.packed import check_packable
 from objectives.pack.packed import Left
 from objectives.pack.packed import Result
 from objectives.pack.packed import train_pack
-from objectives.pack.score import PackScorer
-from objectives.scoring.score import Scorer
 from objectives.settings.config import Experiment
 from objectives.settings.search_space import Hyperparameters
 from objectives.settings.search_space import PEFT_DEFAULTS
@@ -51,14 +46,12 @@ FREE = 0.8  # share of the memory: the allocator needs some for itself
 class PackRunner:
     """Pack after pack on one bench."""
 
-    def __init__(self, experiment: Experiment, bench: Bench, scorer: Scorer | None) -> None:
+    def __init__(self, experiment: Experiment, bench: Bench) -> None:
         """Args:
         experiment: The settings that all jobs have in common.
         bench: Loaded with the same experiment.
-        scorer: With the objective's task in it; unused where the objective is the loss.
         """
         self._experiment, self._bench = experiment, bench
-        self._score = PackScorer(experiment, bench, scorer)
 
     def __call__(self, jobs: Sequence[Job], reports: Sequence[Report]) -> list[PackOutcome]:
         if torch.cuda.is_available():
@@ -73,8 +66,7 @@ class PackRunner:
 
         chosen = [job.chosen for job in jobs]
         results = train_pack(self._bench, settings, chosen, report=report)
-        outcomes = [self._outcome(*each, settings) for each in zip(jobs, results, strict=True)]
-        return self._scored(jobs, outcomes)  # all that are trained are saved by now
+        return [self._outcome(*each, settings) for each in zip(jobs, results, strict=True)]
 
     def _due(self, job: Job, settings: TrainingSettings) -> dict[int, int]:
         samples = len(self._bench.corpus.train)
@@ -94,11 +86,6 @@ class PackRunner:
         return Training(
             result.validation_loss, result.tokens, result.seconds_setup, result.seconds
         )
-
-    def _scored(self, jobs: Sequence[Job], outcomes: Sequence[PackOutcome]) -> list[PackOutcome]:
-        trained = {n: each for n, each in enumerate(outcomes) if isinstance(each, Training)}
-        scored = self._score([jobs[n] for n in trained], list(trained.values()))
-        return list((dict(enumerate(outcomes)) | dict(zip(trained, scored, strict=True))).values())
 
 
 def check_pack(experiment: Experiment, bench: Bench) -> None:

@@ -51,14 +51,13 @@ class Packs:
     `LoraObjective`'s, which halves the micro-batch.
 
     Every trial keeps the user attribute `pack`: how many were trained together. Its
-    `seconds_setup` and `seconds_training` are its share (see `packed.Trained`), and so are
-    its `seconds_scoring` where the pack was scored together: those of a pack add up to the pack's.
+    `seconds_setup` and `seconds_training` are its share (see `packed.Trained`).
     """
 
     def __init__(self, alone: LoraObjective, run: RunPack, size: int) -> None:
         """Args:
-        alone: Begins and tells each trial, and scores it where the pack was not scored.
-        run: Trains and scores a pack, with the same experiment.
+        alone: Begins, scores and tells each trial.
+        run: Trains a pack, with the same experiment.
         size: Trials to train together.
         """
         self.begin = alone.begin

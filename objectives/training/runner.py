@@ -121,6 +121,8 @@ class Runner:
         try:
             if trained is None:
                 model, trained = self._train(job, report)
+            elif self._experiment.scoring.objective == "loss":
+                return Finished(trained.validation_loss, trained, 0.0, None, peak_memory())
             else:
                 model = load_adapter(self._bench, Path(job.adapter))
             return self._score(job, model, trained)

@@ -61,7 +61,7 @@ def experiment(tiny_experiment: Experiment) -> Experiment:
 @pytest.fixture
 def packs(experiment: Experiment, bench: Bench, tmp_path: Path) -> Packs:
     alone = LoraObjective(experiment, Runner(experiment, bench, None), tmp_path)
-    return Packs(alone, PackRunner(experiment, bench, None), 3)
+    return Packs(alone, PackRunner(experiment, bench), 3)
 
 
 def search(
@@ -200,7 +200,7 @@ def test_points_of_an_interrupted_pack_are_asked_for_again(
 
     with pytest.raises(KeyboardInterrupt):
         go_on(interrupted)
-    go_on(PackRunner(experiment, bench, None))
+    go_on(PackRunner(experiment, bench))
     points = [tuple(t.params.values()) for t in study.trials]
     lost, evaluated = set(points[:2]), set(points[2:])
     assert [t.state for t in study.trials] == [TrialState.FAIL] * 2 + [TrialState.COMPLETE] * 4

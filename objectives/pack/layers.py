@@ -3,7 +3,7 @@
     layout = Layout()
     draws = Draws(device)
     pairs = take_pairs(bench.base, draws)        of the adapter that is on the base now
-    place(bench.base, {0: pairs, ...}, layout)   `bench.release` takes them off again
+    place(bench.base, [pairs, ...], layout)      `bench.release` takes them off again
 
 A batch's rows are adapter-major: first those of one adapter, then those of the next. The base's
 weight is applied to all rows at once, an adapter's A and B to its own rows only, each with its own
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -117,11 +118,6 @@ class PackedLinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         self._stack = Stack([pair.factors for pair in pairs.values()])
         self._places = {adapter: place for place, adapter in enumerate(pairs)}
 
-    def drop(self, adapter: int) -> None:
-        """Forgets an adapter that has left the pack."""
-        if str(adapter) in self.pairs:
-            del self.pairs[str(adapter)]
-
     def forward(self, x: Tensor) -> Tensor:
         """The module's output on all rows, (rows, tokens, features), each with its adapter's."""
         parts = self._layout.parts
@@ -180,20 +176,14 @@ def _is_linear(layer: LoraLayer) -> bool:
     return NAME in layer.lora_A and type(layer.lora_A[NAME]) is nn.Linear
 
 
-def place(
-    base: nn.Module, adapters: Mapping[int, Mapping[str, Pair]], layout: Layout
-) -> list[PackedLinear]:
+def place(base: nn.Module, adapters: Sequence[Mapping[str, Pair]], layout: Layout) -> None:
     """Puts all adapters of a pack on a base that carries none.
 
     Args:
         base: Changed in place.
-        adapters: Number in the pack -> the adapter's pairs from `take_pairs`.
+        adapters: Of each, the pairs from `take_pairs`.
         layout: What the modules ask whose rows they get.
     """
-    packed = []
-    for name in dict.fromkeys(name for pairs in adapters.values() for name in pairs):
-        here = {adapter: pairs[name] for adapter, pairs in adapters.items() if name in pairs}
-        module = PackedLinear(base.get_submodule(name), here, layout)
-        base.set_submodule(name, module)
-        packed.append(module)
-    return packed
+    for name in dict.fromkeys(name for pairs in adapters for name in pairs):
+        here = {n: pairs[name] for n, pairs in enumerate(adapters) if name in pairs}
+        base.set_submodule(name, PackedLinear(base.get_submodule(name), here, layout))

@@ -25,8 +25,8 @@ from optuna.storages._heartbeat import get_heartbeat_thread
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from objectives.job import Ended
 from objectives.job import OutOfMemory
-from objectives.job import PackOutcome
 from objectives.job import RunPack
 from objectives.job import Training
 from objectives.objective import Begun
@@ -51,7 +51,7 @@ class Packs:
     `LoraObjective`'s, which halves the micro-batch.
 
     Every trial keeps the user attribute `pack`: how many were trained together. Its
-    `seconds_setup` and `seconds_training` are its share (see `packed.Trained`).
+    `seconds_setup` and `seconds_training` are its share (see `Learner`).
     """
 
     def __init__(self, alone: LoraObjective, run: RunPack, size: int) -> None:
@@ -83,7 +83,7 @@ class Packs:
             for i in range(0, len(again), self.size):
                 yield from self([each for each, _ in again[i : i + self.size]])
 
-    def _finish(self, begun: Begun, outcome: PackOutcome) -> float | None:
+    def _finish(self, begun: Begun, outcome: Ended) -> float | None:
         if isinstance(outcome, Training):
             trained = replace(begun, job=replace(begun.job, trained=outcome))
             return _value(lambda: self._alone.run(trained))

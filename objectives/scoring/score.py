@@ -47,7 +47,15 @@ if TYPE_CHECKING:
     from objectives.scoring.prefix_lm import Plans
     from objectives.settings.sections import ScoringSettings
 
-__all__ = ["Score", "Scorer", "by_length", "label_losses", "share_of", "validation_loss"]
+__all__ = [
+    "Score",
+    "Scorer",
+    "by_length",
+    "count_labels",
+    "label_losses",
+    "share_of",
+    "validation_loss",
+]
 
 Batch = TypeVar("Batch")
 
@@ -78,6 +86,11 @@ def label_losses(model: nn.Module, batch: Mapping[str, Tensor], device: torch.de
         ids = batch["input_ids"].to(device, non_blocking=True)
         logits = model(input_ids=ids, use_cache=False).logits  # (labels, vocabulary)
     return F.cross_entropy(logits.float(), targets, reduction="none")
+
+
+def count_labels(batch: Mapping[str, Tensor]) -> int:
+    """Labels that a loss counts: nothing predicts a row's first token."""
+    return int((batch["labels"][:, 1:] != IGNORED).sum())
 
 
 def validation_loss(

@@ -27,8 +27,8 @@ from trainings import PruneFirst
 from trainings import run
 from transformers import AutoModelForCausalLM
 
+from objectives.job import Ended
 from objectives.job import Job
-from objectives.job import PackOutcome
 from objectives.job import Report
 from objectives.job import RunPack
 from objectives.model.bench import Bench
@@ -160,7 +160,7 @@ def test_what_stops_the_search_fails_all_that_run(
 ) -> None:
     """With a real heartbeat: it ends with the trial."""
 
-    def interrupted(jobs: Sequence[Job], reports: Sequence[Report]) -> list[PackOutcome]:
+    def interrupted(jobs: Sequence[Job], reports: Sequence[Report]) -> list[Ended]:
         raise KeyboardInterrupt
 
     alone = LoraObjective(experiment, Runner(experiment, bench, None), tmp_path)
@@ -178,7 +178,7 @@ def test_points_of_an_interrupted_pack_are_asked_for_again(
 ) -> None:
     """Both of the two: to the sampler they are not points that failed."""
 
-    def interrupted(jobs: Sequence[Job], reports: Sequence[Report]) -> list[PackOutcome]:
+    def interrupted(jobs: Sequence[Job], reports: Sequence[Report]) -> list[Ended]:
         raise KeyboardInterrupt
 
     rates = Range(low=1e-6, high=1e-2, log=True)

@@ -14,20 +14,19 @@ import gc
 from pathlib import Path
 import time
 
+from benchmarks._trainings import alone
+from benchmarks._trainings import together
 from objectives.model.bench import Bench
 from objectives.model.bench import load_bench
-from objectives.model.bench import release
-from objectives.pack.packed import train_pack
-from objectives.pack.packed import Trained
 from objectives.settings.config import Experiment
 from objectives.settings.config import load_experiment
 from objectives.settings.search_space import Hyperparameters
 from objectives.settings.sections import TrainingSettings
-from objectives.training import lora
+from objectives.training.learner import Learner
 
 
 FILE = Path(__file__).parents[1] / "examples" / "standin.toml"
-Losses = list[tuple[float, ...]]
+Losses = list[list[float]]
 
 
 @dataclass(frozen=True)
@@ -71,10 +70,10 @@ def _load(rows: int) -> tuple[Bench, TrainingSettings]:
 def _line(bench: Bench, settings: TrainingSettings, setting: Setting) -> str:
     settings = settings.model_copy(update={"micro_batch": setting.micro_batch})
     pack = setting.pack()
-    alone, one_by_one = _timed(lambda: [_alone(bench, settings, chosen) for chosen in pack])
-    together, packed = _timed(lambda: _together(bench, settings, pack))
+    apart, one_by_one = _timed(lambda: [alone(bench, settings, chosen) for chosen in pack])
+    at_once, packed = _timed(lambda: together(bench, settings, pack))
     differences = [
-        abs(a - b) for x, y in zip(alone, together, strict=True) for a, b in zip(x, y, strict=True)
+        abs(a - b) for x, y in zip(apart, at_once, strict=True) for a, b in zip(x, y, strict=True)
     ]
     batches = " ".join(map(str, setting.batches))
     return (
@@ -83,20 +82,10 @@ def _line(bench: Bench, settings: TrainingSettings, setting: Setting) -> str:
     )
 
 
-def _timed(work: Callable[[], Losses]) -> tuple[Losses, float]:
+def _timed(work: Callable[[], list[Learner]]) -> tuple[Losses, float]:
     start = time.process_time()
-    return work(), time.process_time() - start
-
-
-def _alone(bench: Bench, settings: TrainingSettings, chosen: Hyperparameters) -> tuple[float, ...]:
-    trained = lora.train(bench, settings, chosen, report=lambda *_: None)
-    release(bench, trained.model)
-    return trained.losses
-
-
-def _together(bench: Bench, settings: TrainingSettings, pack: list[Hyperparameters]) -> Losses:
-    results = train_pack(bench, settings, pack, report=lambda *_: False)
-    return [result.losses for result in results if isinstance(result, Trained)]
+    learners = work()
+    return [learner.losses for learner in learners], time.process_time() - start
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ correlations, and how far the best lies above the base. One JSON line per model 
 from __future__ import annotations
 
 import argparse
+from collections import deque
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -22,6 +23,7 @@ import optuna
 from scipy.stats import spearmanr
 import torch
 
+from objectives.job import Training
 from objectives.model.bench import Bench
 from objectives.model.bench import load_bench
 from objectives.model.bench import release
@@ -31,7 +33,8 @@ from objectives.settings.config import Experiment
 from objectives.settings.config import load_experiment
 from objectives.settings.search_space import Hyperparameters
 from objectives.settings.search_space import PEFT_DEFAULTS
-from objectives.training import lora
+from objectives.training.learner import Learner
+from objectives.training.lora import train
 
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "standin.toml"
@@ -74,13 +77,15 @@ def tuned(
     """One configuration; a diverged one has the loss nan and no scores."""
     row: Row = {"which": which, **asdict(chosen)}
     start = time.process_time()
-    try:
-        trained = lora.train(bench, experiment.training, chosen, report=lambda step, loss: None)
-    except lora.Diverged:
-        return row | {"loss": math.nan}
-    row |= {"loss": trained.validation_loss, "seconds_training": time.process_time() - start}
-    row |= scored(scorer, trained.model)
-    release(bench, trained.model)
+    learner = Learner(bench, experiment.training, chosen)
+    deque(train(learner), maxlen=0)
+    if isinstance(learner.outcome, Training):
+        loss = learner.outcome.validation_loss
+        row |= {"loss": loss, "seconds_training": time.process_time() - start}
+        row |= scored(scorer, bench.base)
+    else:
+        row |= {"loss": math.nan}
+    release(bench, bench.base)
     return row
 
 

@@ -1,12 +1,10 @@
-"""CPU time of a training step, peft's module beside ours: `python benchmarks/step.py`.
+"""CPU time of a training step by the loss it takes: `python benchmarks/step.py`.
 
 Forward and backward of the stand-in with an adapter of rank 16 on all linear modules, on rows of
 42 tokens of which the last 22 have a label:
 
-    plain      peft's module, transformers' loss over all logits
-    labels     peft's module, the loss of objectives/scoring/score.py over logits at labels
-    MKL        our module of objectives/model/lora_linear.py, torch's products
-    ours       our module, products by oneDNN where objectives/model/products.py has them so
+    plain      transformers' loss over all logits
+    labels     the loss of objectives/scoring/score.py over logits at labels
 
 They take turns; process time, the least of all turns. Run it with OMP_NUM_THREADS=1.
 """
@@ -15,8 +13,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from collections.abc import Sequence
-import math
 from pathlib import Path
 import time
 
@@ -28,18 +24,14 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from objectives.data.corpus import IGNORED
-from objectives.model import products
-from objectives.model.lora_linear import LoraLinear
 from objectives.scoring.score import label_losses
 
 
 MODEL = Path(__file__).parents[1] / "examples" / "standin" / "model"
 TOKENS, LABELS = 42, 22
-WORTH_IT = products._WORTH_IT
 
 Batch = dict[str, Tensor]
 Loss = Callable[[nn.Module, Batch], Tensor]
-Way = tuple[nn.Module, Loss, float]
 
 
 def main() -> None:
@@ -48,21 +40,16 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=30)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    peft, ours = _model(peft_only=True), _model(peft_only=False)
-    ways = [(peft, _all, math.inf), (peft, _at_labels, math.inf), (ours, _at_labels, math.inf)]
-    ways.append((ours, _at_labels, WORTH_IT))
-    print("micro-batch   plain  labels     MKL    ours   (milliseconds)")
+    model = _model()
+    print("micro-batch   plain  labels   (milliseconds)")
     for size in arguments.micro_batches:
-        times = _least(ways, _batch(size), arguments.turns)
+        times = _least(model, _batch(size), arguments.turns)
         print(f"{size:>11} " + " ".join(f"{1e3 * each:>7.1f}" for each in times))
 
 
-def _model(*, peft_only: bool) -> nn.Module:
+def _model() -> nn.Module:
     base = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32).requires_grad_(False)
     config = LoraConfig(r=16, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM")
-    if not peft_only:
-        products.speed_up(base)
-        config._register_custom_module({nn.Linear: LoraLinear})
     return get_peft_model(base, config).train()
 
 
@@ -82,14 +69,13 @@ def _at_labels(model: nn.Module, batch: Batch) -> Tensor:
     return label_losses(model, batch, torch.device("cpu")).mean()
 
 
-def _least(ways: Sequence[Way], batch: Batch, turns: int) -> list[float]:
-    """Seconds of each way's step."""
-    times = [[_step(*way, batch) for way in ways] for _ in range(turns)]
+def _least(model: nn.Module, batch: Batch, turns: int) -> list[float]:
+    """Seconds of a step with each loss."""
+    times = [[_step(model, loss, batch) for loss in (_all, _at_labels)] for _ in range(turns)]
     return [min(each) for each in zip(*times, strict=True)]
 
 
-def _step(model: nn.Module, loss: Loss, worth_it: float, batch: Batch) -> float:
-    products._WORTH_IT = worth_it
+def _step(model: nn.Module, loss: Loss, batch: Batch) -> float:
     start = time.process_time()
     loss(model, batch).backward()
     seconds = time.process_time() - start

@@ -18,6 +18,7 @@ from objectives.settings.search_space import Hyperparameters
 
 
 __all__ = [
+    "Ended",
     "Exam",
     "Examined",
     "Examiner",
@@ -26,7 +27,6 @@ __all__ = [
     "Job",
     "OutOfMemory",
     "Outcome",
-    "PackOutcome",
     "Pruned",
     "Report",
     "Run",
@@ -53,7 +53,7 @@ class Validation:
 
 @dataclass(frozen=True)
 class Training:
-    """A training in numbers; its adapter is saved.
+    """A training in numbers, done to its end.
 
     Attributes:
         validation_loss: At the end, nats per label token.
@@ -131,7 +131,7 @@ class Finished:
     Attributes:
         value: What the trial is worth.
         training: How the training went.
-        seconds_scoring: Scoring; of adapters scored together an equal part each.
+        seconds_scoring: Scoring.
         stderr: Standard error of a score; None where the value is the validation loss.
         peak_memory: Bytes, see `objectives.training.runner.peak_memory`.
     """
@@ -176,6 +176,8 @@ class Failed:
 
 Report: TypeAlias = Callable[[Validation], bool]
 """Whether the training is to end here."""
+Ended: TypeAlias = Training | Pruned | OutOfMemory | Failed
+"""How a training ended."""
 Outcome: TypeAlias = Finished | Pruned | OutOfMemory | Failed
 Run: TypeAlias = Callable[[Job, Report], Outcome]
 
@@ -188,6 +190,5 @@ class Examiner(Protocol):
     def examine(self, exam: Exam, /) -> Examined | OutOfMemory | Failed: ...
 
 
-PackOutcome: TypeAlias = Training | Outcome
-RunPack: TypeAlias = Callable[[Sequence[Job], Sequence[Report]], list[PackOutcome]]
+RunPack: TypeAlias = Callable[[Sequence[Job], Sequence[Report]], list[Ended]]
 """Trains jobs together; a `Training` is still to be scored, as a job that is `trained`."""

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks._gpu_use import GIB
+from benchmarks._trainings import together
 from benchmarks.gpu.stage import Stage
 from benchmarks.gpu.work import adapter
 from benchmarks.gpu.work import close
@@ -25,9 +26,8 @@ from objectives.halving import until_it_fits
 from objectives.job import Finished
 from objectives.job import Job
 from objectives.job import Outcome
+from objectives.job import OutOfMemory
 from objectives.model.bench import Bench
-from objectives.pack.packed import train_pack
-from objectives.training import lora
 from objectives.training.runner import Runner
 
 
@@ -81,9 +81,9 @@ def _pack(bench: Bench, stage: Stage) -> None:
     settings = random_experiment(micro_batch=ROWS).training
     pack = [adapter(number, effective_batch=ROWS) for number in range(2)]
     with _all_comes_back():
-        results = train_pack(bench, settings, pack, report=lambda *_: False)
-    if not all(isinstance(result, lora.OutOfMemory) for result in results):
-        raise AssertionError(f"a pack of {len(pack)} with micro-batch {ROWS}: {results}")
+        outcomes = [learner.outcome for learner in together(bench, settings, pack)]
+    if not all(isinstance(outcome, OutOfMemory) for outcome in outcomes):
+        raise AssertionError(f"a pack of {len(pack)} with micro-batch {ROWS}: {outcomes}")
     stage.write(pack=len(pack), micro_batch=ROWS, outcome="out of memory, all of it back")
 
 

@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 import time
 
 import torch
 
 from benchmarks._gpu_use import GIB
 from benchmarks._gpu_use import watched
+from benchmarks._trainings import alone
+from benchmarks._trainings import together
 from benchmarks.gpu.stage import Stage
 from benchmarks.gpu.work import adapter
 from benchmarks.gpu.work import random_bench
 from benchmarks.gpu.work import random_experiment
 from benchmarks.gpu.work import random_samples
 from benchmarks.gpu.work import with_rows
+from objectives.job import Training
 from objectives.model.bench import Bench
-from objectives.model.bench import release
-from objectives.pack.packed import train_pack
-from objectives.pack.packed import Trained
-from objectives.settings.search_space import Hyperparameters
 from objectives.settings.sections import TrainingSettings
-from objectives.training import lora
 
 
 SIZES = (1, 4, 8)
@@ -63,15 +60,10 @@ def _measured(
 def _train(bench: Bench, settings: TrainingSettings, size: int) -> tuple[int, float]:
     """Tokens, and seconds of the steps and the validation at the end, which waits for the GPU."""
     if size == 1:
-        trained = lora.train(bench, settings, adapter(0), report=lambda *_: None)
-        release(bench, trained.model)
-        return trained.tokens, trained.seconds
-    results = train_pack(bench, settings, _pack(size), report=lambda *_: False)
-    done = [result for result in results if isinstance(result, Trained)]
-    if len(done) < size:
-        raise AssertionError(f"a pack of {size}: {results[0]}")
-    return sum(result.tokens for result in done), sum(result.seconds for result in done)
-
-
-def _pack(size: int) -> Sequence[Hyperparameters]:
-    return [adapter(number) for number in range(size)]
+        done = [alone(bench, settings, adapter(0))]
+    else:
+        done = together(bench, settings, [adapter(number) for number in range(size)])
+    for learner in done:
+        if not isinstance(learner.outcome, Training):
+            raise AssertionError(f"a pack of {size}: {learner.outcome}")
+    return sum(learner.tokens for learner in done), sum(learner.seconds for learner in done)

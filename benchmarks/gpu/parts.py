@@ -33,7 +33,7 @@ PARTS = (
     Part("study", 40, 120, "six trials by two workers on one GPU"),
     Part("gang", 25, 90, "a gang of one beside this process"),
     Part("suite", 45, 180, "the tests that need a GPU"),
-    Part("scoring", 25, 90, "a task's scores beside lm-eval's own, and four adapters in one pass"),
+    Part("scoring", 25, 90, "a task's scores beside lm-eval's own"),
     Part("quantized", 25, 90, "a base in 4 bits"),
     Part("shares", 30, 90, "a base in shares on two GPUs"),
 )

@@ -8,20 +8,20 @@ from dataclasses import replace
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 
+from benchmarks._trainings import alone
+from benchmarks._trainings import together
 from benchmarks.gpu.stage import Stage
 from benchmarks.gpu.work import adapter
 from benchmarks.gpu.work import close
 from benchmarks.gpu.work import standin
+from objectives.job import Training
 from objectives.model.base import load_base
 from objectives.model.bench import Bench
 from objectives.model.bench import load_bench
 from objectives.model.bench import load_data
-from objectives.model.bench import release
-from objectives.pack.packed import train_pack
-from objectives.pack.packed import Trained
 from objectives.settings.config import Experiment
 from objectives.settings.search_space import Hyperparameters
-from objectives.training import lora
+from objectives.training.learner import Learner
 
 
 CHOSEN = adapter(1, learning_rate=5e-3, dropout=0.0)
@@ -57,17 +57,19 @@ def _losses(
     bench: Bench, experiment: Experiment, chosen: Hyperparameters = CHOSEN
 ) -> Sequence[float]:
     """Of every step, and of the validation."""
-    trained = lora.train(bench, experiment.training, chosen, report=lambda *_: None)
-    release(bench, trained.model)
-    return [*trained.losses, trained.validation_loss]
+    return _of(alone(bench, experiment.training, chosen))
+
+
+def _of(learner: Learner) -> Sequence[float]:
+    if not isinstance(learner.outcome, Training):
+        raise AssertionError(f"rank {learner.chosen.rank}: {learner.outcome}")
+    return [*learner.losses, learner.outcome.validation_loss]
 
 
 def _compare_pack(stage: Stage, bench: Bench, experiment: Experiment, within: float) -> None:
     """The same masks, so the same losses but for rounding."""
-    alone = [_losses(bench, experiment, chosen) for chosen in PACK]
-    together = train_pack(bench, experiment.training, PACK, report=lambda *_: False)
-    for chosen, found, expected in zip(PACK, together, alone, strict=True):
-        if not isinstance(found, Trained):
-            raise AssertionError(f"rank {chosen.rank} in a pack: {found}")
-        largest = close([*found.losses, found.validation_loss], expected, within, "pack and alone")
+    apart = [_losses(bench, experiment, chosen) for chosen in PACK]
+    at_once = together(bench, experiment.training, PACK)
+    for chosen, found, expected in zip(PACK, at_once, apart, strict=True):
+        largest = close(_of(found), expected, within, "pack and alone")
         stage.write(rank=chosen.rank, in_pack_of=len(PACK), largest_difference=largest)

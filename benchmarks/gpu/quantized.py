@@ -6,6 +6,8 @@ from importlib.util import find_spec
 
 from accelerate.state import AcceleratorState
 
+from benchmarks._trainings import alone
+from benchmarks._trainings import together
 from benchmarks.gpu.stage import Skipped
 from benchmarks.gpu.stage import Stage
 from benchmarks.gpu.suite import tests
@@ -13,11 +15,7 @@ from benchmarks.gpu.work import adapter
 from benchmarks.gpu.work import close
 from benchmarks.gpu.work import standin
 from objectives.model.bench import load_bench
-from objectives.model.bench import release
-from objectives.pack.packed import train_pack
-from objectives.pack.packed import Trained
 from objectives.settings.config import Experiment
-from objectives.training import lora
 
 
 ROWS = 128
@@ -44,10 +42,8 @@ def run(stage: Stage) -> None:
 def _losses(experiment: Experiment) -> tuple[list[float], list[float]]:
     """Validation losses of adapters alone, and in a pack."""
     AcceleratorState._reset_state(True)
-    bench, settings, alone = load_bench(experiment), experiment.training, []
-    for chosen in PACK:
-        trained = lora.train(bench, settings, chosen, report=lambda *_: None)
-        release(bench, trained.model)
-        alone.append(trained.validation_loss)
-    results = train_pack(bench, settings, PACK, report=lambda *_: False)
-    return alone, [r.validation_loss for r in results if isinstance(r, Trained)]
+    bench, settings = load_bench(experiment), experiment.training
+    apart = [alone(bench, settings, chosen) for chosen in PACK]
+    at_once = together(bench, settings, PACK)
+    first, second = ([each.validations[-1].loss for each in kind] for kind in (apart, at_once))
+    return first, second

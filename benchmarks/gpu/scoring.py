@@ -1,4 +1,4 @@
-"""Part: scores of the stand-in beside lm-eval's own model, and of four adapters in one pass."""
+"""Part: scores of the stand-in beside lm-eval's own model."""
 
 from __future__ import annotations
 
@@ -13,18 +13,13 @@ from benchmarks._throughput_work import STANDIN
 from benchmarks.gpu.stage import Skipped
 from benchmarks.gpu.stage import Stage
 from benchmarks.gpu.work import standin
-from benchmarks.pack_scoring import saved
-from benchmarks.pack_scoring import TASK
-from benchmarks.pack_scoring import TRAINED
 from objectives.model.bench import Bench
 from objectives.model.bench import load_bench
-from objectives.pack.score import PackScorer
 from objectives.scoring.score import Scorer
 from objectives.settings.config import Experiment
-from objectives.training.runner import Runner
 
 
-RANKS = (2, 8, 16, 32)
+TASK = "standin_validation"
 TIES = 0.02  # of the accuracy: in half precision near ties fall to either side
 
 
@@ -38,7 +33,6 @@ def run(stage: Stage) -> None:
     bench = load_bench(experiment)
     scorer = Scorer.load(experiment.scoring, bench.tokenizer, [TASK])
     _beside_lm_eval(stage, bench, experiment, scorer)
-    _in_one_pass(stage, bench, experiment, scorer)
 
 
 def _check_lm_eval() -> None:
@@ -80,23 +74,6 @@ def _by_lm_eval(bench: Bench, experiment: Experiment) -> float:
         lm, tasks=[TASK], task_manager=manager, limit=scoring.limit, bootstrap_iters=0
     )
     return float(answers["results"][TASK]["acc,none"])
-
-
-def _in_one_pass(stage: Stage, bench: Bench, experiment: Experiment, scorer: Scorer) -> None:
-    jobs = [saved(bench, experiment, stage.folder, rank) for rank in RANKS]
-    run, pack = Runner(experiment, bench, scorer), PackScorer(experiment, bench, scorer)
-    alone, seconds = _timed(lambda: [run(job, lambda _: False) for job in jobs])
-    together, seconds_together = _timed(lambda: pack(jobs, [TRAINED] * len(jobs)))
-    accuracies = [[getattr(each, "value", str(each)) for each in by] for by in (alone, together)]
-    stage.write(
-        adapters=len(jobs),
-        alone=accuracies[0],
-        together=accuracies[1],
-        seconds_alone=seconds,
-        seconds_together=seconds_together,
-    )
-    if max(abs(a - b) for a, b in zip(*accuracies, strict=True)) > TIES:
-        raise AssertionError(f"accuracies alone and together {accuracies}")
 
 
 def _timed(work: Callable[[], Any]) -> tuple[Any, float]:

@@ -26,7 +26,6 @@ from objectives.data import hub
 from objectives.data.corpus import Corpus
 from objectives.errors import UserError
 from objectives.model.memory import is_out_of_memory
-from objectives.model.products import speed_up
 from objectives.model.quantized import loading_arguments
 from objectives.model.quantized import prepared
 from objectives.model.sharded import load_shares
@@ -93,8 +92,6 @@ def _whole_base(settings: ModelSettings, device: torch.device) -> PreTrainedMode
     _check_complete(info["missing_keys"], settings)
     if quantized:
         return prepared(base)
-    if device.type == "cpu":
-        speed_up(base)
     return base.to(device).requires_grad_(False)
 
 

@@ -39,7 +39,6 @@ from objectives.model.base import check_base
 from objectives.model.base import load_base
 from objectives.model.base import load_tokenizer
 from objectives.model.base import mixed_precision
-from objectives.model.lora_linear import LoraLinear
 from objectives.model.quantized import check_can_quantize
 from objectives.model.targets import resolve
 from objectives.output import unwritable
@@ -150,7 +149,7 @@ def new_adapter(bench: Bench, settings: TrainingSettings, chosen: Hyperparameter
 def _lora_config(bench: Bench, settings: TrainingSettings, chosen: Hyperparameters) -> LoraConfig:
     """The trial's own kind of adapter where that is searched, else the one of all trials."""
     targets = settings.targets if chosen.targets is None else chosen.targets
-    config = LoraConfig(
+    return LoraConfig(
         r=chosen.rank,
         lora_alpha=chosen.alpha,
         lora_dropout=chosen.dropout,
@@ -160,26 +159,13 @@ def _lora_config(bench: Bench, settings: TrainingSettings, chosen: Hyperparamete
         task_type="CAUSAL_LM",
         revision=bench.revision,
     )
-    return _with_our_modules(bench, config)
-
-
-def _with_our_modules(bench: Bench, config: LoraConfig) -> LoraConfig:
-    if not getattr(bench.base, "is_quantized", False):  # whose modules are kinds of nn.Linear too
-        config._register_custom_module({nn.Linear: LoraLinear})
-    return config
 
 
 def load_adapter(bench: Bench, folder: Path) -> PeftModel:
     """Puts a saved adapter on the base, frozen; `release` takes it off."""
-    config = LoraConfig.from_pretrained(str(folder))
-    assert isinstance(config, LoraConfig)
+    device = _for_safetensors(bench.accelerator.device)
     with quiet_peft():
-        model = PeftModel.from_pretrained(
-            bench.base,
-            str(folder),
-            config=_with_our_modules(bench, config),
-            torch_device=_for_safetensors(bench.accelerator.device),
-        )
+        model = PeftModel.from_pretrained(bench.base, str(folder), torch_device=device)
     assert isinstance(model, PeftModel)
     return model
 

@@ -7,20 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 from torch.nn import functional as F
 
 from objectives.data.corpus import IGNORED
-from objectives.model.bench import Bench
-from objectives.settings.search_space import Hyperparameters
-from objectives.settings.sections import TrainingSettings
-from objectives.training import lora
+from objectives.scoring.score import count_labels
+from objectives.training.learner import Batch
+from objectives.training.learner import Learner
 
 
-__all__ = ["Batch", "MicroBatch", "count_labels", "grouped_by_tokens", "joined", "micro_batches"]
-
-Batch = dict[str, Tensor]
-"""`input_ids`, `attention_mask` and `labels`, each (rows, tokens), on the CPU."""
+__all__ = ["MicroBatch", "grouped_by_tokens", "joined", "micro_batches"]
 
 
 @dataclass(frozen=True)
@@ -38,19 +33,12 @@ class MicroBatch:
     last: bool
 
 
-def micro_batches(
-    bench: Bench, settings: TrainingSettings, chosen: Hyperparameters
-) -> Iterator[MicroBatch]:
+def micro_batches(learner: Learner) -> Iterator[MicroBatch]:
     """All of one adapter's training, in its order."""
-    for batches in lora.step_batches(bench, settings, chosen):
+    for batches in learner.batches():
         labels = sum(count_labels(batch) for batch in batches)
         for i, batch in enumerate(batches, start=1):
             yield MicroBatch(batch, 1 / labels, last=i == len(batches))
-
-
-def count_labels(batch: Batch) -> int:
-    """Labels that a loss counts: nothing predicts a row's first token."""
-    return int((batch["labels"][:, 1:] != IGNORED).sum())
 
 
 def grouped_by_tokens(batches: Sequence[Batch], most: int) -> list[list[int]]:

@@ -3,7 +3,7 @@
     layout = Layout()
     draws = Draws(device)
     pairs = take_pairs(bench.base, draws)        of the adapter that is on the base now
-    place(bench.base, {0: pairs, ...}, layout)   `bench.release` takes them off again
+    place(bench.base, [pairs, ...], layout)      `bench.release` takes them off again
 
 A batch's rows are adapter-major: first those of one adapter, then those of the next. The base's
 weight is applied to all rows at once, an adapter's A and B to its own rows only, each with its own
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,8 +26,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from objectives.errors import UserError
-from objectives.model.lora_linear import adapted
-from objectives.model.lora_linear import is_dropping
 from objectives.pack.products import add
 from objectives.pack.products import Addend
 from objectives.pack.products import Factors
@@ -95,7 +94,7 @@ class Pair(nn.Module):
             x: (rows, tokens, features).
             tokens: Of them, those that are not padding; dropout draws for all it gets.
         """
-        if not is_dropping(self.dropout):
+        if not (self.dropout.training and isinstance(self.dropout, nn.Dropout)):
             return x if torch.is_autocast_enabled(x.device.type) else x.to(self.A.dtype)
         own = x[:, :tokens].to(self.A.dtype)
         # contiguous as it is when the adapter trains alone
@@ -119,11 +118,6 @@ class PackedLinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         self._stack = Stack([pair.factors for pair in pairs.values()])
         self._places = {adapter: place for place, adapter in enumerate(pairs)}
 
-    def drop(self, adapter: int) -> None:
-        """Forgets an adapter that has left the pack."""
-        if str(adapter) in self.pairs:
-            del self.pairs[str(adapter)]
-
     def forward(self, x: Tensor) -> Tensor:
         """The module's output on all rows, (rows, tokens, features), each with its adapter's."""
         parts = self._layout.parts
@@ -132,20 +126,9 @@ class PackedLinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]
                 "--pack: an adapted module does not get the batch's rows as they are (an output "
                 "head or an expert does not); name other targets, or leave --pack out"
             )
-        if len(parts) == 1 and str(parts[0].adapter) in self.pairs:
-            return self._of_one(parts[0], x)
         # not flattened afterwards: to change a view, autograd copies what it is a view of
         result: Tensor = self.base_layer(x.flatten(0, 1))
         return self._plus_addends(result, x).view(*x.shape[:2], -1)
-
-    def _of_one(self, part: Part, x: Tensor) -> Tensor:
-        """Where the batch has no other adapter's rows."""
-        pair: Any = self.pairs[str(part.adapter)]
-        rows, dropped = x.flatten(0, 1), pair.dropped(x, part.tokens)
-        # a view of x would be another tensor than x's rows, and not show that nothing is dropped
-        dropped = rows if dropped is x else dropped.flatten(0, 1)
-        result = adapted(self.base_layer, rows, dropped, pair.A, pair.B, pair.scaling)
-        return result.view(*x.shape[:2], -1)
 
     def _plus_addends(self, result: Tensor, x: Tensor) -> Tensor:
         """What the adapters that have a pair here add to the base's result."""
@@ -193,20 +176,14 @@ def _is_linear(layer: LoraLayer) -> bool:
     return NAME in layer.lora_A and type(layer.lora_A[NAME]) is nn.Linear
 
 
-def place(
-    base: nn.Module, adapters: Mapping[int, Mapping[str, Pair]], layout: Layout
-) -> list[PackedLinear]:
+def place(base: nn.Module, adapters: Sequence[Mapping[str, Pair]], layout: Layout) -> None:
     """Puts all adapters of a pack on a base that carries none.
 
     Args:
         base: Changed in place.
-        adapters: Number in the pack -> the adapter's pairs from `take_pairs`.
+        adapters: Of each, the pairs from `take_pairs`.
         layout: What the modules ask whose rows they get.
     """
-    packed = []
-    for name in dict.fromkeys(name for pairs in adapters.values() for name in pairs):
-        here = {adapter: pairs[name] for adapter, pairs in adapters.items() if name in pairs}
-        module = PackedLinear(base.get_submodule(name), here, layout)
-        base.set_submodule(name, module)
-        packed.append(module)
-    return packed
+    for name in dict.fromkeys(name for pairs in adapters for name in pairs):
+        here = {n: pairs[name] for n, pairs in enumerate(adapters) if name in pairs}
+        base.set_submodule(name, PackedLinear(base.get_submodule(name), here, layout))

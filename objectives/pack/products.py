@@ -21,8 +21,6 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-from objectives.model.products import product
-
 
 __all__ = ["Addend", "Factors", "Stack", "add"]
 
@@ -34,7 +32,7 @@ class Factors:
     Attributes:
         a: (rank, features).
         b: (features of the output, rank).
-        scaling: See `objectives.model.lora_linear.adapted`.
+        scaling: peft's, from alpha and the rank.
     """
 
     a: Tensor
@@ -118,7 +116,7 @@ def add(result: Tensor, addends: Sequence[Addend], stack: Stack, whole: Tensor |
 def _is_for_batches(addends: Sequence[Addend], rows: int) -> bool:
     """Whether all have as many rows, nobody else any, and the zeros cost less than they save."""
     counts = {len(each.x) for each in addends}
-    if len(counts) != 1 or len(addends) * counts.pop() != rows:
+    if len(addends) == 1 or len(counts) != 1 or len(addends) * counts.pop() != rows:
         return False
     ranks = [len(each.factors.a) for each in addends]
     zeros = len(ranks) * max(ranks) - sum(ranks)
@@ -167,7 +165,7 @@ class _OneByOne(torch.autograd.Function):
         ctx.rows, ctx.scalings = rows, scalings
         downs = []
         for part, scaling, x, a, b in zip(rows, scalings, *_kinds(factors, 3), strict=True):
-            downs.append(product(x, a).mul_(scaling))
+            downs.append(F.linear(x, a).mul_(scaling))
             result[part].addmm_(downs[-1], b.t())
         ctx.save_for_backward(*factors, *downs)
         ctx.mark_dirty(result)
@@ -180,11 +178,10 @@ class _OneByOne(torch.autograd.Function):
         each = zip(ctx.rows, ctx.scalings, *_kinds(ctx.saved_tensors, 4), strict=True)
         for i, (rows, scaling, x, a, b, down) in enumerate(each, start=3):
             part = gradient[rows]
-            of_down = product(part, b.t()).mul_(scaling)
-            of_xs.append(product(of_down, a.t()) if ctx.needs_input_grad[i] else None)
-            # turned round, for `product` copies its first factor, and a rank is small
-            of_as.append(product(of_down.t(), x.t()))
-            of_bs.append(product(down.t(), part.t()).t())
+            of_down = (part @ b).mul_(scaling)
+            of_xs.append(of_down @ a if ctx.needs_input_grad[i] else None)
+            of_as.append(of_down.t() @ x)
+            of_bs.append(part.t() @ down)
         return gradient, None, None, *of_xs, *of_as, *of_bs
 
 

@@ -1,10 +1,8 @@
-"""Runs the jobs of a pack on a bench: trains and scores together, saves each adapter; no Optuna.
-
-What cannot be scored together is `objectives.training.runner`'s, one adapter after the other.
-"""
+"""Trains the jobs of a pack on a bench and saves each adapter; scores none, and knows no trial."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,32 +11,22 @@ from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
 import torch
 
-from objectives.data.corpus import count_steps
-from objectives.job import Failed
+from objectives.job import Ended
 from objectives.job import Job
 from objectives.job import OutOfMemory
-from objectives.job import PackOutcome
-from objectives.job import Pruned
 from objectives.job import Report
 from objectives.job import Training
-from objectives.job import Validation
 from objectives.model.bench import Bench
 from objectives.model.bench import release
 from objectives.model.bench import save_adapter
-from objectives.model.memory import peak_memory
 from objectives.pack.packed import as_peft
 from objectives.pack.packed import check_packable
-from objectives.pack.packed import Left
-from objectives.pack.packed import Result
 from objectives.pack.packed import train_pack
-from objectives.pack.score import PackScorer
-from objectives.scoring.score import Scorer
 from objectives.settings.config import Experiment
 from objectives.settings.search_space import Hyperparameters
 from objectives.settings.search_space import PEFT_DEFAULTS
-from objectives.settings.sections import TrainingSettings
 from objectives.settings.variants import ALL_LINEAR
-from objectives.training import lora
+from objectives.training.learner import Learner
 
 
 __all__ = ["PackRunner", "check_pack", "pack_size"]
@@ -51,54 +39,34 @@ FREE = 0.8  # share of the memory: the allocator needs some for itself
 class PackRunner:
     """Pack after pack on one bench."""
 
-    def __init__(self, experiment: Experiment, bench: Bench, scorer: Scorer | None) -> None:
+    def __init__(self, experiment: Experiment, bench: Bench) -> None:
         """Args:
         experiment: The settings that all jobs have in common.
         bench: Loaded with the same experiment.
-        scorer: With the objective's task in it; unused where the objective is the loss.
         """
         self._experiment, self._bench = experiment, bench
-        self._score = PackScorer(experiment, bench, scorer)
 
-    def __call__(self, jobs: Sequence[Job], reports: Sequence[Report]) -> list[PackOutcome]:
+    def __call__(self, jobs: Sequence[Job], reports: Sequence[Report]) -> list[Ended]:
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
         settings = self._experiment.training.model_copy(
             update={"micro_batch": jobs[0].micro_batch}
         )
-        due = [self._due(job, settings) for job in jobs]
+        learners = [Learner(self._bench, settings, job.chosen) for job in jobs]
+        try:
+            for number, validation in train_pack(learners):
+                if reports[number](validation):
+                    learners[number].prune()
+        finally:
+            release(self._bench, self._bench.base)
+        for job, learner in zip(jobs, learners, strict=True):
+            self._save(job, learner)
+        return [learner.outcome for learner in learners]
 
-        def report(adapter: int, step: int, loss: float) -> bool:
-            return reports[adapter](Validation(step, due[adapter][step], loss))
-
-        chosen = [job.chosen for job in jobs]
-        results = train_pack(self._bench, settings, chosen, report=report)
-        outcomes = [self._outcome(*each, settings) for each in zip(jobs, results, strict=True)]
-        return self._scored(jobs, outcomes)  # all that are trained are saved by now
-
-    def _due(self, job: Job, settings: TrainingSettings) -> dict[int, int]:
-        samples = len(self._bench.corpus.train)
-        n_steps = count_steps(samples, job.chosen.effective_batch, settings.epochs)
-        return lora.validation_steps(n_steps, settings.validations)
-
-    def _outcome(self, job: Job, result: Result, settings: TrainingSettings) -> PackOutcome:
-        if isinstance(result, Left):
-            return Pruned(result.seconds)
-        if isinstance(result, lora.OutOfMemory):
-            return OutOfMemory("training", str(result), peak_memory())
-        if isinstance(result, lora.TrainingFailed):
-            return Failed(str(result))
-        model = as_peft(self._bench, settings, job.chosen, result.weights)
-        save_adapter(model, Path(job.adapter))
-        release(self._bench, model)
-        return Training(
-            result.validation_loss, result.tokens, result.seconds_setup, result.seconds
-        )
-
-    def _scored(self, jobs: Sequence[Job], outcomes: Sequence[PackOutcome]) -> list[PackOutcome]:
-        trained = {n: each for n, each in enumerate(outcomes) if isinstance(each, Training)}
-        scored = self._score([jobs[n] for n in trained], list(trained.values()))
-        return list((dict(enumerate(outcomes)) | dict(zip(trained, scored, strict=True))).values())
+    def _save(self, job: Job, learner: Learner) -> None:
+        if isinstance(learner.outcome, Training):
+            save_adapter(as_peft(learner), Path(job.adapter))
+            release(self._bench, self._bench.base)
 
 
 def check_pack(experiment: Experiment, bench: Bench) -> None:
@@ -110,7 +78,7 @@ def check_pack(experiment: Experiment, bench: Bench) -> None:
     searched = experiment.search.targets
     for targets in (None,) if searched is None else searched.choices:
         chosen = replace(PEFT_DEFAULTS, targets=None if targets is None else str(targets))
-        check_packable(bench, experiment.training, [chosen, chosen])
+        check_packable([Learner(bench, experiment.training, chosen) for _ in range(2)])
 
 
 def pack_size(experiment: Experiment, bench: Bench) -> int:
@@ -123,8 +91,7 @@ def pack_size(experiment: Experiment, bench: Bench) -> int:
         return ON_CPU
     before = torch.cuda.memory_allocated()
     torch.cuda.reset_peak_memory_stats()
-    (result,) = _one_step(experiment, bench)
-    if isinstance(result, lora.OutOfMemory):
+    if isinstance(_one_step(experiment, bench), OutOfMemory):
         return 1
     each = torch.cuda.max_memory_allocated() - before
     cached = torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
@@ -132,15 +99,19 @@ def pack_size(experiment: Experiment, bench: Bench) -> int:
     return max(1, min(LARGEST, int(FREE * free / each)))
 
 
-def _one_step(experiment: Experiment, bench: Bench) -> list[Result]:
+def _one_step(experiment: Experiment, bench: Bench) -> Ended:
     size = experiment.training.micro_batch
     by_length = sorted(bench.corpus.train, key=lambda sample: len(sample.input_ids))
     longest = tuple(by_length[-size:])
     corpus = replace(bench.corpus, train=longest, validation=longest)
     settings = experiment.training.model_copy(update={"epochs": 1.0, "validations": 1})
     chosen = replace(_largest(experiment), effective_batch=len(longest))
-    small = replace(bench, corpus=corpus)
-    return train_pack(small, settings, [chosen], report=lambda *_: False)
+    learner = Learner(replace(bench, corpus=corpus), settings, chosen)
+    try:
+        deque(train_pack([learner]), maxlen=0)
+    finally:
+        release(bench, bench.base)
+    return learner.outcome
 
 
 def _largest(experiment: Experiment) -> Hyperparameters:

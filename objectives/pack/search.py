@@ -25,8 +25,8 @@ from optuna.storages._heartbeat import get_heartbeat_thread
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from objectives.job import Ended
 from objectives.job import OutOfMemory
-from objectives.job import PackOutcome
 from objectives.job import RunPack
 from objectives.job import Training
 from objectives.objective import Begun
@@ -51,14 +51,13 @@ class Packs:
     `LoraObjective`'s, which halves the micro-batch.
 
     Every trial keeps the user attribute `pack`: how many were trained together. Its
-    `seconds_setup` and `seconds_training` are its share (see `packed.Trained`), and so are
-    its `seconds_scoring` where the pack was scored together: those of a pack add up to the pack's.
+    `seconds_setup` and `seconds_training` are its share (see `Learner`).
     """
 
     def __init__(self, alone: LoraObjective, run: RunPack, size: int) -> None:
         """Args:
-        alone: Begins and tells each trial, and scores it where the pack was not scored.
-        run: Trains and scores a pack, with the same experiment.
+        alone: Begins, scores and tells each trial.
+        run: Trains a pack, with the same experiment.
         size: Trials to train together.
         """
         self.begin = alone.begin
@@ -84,7 +83,7 @@ class Packs:
             for i in range(0, len(again), self.size):
                 yield from self([each for each, _ in again[i : i + self.size]])
 
-    def _finish(self, begun: Begun, outcome: PackOutcome) -> float | None:
+    def _finish(self, begun: Begun, outcome: Ended) -> float | None:
         if isinstance(outcome, Training):
             trained = replace(begun, job=replace(begun.job, trained=outcome))
             return _value(lambda: self._alone.run(trained))

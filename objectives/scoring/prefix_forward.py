@@ -3,9 +3,6 @@
 The mask of a row lets each token see the group's prefix and its own ancestors, and its position is
 the one it has in its request: so a token's logits are those of a forward of that request alone, to
 float rounding. `lm_head` runs at the positions that predict a target and nowhere else.
-
-A model that carries several adapters gets every batch once for each: all rows of one adapter
-before those of the next.
 """
 
 from __future__ import annotations
@@ -35,7 +32,7 @@ __all__ = ["Likelihood", "log_likelihoods", "plan_for", "takes_trees"]
 Likelihood = tuple[float, bool]
 """Nats; whether every target is the likeliest token."""
 KeysAndValues = list[tuple[Tensor, Tensor]]
-"""Per layer, each (adapters, heads, tokens, width of a head)."""
+"""Per layer, each (1, heads, tokens, width of a head)."""
 
 CPU_BATCH = 2048  # tokens; larger batches leave a CPU's cache and took up to 1.8 times as long
 
@@ -61,101 +58,91 @@ def takes_trees(model: Any) -> bool:
     )
 
 
-def plan_for(model: Any, requests: Sequence[Request], *, batch: int, adapters: int = 1) -> Plan:
+def plan_for(model: Any, requests: Sequence[Request], *, batch: int) -> Plan:
     """The plan by which `log_likelihoods` scores requests; good for all adapters on one base.
 
     Args:
         model: One that `takes_trees`.
         requests: Each with at least one target and one token of context.
-        batch: A forward takes no more tokens of an adapter than this many of the longest request.
-        adapters: How many the model carries at once.
+        batch: A forward takes no more tokens than this many of the longest request.
     """
     limit = batch * max((len(request.tokens) for request in requests), default=0)
     return make_plan(
         requests,
         width=_text_config(model).hidden_size,
         row=limit,
-        batch=min(limit, CPU_BATCH // adapters) if model.device.type == "cpu" else limit,
+        batch=min(limit, CPU_BATCH) if model.device.type == "cpu" else limit,
     )
 
 
 @torch.no_grad()
-def log_likelihoods(model: nn.Module, plan: Plan, *, adapters: int = 1) -> list[list[Likelihood]]:
-    """Log-likelihoods of the plan's requests, in their order, under each of the model's adapters.
+def log_likelihoods(model: nn.Module, plan: Plan) -> list[Likelihood]:
+    """Log-likelihoods of the plan's requests, in their order.
 
-    The same to float rounding however the plan packs them and whatever the other adapters are.
+    The same to float rounding however the plan packs them.
 
     Args:
-        model: In evaluation mode; with 1 adapter, or as many as `adapters` says, or without one.
+        model: In evaluation mode; with an adapter or without one.
         plan: From `plan_for`.
-        adapters: How many equal shares the rows of a forward have, one for each adapter.
     """
-    result: dict[int, tuple[Likelihood, ...]] = {}
+    result: dict[int, Likelihood] = {}
     for group in plan.groups:
-        prefix = _prefix(model, group, adapters)
+        prefix = _prefix(model, group)
         for batch in group.batches:
-            result.update(_score(model, batch, prefix, adapters))
-    return [[result[number][each] for number in plan.numbers] for each in range(adapters)]
+            result.update(_score(model, batch, prefix))
+    return [result[number] for number in plan.numbers]
 
 
 def _text_config(model: Any) -> Any:
     return model.config.get_text_config()
 
 
-def _prefix(model: Any, group: Group, adapters: int) -> KeysAndValues:
+def _prefix(model: Any, group: Group) -> KeysAndValues:
     """Keys and values of the group's prefix."""
     if not group.prefix:
         return []
-    tokens = torch.tensor([group.prefix] * adapters, device=model.device)
+    tokens = torch.tensor([group.prefix], device=model.device)
     cache = DynamicCache()
     model(input_ids=tokens, past_key_values=cache, use_cache=True, logits_to_keep=1)
     return [(layer.keys, layer.values) for layer in cache.layers]
 
 
 def _score(
-    model: Any, batch: Sequence[Row], prefix: KeysAndValues, adapters: int
-) -> Iterable[tuple[int, tuple[Likelihood, ...]]]:
-    """One forward: numbers of the batch's requests, and each adapter's log-likelihoods."""
+    model: Any, batch: Sequence[Row], prefix: KeysAndValues
+) -> Iterable[tuple[int, Likelihood]]:
+    """One forward: numbers of the batch's requests, and their log-likelihoods."""
     numbers, sizes = zip(*chain.from_iterable(row.requests for row in batch), strict=True)
     owner = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
-    logits, nodes = _asked_logits(model, batch, prefix, adapters)
+    logits, nodes = _asked_logits(model, batch, prefix)
     targets = torch.tensor([*chain.from_iterable(row.targets for row in batch)])
     targets = targets.to(logits.device)
-    nats = (logits[:, nodes, targets] - logits.logsumexp(-1)[:, nodes]).double().cpu()
-    missed = (logits.argmax(-1)[:, nodes] != targets).double().cpu()
-    zeros = torch.zeros(adapters, len(sizes), dtype=torch.float64)
-    sums = zeros.index_add(1, owner, nats).tolist()
-    greedy = (zeros.index_add(1, owner, missed) == 0).tolist()
-    each = [zip(*pair, strict=True) for pair in zip(sums, greedy, strict=True)]
-    return zip(numbers, zip(*each, strict=True), strict=True)
+    nats = (logits[nodes, targets] - logits.logsumexp(-1)[nodes]).double().cpu()
+    missed = (logits.argmax(-1)[nodes] != targets).double().cpu()
+    zeros = torch.zeros(len(sizes), dtype=torch.float64)
+    sums = zeros.index_add(0, owner, nats).tolist()
+    greedy = (zeros.index_add(0, owner, missed) == 0).tolist()
+    return zip(numbers, zip(sums, greedy, strict=True), strict=True)
 
 
 def _asked_logits(
-    model: Any, batch: Sequence[Row], prefix: KeysAndValues, adapters: int
+    model: Any, batch: Sequence[Row], prefix: KeysAndValues
 ) -> tuple[Tensor, Tensor]:
-    """Logits, (adapters, positions asked, vocabulary), float32; each target's index in them."""
+    """Logits, (positions asked, vocabulary), float32; each target's index in them."""
     longest = len(batch[0].tokens)  # rows come longest first
     flat = [i * longest + node for i, row in enumerate(batch) for node in row.asked]
     is_asked = torch.zeros(len(batch) * longest, dtype=torch.bool)
     is_asked[flat] = True
     index = (is_asked.cumsum(0) - 1)[flat]
     mask = _mask(model, _padded([row.ends for row in batch]), prefix)
-    with head_at(model, is_asked.repeat(adapters).nonzero().flatten()):
+    with head_at(model, is_asked.nonzero().flatten()):
         logits = model(
-            input_ids=_repeated(_padded([row.tokens for row in batch]), adapters).to(model.device),
-            position_ids=_repeated(_padded([row.positions for row in batch]), adapters).to(
-                model.device
-            ),
-            attention_mask=_repeated(mask, adapters),
+            input_ids=_padded([row.tokens for row in batch]).to(model.device),
+            position_ids=_padded([row.positions for row in batch]).to(model.device),
+            attention_mask=mask,
             past_key_values=_expanded(prefix, len(batch)),
             use_cache=bool(prefix),
         ).logits
-    return logits.float().view(adapters, -1, logits.shape[-1]), index.to(logits.device)
-
-
-def _repeated(rows: Tensor, adapters: int) -> Tensor:
-    """All rows, and all rows again, for each adapter."""
-    return rows.expand(adapters, *rows.shape).flatten(0, 1)
+    return logits.float(), index.to(logits.device)
 
 
 def _padded(rows: Sequence[array[int]]) -> Tensor:
@@ -169,13 +156,8 @@ def _expanded(prefix: KeysAndValues, n: int) -> DynamicCache | None:
         return None
     cache = DynamicCache()
     for layer, (keys, values) in enumerate(prefix):
-        cache.update(_for_rows(keys, n), _for_rows(values, n), layer)
+        cache.update(keys.expand(n, -1, -1, -1), values.expand(n, -1, -1, -1), layer)
     return cache
-
-
-def _for_rows(kept: Tensor, n: int) -> Tensor:
-    """One adapter's `n` times, then the next one's."""
-    return kept[:, None].expand(-1, n, -1, -1, -1).flatten(0, 1)
 
 
 def _mask(model: Any, ends: Tensor, prefix: KeysAndValues) -> Tensor:

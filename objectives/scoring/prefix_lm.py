@@ -10,7 +10,6 @@ from collections.abc import MutableMapping
 from collections.abc import Sequence
 import hashlib
 from typing import Any
-from typing import Protocol
 
 from lm_eval.models.huggingface import HFLM
 
@@ -23,23 +22,11 @@ from objectives.scoring.prefix_tree import Plan
 from objectives.scoring.prefix_tree import Request
 
 
-__all__ = ["Answers", "Plans", "PrefixLM"]
+__all__ = ["Plans", "PrefixLM"]
 
 Texts = tuple[str, str]  # context, continuation
 Encoded = tuple[Texts, list[int], list[int]]  # and the tokens of either
 Plans = MutableMapping[bytes, Plan]
-
-
-class Answers(Protocol):
-    """Log-likelihoods of a plan's requests under one of the adapters that a model carries.
-
-    Attributes:
-        adapters: How many of them a forward has the rows of.
-    """
-
-    adapters: int
-
-    def __call__(self, plan: Plan, /) -> list[Likelihood]: ...
 
 
 class PrefixLM(HFLM):  # type: ignore[misc]
@@ -48,21 +35,18 @@ class PrefixLM(HFLM):  # type: ignore[misc]
     Args:
         plans: Of requests met before, by digest; grows. Tokenising takes longer than a small
             model's forwards, so keep it for as long as tokenizer and base are the same.
-        answers: Given, if the model carries several adapters; only log-likelihoods can then be
-            asked for, and the model must be one that takes trees.
     """
 
-    def __init__(self, *, plans: Plans, answers: Answers | None = None, **arguments: Any) -> None:
+    def __init__(self, *, plans: Plans, **arguments: Any) -> None:
         super().__init__(**arguments)
-        self._plans, self._answers = plans, answers
-        self._adapters = 1 if answers is None else answers.adapters
+        self._plans = plans
 
     def loglikelihood(
         self, requests: Sequence[Any], disable_tqdm: bool = False
     ) -> list[Likelihood]:
         plan = self._plans.get(self._digest(request.args for request in requests))
         if plan is not None and takes_trees(self.model):
-            return self._answer(plan)
+            return log_likelihoods(self.model, plan)
         # tokenises and comes back below
         result: list[Likelihood] = super().loglikelihood(requests, disable_tqdm)
         return result
@@ -80,20 +64,13 @@ class PrefixLM(HFLM):  # type: ignore[misc]
             )
             return plain
         asked = [_request(tokens, targets, self.max_length) for _, tokens, targets in requests]
-        plan = plan_for(self.model, asked, batch=self.batch_size, adapters=self._adapters)
+        plan = plan_for(self.model, asked, batch=self.batch_size)
         self._plans[self._digest(texts for texts, _, _ in requests)] = plan
-        return self._answer(plan)
-
-    def _answer(self, plan: Plan) -> list[Likelihood]:
-        if self._answers is not None:
-            return self._answers(plan)
-        (found,) = log_likelihoods(self.model, plan)
-        return found
+        return log_likelihoods(self.model, plan)
 
     def _digest(self, requests: Iterable[Texts]) -> bytes:
         """Of all that a plan depends on, but tokenizer and base."""
-        settings = (self.max_length, self.batch_size, self._adapters)
-        hasher = hashlib.sha256(repr(settings).encode())
+        hasher = hashlib.sha256(repr((self.max_length, self.batch_size)).encode())
         for texts in requests:
             hasher.update(repr(texts).encode())
         return hasher.digest()

@@ -44,11 +44,18 @@ from objectives.scoring.tasks import usual_metric
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from objectives.scoring.prefix_lm import Answers
     from objectives.scoring.prefix_lm import Plans
     from objectives.settings.sections import ScoringSettings
 
-__all__ = ["Score", "Scorer", "by_length", "label_losses", "share_of", "validation_loss"]
+__all__ = [
+    "Score",
+    "Scorer",
+    "by_length",
+    "count_labels",
+    "label_losses",
+    "share_of",
+    "validation_loss",
+]
 
 Batch = TypeVar("Batch")
 
@@ -79,6 +86,11 @@ def label_losses(model: nn.Module, batch: Mapping[str, Tensor], device: torch.de
         ids = batch["input_ids"].to(device, non_blocking=True)
         logits = model(input_ids=ids, use_cache=False).logits  # (labels, vocabulary)
     return F.cross_entropy(logits.float(), targets, reduction="none")
+
+
+def count_labels(batch: Mapping[str, Tensor]) -> int:
+    """Labels that a loss counts: nothing predicts a row's first token."""
+    return int((batch["labels"][:, 1:] != IGNORED).sum())
 
 
 def validation_loss(
@@ -189,7 +201,6 @@ class Scorer:
         *,
         limit: int | None = None,
         accelerator: Accelerator | None = None,
-        answers: Answers | None = None,
     ) -> Score:
         """Scores a model, with or without an adapter; independent of `settings.batch`.
 
@@ -202,14 +213,12 @@ class Scorer:
             accelerator: Gives the ranks, which share the documents. Every rank must call this, and
                 gets the same score. Without it this process scores alone. On a base in shares
                 each rank scores all documents, since the number of forwards must be the same.
-            answers: Whose score it is, if the model carries several adapters; the task must be one
-                that `asks_likelihoods`.
         """
         loaded = self.tasks[task]
         metric = metric or usual_metric(task, loaded, self.settings.metric)
         for part in loaded["tasks"].values():  # the same examples for every model
             part.set_fewshot_seed(FEW_SHOT_SEED)
-        lm = self._lm(model, accelerator, answers)
+        lm = self._lm(model, accelerator)
         results = self._evaluate(lm, loaded, limit or self.settings.limit)
         # lm-eval has results on rank 0 alone
         score = _pick(results["results"][task], task, metric) if results is not None else None
@@ -221,14 +230,7 @@ class Scorer:
         higher = all(part.higher_is_better()[self.settings.metric] for part in parts)
         return "maximize" if higher else "minimize"
 
-    def asks_likelihoods(self, task: str) -> bool:
-        """Whether a task asks for log-likelihoods of continuations, and for nothing else."""
-        kinds = {part.OUTPUT_TYPE for part in self.tasks[task]["tasks"].values()}
-        return kinds <= {"loglikelihood", "multiple_choice"}
-
-    def _lm(
-        self, model: nn.Module, accelerator: Accelerator | None, answers: Answers | None
-    ) -> Any:
+    def _lm(self, model: nn.Module, accelerator: Accelerator | None) -> Any:
         """lm-eval's view of the model; it shares work among ranks if told of them."""
         from objectives.scoring.prefix_lm import PrefixLM
 
@@ -238,7 +240,6 @@ class Scorer:
                 tokenizer=self.tokenizer,
                 batch_size=self.settings.batch,
                 plans=self._plans,
-                answers=answers,
             )
         if accelerator is not None and accelerator.num_processes > 1 and not is_sharded(model):
             lm.accelerator = accelerator

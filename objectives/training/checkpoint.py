@@ -1,7 +1,7 @@
 """A training at a validation as one file, to go on from there to the bit; writes that file alone.
 
     checkpoint = Checkpoint(file, made_with(bench, settings, chosen, base))
-    train(bench, settings, chosen, start=checkpoint.load(), keep=checkpoint.save, ...)
+    train(learner, checkpoint)
 
 The file is the SHA-256 of the rest, then what `torch.save` makes of the state and of all that the
 training depends on. It is there whole or not at all. One that is damaged, or of another training,
@@ -65,7 +65,7 @@ class State:
         seconds: Wall time of the steps and their validations.
         losses: Training loss of every step.
         validations: Step and validation loss, the last at `step`.
-        update: See `objectives.training.update.Update.state`.
+        update: See `objectives.training.learner.Learner.state`.
         generators: Those of each rank, by device; see `generators`.
     """
 

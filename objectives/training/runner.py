@@ -11,14 +11,11 @@ from pathlib import Path
 import time
 from typing import Literal
 
-from accelerate.utils import broadcast_object_list
-from peft import PeftModel
 import torch
-from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from objectives.data.corpus import count_steps
 from objectives.errors import UserError
+from objectives.job import Ended
 from objectives.job import Exam
 from objectives.job import Examined
 from objectives.job import Failed
@@ -26,10 +23,8 @@ from objectives.job import Finished
 from objectives.job import Job
 from objectives.job import Outcome
 from objectives.job import OutOfMemory
-from objectives.job import Pruned
 from objectives.job import Report
 from objectives.job import Training
-from objectives.job import Validation
 from objectives.model.bench import Bench
 from objectives.model.bench import load_adapter
 from objectives.model.bench import load_bench
@@ -41,20 +36,17 @@ from objectives.scoring.score import Score
 from objectives.scoring.score import Scorer
 from objectives.settings.config import Experiment
 from objectives.settings.sections import TrainingSettings
-from objectives.training import lora
 from objectives.training.checkpoint import Checkpoint
 from objectives.training.checkpoint import fingerprint
 from objectives.training.checkpoint import made_with
-from objectives.training.checkpoint import State
 from objectives.training.checkpoint_files import checkpoint_file
+from objectives.training.learner import Learner
+from objectives.training.lora import train
+from objectives.training.lora import validate
 from objectives.training.tracking import tracked
 
 
 __all__ = ["Runner", "check_direction", "load_runner", "load_scorer"]
-
-
-class _Stop(Exception):
-    """The report said so."""
 
 
 class Runner:
@@ -89,10 +81,13 @@ class Runner:
         """Validation loss and test scores of a saved adapter, or of the base."""
         during: Literal["training", "scoring"] = "training"
         try:
-            model = self._examinee(exam)
-            loss = lora.validate(self._bench, model, self._settings(exam.micro_batch))
+            if exam.adapter is not None:
+                load_adapter(self._bench, Path(exam.adapter))
+            settings = self._settings(exam.micro_batch)
+            loss = validate(self._bench, self._bench.base, settings)
             during = "scoring"
-            scores = self._test_scores(model, exam.scoring_batch)
+            tasks = self._experiment.scoring.test
+            scores = [self._on_task(task, exam.scoring_batch) for task in tasks]
             return Examined(
                 loss,
                 {score.task: (score.value, score.stderr) for score in scores},
@@ -105,108 +100,62 @@ class Runner:
         finally:
             release(self._bench, self._bench.base)
 
-    def _examinee(self, exam: Exam) -> nn.Module:
-        bare: nn.Module = self._bench.base
-        return bare if exam.adapter is None else load_adapter(self._bench, Path(exam.adapter))
-
-    def _test_scores(self, model: nn.Module, batch: int) -> list[Score]:
-        return [self._on_task(t, batch, model) for t in self._experiment.scoring.test]
-
     def _settings(self, micro_batch: int) -> TrainingSettings:
         return self._experiment.training.model_copy(update={"micro_batch": micro_batch})
 
     def _outcome(self, job: Job, report: Report) -> Outcome:
-        start = time.perf_counter()
-        trained = job.trained
-        try:
-            if trained is None:
-                model, trained = self._train(job, report)
-            else:
-                model = load_adapter(self._bench, Path(job.adapter))
-            return self._score(job, model, trained)
-        except _Stop:
-            return Pruned(time.perf_counter() - start)
-        except lora.OutOfMemory as error:
-            return OutOfMemory("training", str(error), peak_memory())
-        except lora.TrainingFailed as error:
-            return Failed(str(error))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            where = f"in scoring with batch {job.scoring_batch}, after the training"
-            return OutOfMemory("scoring", f"out of memory {where}", peak_memory(), trained)
+        ended = self._train(job, report) if job.trained is None else job.trained
+        return self._score(job, ended) if isinstance(ended, Training) else ended
 
-    def _train(self, job: Job, report: Report) -> tuple[PeftModel, Training]:
+    def _train(self, job: Job, report: Report) -> Ended:
         """Leaves the adapter on the base, and in its folder."""
-        settings = self._settings(job.micro_batch)
-        n_steps = count_steps(
-            len(self._bench.corpus.train), job.chosen.effective_batch, settings.epochs
-        )
-        due = lora.validation_steps(n_steps, settings.validations)
-
-        def stop(step: int, loss: float) -> None:
-            losses.validated(step, loss)
-            if report(Validation(step, due[step], loss)):
-                raise _Stop
-
+        learner = Learner(self._bench, self._settings(job.micro_batch), job.chosen)
         main = self._bench.accelerator.is_main_process
-        checkpoint = self._checkpoint(job, settings)
         with tracked(self._experiment.study.tracker, job, main=main) as losses:
-            trained = lora.train(
-                self._bench,
-                settings,
-                job.chosen,
-                report=stop,
-                losses=losses.training,
-                start=None if checkpoint is None else self._start(checkpoint),
-                keep=None if checkpoint is None else checkpoint.save if main else _nothing,
-            )
-        if main:
-            save_adapter(trained.model, Path(job.adapter))
-        self._bench.accelerator.wait_for_everyone()  # a rank that fails now ends the others
-        numbers = Training(
-            trained.validation_loss,
-            trained.tokens,
-            trained.seconds_setup,
-            trained.seconds,
-            trained.start,
-        )
-        return trained.model, numbers
+            for validation in train(learner, self._checkpoint(job, learner)):
+                losses.validated(validation, learner.losses)
+                if report(validation):
+                    learner.prune()
+                    break
+        if isinstance(learner.outcome, Training):
+            if main:
+                save_adapter(learner.model, Path(job.adapter))
+            self._bench.accelerator.wait_for_everyone()  # a rank that fails now ends the others
+        return learner.outcome
 
-    def _checkpoint(self, job: Job, settings: TrainingSettings) -> Checkpoint | None:
+    def _checkpoint(self, job: Job, learner: Learner) -> Checkpoint | None:
         if job.checkpoint is None:
             return None
-        made = made_with(self._bench, settings, job.chosen, self._base)
+        made = made_with(self._bench, learner.settings, job.chosen, self._base)
         return Checkpoint(checkpoint_file(job.checkpoint, job.micro_batch), made)
 
     @cached_property
     def _base(self) -> str:
         return fingerprint(self._bench.base)
 
-    def _start(self, checkpoint: Checkpoint) -> State | None:
-        """Rank 0 looks, for all: another worker may have the file replaced or deleted."""
-        found = [checkpoint.load() if self._bench.accelerator.is_main_process else None]
-        broadcast_object_list(found)
-        return found[0]
+    def _score(self, job: Job, training: Training) -> Finished | OutOfMemory:
+        """Of the adapter on the base, or in its folder if somebody else has trained it."""
+        task = self._experiment.scoring.objective
+        if task == "loss":
+            return Finished(training.validation_loss, training, 0.0, None, peak_memory())
+        try:
+            if job.trained is not None:
+                load_adapter(self._bench, Path(job.adapter))
+            start = time.perf_counter()
+            score = self._on_task(task, job.scoring_batch)
+            seconds = time.perf_counter() - start
+            return Finished(score.value, training, seconds, score.stderr, peak_memory())
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            where = f"in scoring with batch {job.scoring_batch}, after the training"
+            return OutOfMemory("scoring", f"out of memory {where}", peak_memory(), training)
 
-    def _score(self, job: Job, model: PeftModel, training: Training) -> Finished:
-        start = time.perf_counter()
-        value, stderr = training.validation_loss, None
-        if (task := self._experiment.scoring.objective) != "loss":
-            score = self._on_task(task, job.scoring_batch, model)
-            value, stderr = score.value, score.stderr
-        seconds = time.perf_counter() - start
-        return Finished(value, training, seconds, stderr, peak_memory())
-
-    def _on_task(self, task: str, batch: int, model: nn.Module) -> Score:
+    def _on_task(self, task: str, batch: int) -> Score:
         assert self._scorer is not None, "a task needs a scorer"
         settings = self._scorer.settings.model_copy(update={"batch": batch})
         scorer = replace(self._scorer, settings=settings)
-        return scorer.score(model, task, accelerator=self._bench.accelerator)
-
-
-def _nothing(_: State) -> None:
-    """A rank that only helps to take the state."""
+        return scorer.score(self._bench.base, task, accelerator=self._bench.accelerator)
 
 
 def load_runner(

@@ -10,6 +10,7 @@ into `tracking`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -18,6 +19,7 @@ from typing import Any
 
 from objectives.errors import UserError
 from objectives.job import Job
+from objectives.job import Validation
 
 
 __all__ = ["Losses", "check_tracker", "tracked"]
@@ -37,25 +39,25 @@ def check_tracker(name: str | None) -> None:
 
 
 class Losses:
-    """Where a trial's losses go.
-
-    Attributes:
-        training: Of every step so far; whoever trains appends to it.
-    """
+    """Where a trial's losses go."""
 
     def __init__(self, tracker: Any = None) -> None:
         """`tracker` is Accelerate's; without one the losses go nowhere."""
-        self.training: list[float] = []
         self._tracker, self._sent = tracker, 0
 
-    def validated(self, step: int, loss: float) -> None:
-        """Sends a validation loss, and the mean training loss since the one before."""
+    def validated(self, validation: Validation, losses: Sequence[float]) -> None:
+        """Sends a validation loss, and the mean training loss since the one before.
+
+        Args:
+            validation: The validation.
+            losses: Training loss of every step, at least up to there.
+        """
         if self._tracker is None:
             return
-        since = self.training[self._sent :]
-        self._sent = len(self.training)
-        values = {"validation_loss": loss, "training_loss": sum(since) / len(since)}
-        self._tracker.log(values, step=step)
+        since = losses[self._sent : validation.step]
+        self._sent = validation.step
+        values = {"validation_loss": validation.loss, "training_loss": sum(since) / len(since)}
+        self._tracker.log(values, step=validation.step)
 
 
 @contextmanager

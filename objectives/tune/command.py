@@ -169,14 +169,14 @@ def _run_alone(plan: Plan) -> int:
     study = open_study(plan, bench.corpus.fingerprint)
     end_in_order()
     objective = LoraObjective(plan.experiment, run, plan.folder)
-    packs = _packs(plan, bench, scorer, objective)
+    packs = _packs(plan, bench, objective)
     together = packs is not None and search_packs(plan, study, packs)
     if together or (packs is None and search(plan, study, objective)):
         return _stopped()
     return 0 if plan.search_only else _finish(plan, study, run)
 
 
-def _packs(plan: Plan, bench: Any, scorer: Any, objective: LoraObjective) -> Packs | None:
+def _packs(plan: Plan, bench: Any, objective: LoraObjective) -> Packs | None:
     """What trains several trials together; None where they are trained one at a time."""
     if plan.settings.pack is None:
         return None
@@ -185,7 +185,7 @@ def _packs(plan: Plan, bench: Any, scorer: Any, objective: LoraObjective) -> Pac
 
     wanted = plan.settings.pack
     size = pack_size(plan.experiment, bench) if wanted == "auto" else int(wanted)
-    return Packs(objective, PackRunner(plan.experiment, bench, scorer), size)
+    return Packs(objective, PackRunner(plan.experiment, bench), size)
 
 
 def _run_with_gang(plan: Plan, ranks: int) -> int:

@@ -25,7 +25,6 @@ from objectives.data import hub
 from objectives.model.bench import Bench
 from objectives.model.bench import load_bench
 from objectives.pack import packed
-from objectives.pack import score as pack_score
 from objectives.settings.config import Experiment
 from objectives.settings.sections import DataSettings
 from objectives.settings.sections import ModelSettings
@@ -99,7 +98,6 @@ def imported_modules_are_not_searched_for_garbage() -> None:
 def packs_as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pack's rows go through the base at once, however many they are."""
     monkeypatch.setattr(packed, "CPU_TOKENS", 10**9)
-    monkeypatch.setattr(pack_score, "CPU_ADAPTERS", 10**9)
 
 
 def alpaca_rows(n: int = 64) -> list[dict[str, str]]:

@@ -17,17 +17,19 @@ from plain_loop import CHOSEN
 from plain_loop import plain_losses
 from plain_loop import SETTINGS
 import pytest
+from to_the_end import losses
+from to_the_end import of
+from to_the_end import trained
+from to_the_end import trained_pack
 import torch
 
+from objectives.job import OutOfMemory
 from objectives.model.bench import Bench
 from objectives.model.bench import release
-from objectives.pack.packed import train_pack
-from objectives.pack.packed import Trained
 from objectives.pack.runner import pack_size
 from objectives.scoring.score import Scorer
 from objectives.settings.config import Experiment
 from objectives.settings.sections import ScoringSettings
-from objectives.training import lora
 
 
 __all__ = ["experiment"]  # the fixture
@@ -38,13 +40,6 @@ HAS_CUDA = torch.cuda.is_available()
 GPUS = torch.cuda.device_count() if HAS_CUDA else 2
 
 
-def losses(bench: Bench, chosen: lora.Hyperparameters = CHOSEN) -> list[float]:
-    """Of the training, and of the validation at its end."""
-    trained = lora.train(bench, SETTINGS, chosen, report=lambda *_: None)
-    release(bench, trained.model)
-    return [*trained.losses, trained.validation_loss]
-
-
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`")
 @pytest.mark.parametrize(("dtype", "close"), [("float32", 1e-3), ("bfloat16", 2e-2)])
 def test_losses_are_those_of_a_plain_loop_on_a_cpu(
@@ -52,7 +47,7 @@ def test_losses_are_those_of_a_plain_loop_on_a_cpu(
 ) -> None:
     bench = load(dtype)
     assert bench.base.dtype == getattr(torch, dtype)
-    *found, _ = losses(bench)
+    *found, _ = losses(bench, SETTINGS, CHOSEN)
     assert found == pytest.approx(plain_losses(tiny_model_folder, bench, "all-linear"), rel=close)
     assert found[-1] < found[0] - 0.005
 
@@ -62,26 +57,25 @@ def test_a_pack_gives_what_its_adapters_give_alone(load: Load, dtype: str, close
     """With dropout: the masks are the same, whatever trains beside it."""
     bench = load(dtype)
     pack = [CHOSEN, replace(CHOSEN, rank=1, dropout=0.4), replace(CHOSEN, rank=64, alpha=3)]
-    alone = [losses(bench, chosen) for chosen in pack]
-    for found, expected in zip(
-        train_pack(bench, SETTINGS, pack, report=lambda *_: False), alone, strict=True
-    ):
-        assert isinstance(found, Trained)
-        assert [*found.losses, found.validation_loss] == pytest.approx(expected, rel=close)
+    alone = [losses(bench, SETTINGS, chosen) for chosen in pack]
+    for found, expected in zip(trained_pack(bench, SETTINGS, pack), alone, strict=True):
+        assert of(found) == pytest.approx(expected, rel=close)
 
 
 @pytest.mark.skipif(not HAS_CUDA, reason="a CPU's memory is not rationed")
 def test_memory_that_really_runs_out_costs_one_training(load: Load) -> None:
     bench = load("float32")
-    clean = losses(bench)
+    clean = losses(bench, SETTINGS, CHOSEN)
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction(1e-6)
     try:
-        with pytest.raises(lora.OutOfMemory):
-            losses(bench, replace(CHOSEN, rank=4096))
+        learner = trained(bench, SETTINGS, replace(CHOSEN, rank=4096))
+        assert isinstance(learner.outcome, OutOfMemory)
+        del learner
     finally:
+        release(bench, bench.base)
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert losses(bench) == pytest.approx(clean, rel=1e-5)
+    assert losses(bench, SETTINGS, CHOSEN) == pytest.approx(clean, rel=1e-5)
 
 
 def test_a_gpu_holds_more_than_one_small_adapter(load: Load, tiny_experiment: Experiment) -> None:

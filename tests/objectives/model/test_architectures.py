@@ -11,6 +11,10 @@ from fingerprints import fingerprint
 from peft import PeftModel
 import pytest
 from safetensors.torch import load_file
+from to_the_end import losses
+from to_the_end import of
+from to_the_end import trained
+from to_the_end import trained_pack
 import torch
 from transformers import AutoModelForCausalLM
 from transformers import DeepseekV3Config
@@ -42,14 +46,12 @@ from objectives.model.bench import load_bench
 from objectives.model.bench import release
 from objectives.model.bench import save_adapter
 from objectives.pack.packed import check_packable
-from objectives.pack.packed import train_pack
-from objectives.pack.packed import Trained
 from objectives.scoring.score import validation_loss
 from objectives.settings.config import Experiment
 from objectives.settings.search_space import Hyperparameters
 from objectives.settings.search_space import SearchSettings
 from objectives.settings.sections import TrainingSettings
-from objectives.training.lora import train
+from objectives.training.learner import Learner
 
 
 CHOSEN = Hyperparameters(1e-2, 0.1, 2, 4, 0.1, 4)
@@ -202,18 +204,19 @@ def test_each_learns_is_saved_and_comes_back(
     share = bench.notes[0].partition("(")[2].partition(" of")[0]
     assert bench.notes[0] == MAKES[make].line.format(share)
     before = fingerprint(bench.base)
-    trained = train(bench, SETTINGS, CHOSEN, report=lambda *_: None)
-    save_adapter(trained.model, tmp_path)
-    release(bench, trained.model)
+    learner = trained(bench, SETTINGS, CHOSEN)
+    save_adapter(learner.model, tmp_path)
+    release(bench, bench.base)
+    expected = learner.validations[-1].loss
     assert fingerprint(bench.base) == before
     weights = load_file(tmp_path / "adapter_model.safetensors")
     names = {path.partition(".lora_")[0].rpartition(".")[2] for path in weights}
     told = f"{MAKES[make].adapted}, {MAKES[make].outside}".removesuffix(", ")
     assert names == set(told.split(", "))
     assert all(weight.any() for path, weight in weights.items() if "lora_B" in path), "all learn"
-    assert loss(bench, load_adapter(bench, tmp_path)) == trained.validation_loss
+    assert loss(bench, load_adapter(bench, tmp_path)) == expected
     peft = PeftModel.from_pretrained(bench.base, str(tmp_path))
-    assert loss(bench, peft) == pytest.approx(trained.validation_loss, rel=1e-5), "as others do"
+    assert loss(bench, peft) == pytest.approx(expected, rel=1e-5), "as others do"
 
 
 @pytest.mark.parametrize(
@@ -268,15 +271,10 @@ def test_a_pack_on_a_mixture_of_experts_learns_what_each_learns_alone(
 ) -> None:
     bench = load_bench(experiment_of("mixtral"))
     both = [CHOSEN, replace(CHOSEN, rank=4, learning_rate=1e-3)]
-    alone = []
-    for chosen in both:
-        trained = train(bench, SETTINGS, chosen, report=lambda *_: None)
-        release(bench, trained.model)
-        alone.append(trained.validation_loss)
-    check_packable(bench, SETTINGS, both)
-    packed = train_pack(bench, SETTINGS, both, report=lambda *_: False)
-    assert all(isinstance(each, Trained) for each in packed)
-    assert [p.validation_loss for p in packed] == pytest.approx(alone, abs=1e-5)
+    alone = [losses(bench, SETTINGS, chosen)[-1] for chosen in both]
+    check_packable([Learner(bench, SETTINGS, chosen) for chosen in both])
+    packed = trained_pack(bench, SETTINGS, both)
+    assert [of(each)[-1] for each in packed] == pytest.approx(alone, abs=1e-5)
 
 
 def test_a_pack_that_cannot_be_trained_is_refused_before_the_first_trial(
@@ -286,7 +284,7 @@ def test_a_pack_that_cannot_be_trained_is_refused_before_the_first_trial(
     bench = load_bench(experiment_of("qwen2-moe"))
     before = fingerprint(bench.base)
     with pytest.raises(UserError, match="--pack: an adapted module does not get .* leave --pack"):
-        check_packable(bench, SETTINGS, [CHOSEN, CHOSEN])
+        check_packable([Learner(bench, SETTINGS, CHOSEN) for _ in range(2)])
     assert fingerprint(bench.base) == before
     attention = SETTINGS.model_copy(update={"targets": "attention"})
-    check_packable(bench, attention, [CHOSEN, CHOSEN])
+    check_packable([Learner(bench, attention, CHOSEN) for _ in range(2)])

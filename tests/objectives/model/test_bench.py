@@ -9,6 +9,7 @@ import shutil
 
 import pytest
 from safetensors.torch import load_file
+from to_the_end import trained
 import torch
 from transformers import BartConfig
 from transformers import BartForConditionalGeneration
@@ -30,7 +31,6 @@ from objectives.scoring.score import validation_loss
 from objectives.settings.config import Experiment
 from objectives.settings.search_space import Hyperparameters
 from objectives.settings.sections import TrainingSettings
-from objectives.training.lora import train
 
 
 CHOSEN = Hyperparameters(
@@ -48,9 +48,9 @@ def test_loading_is_quiet(tiny_experiment: Experiment, capfd: pytest.CaptureFixt
 def test_a_saved_adapter_gives_the_same_loss(
     tiny_experiment: Experiment, bench: Bench, tmp_path: Path
 ) -> None:
-    trained = train(bench, SETTINGS, CHOSEN, report=lambda *_: None)
-    save_adapter(trained.model, tmp_path / "adapter")
-    release(bench, trained.model)
+    learner = trained(bench, SETTINGS, CHOSEN)
+    save_adapter(learner.model, tmp_path / "adapter")
+    release(bench, bench.base)
     model = load_adapter(bench, tmp_path / "adapter")
     loss = validation_loss(
         model,
@@ -60,7 +60,7 @@ def test_a_saved_adapter_gives_the_same_loss(
         accelerator=bench.accelerator,
     )
     release(bench, model)
-    assert loss == trained.validation_loss
+    assert loss == learner.validations[-1].loss
     assert {file.name for file in (tmp_path / "adapter").iterdir()} == {
         "README.md",
         "adapter_config.json",
@@ -192,12 +192,12 @@ def test_a_folder_whose_model_cannot_be_trained(
 
 
 def test_an_adapter_that_cannot_be_written(bench: Bench, tmp_path: Path) -> None:
-    trained = train(bench, SETTINGS, CHOSEN, report=lambda *_: None)
+    learner = trained(bench, SETTINGS, CHOSEN)
     (folder := tmp_path / "adapter").mkdir()
     (folder / "adapter_model.safetensors").mkdir()
     with pytest.raises(UserError, match=f"--output: {folder} cannot be written .Is a directory"):
-        save_adapter(trained.model, folder)
-    release(bench, trained.model)
+        save_adapter(learner.model, folder)
+    release(bench, bench.base)
 
 
 def test_on_a_cpu_nothing_is_in_half_precision_whatever_the_machine_has(

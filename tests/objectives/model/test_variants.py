@@ -14,6 +14,9 @@ from peft import get_peft_model
 from peft import LoraConfig
 import pytest
 from safetensors.torch import load_file
+from to_the_end import losses
+from to_the_end import of
+from to_the_end import trained_pack
 import torch
 from torch import nn
 from transformers import AutoConfig
@@ -29,18 +32,14 @@ from transformers import PreTrainedTokenizerFast
 from objectives.errors import UserError
 from objectives.model.bench import Bench
 from objectives.model.bench import load_bench
-from objectives.model.bench import release
 from objectives.model.targets import resolve
 from objectives.objective import LoraObjective
-from objectives.pack.packed import train_pack
-from objectives.pack.packed import Trained
 from objectives.scoring.score import Scorer
 from objectives.settings.config import Experiment
 from objectives.settings.search_space import Hyperparameters
 from objectives.settings.search_space import SearchSettings
 from objectives.settings.sections import ScoringSettings
 from objectives.settings.sections import TrainingSettings
-from objectives.training import lora
 from objectives.training.runner import Runner
 from optuna_partition import SOOSampler
 
@@ -60,13 +59,6 @@ def neox() -> nn.Module:
 
 def opt() -> nn.Module:
     return OPTForCausalLM(OPTConfig(**SMALL, ffn_dim=64, word_embed_proj_dim=32))
-
-
-def losses(bench: Bench, settings: TrainingSettings, chosen: Hyperparameters) -> list[float]:
-    """Of the training, and of the validation at its end."""
-    trained = lora.train(bench, settings, chosen, report=lambda *_: None)
-    release(bench, trained.model)
-    return [*trained.losses, trained.validation_loss]
 
 
 def wrapped(base: nn.Module, targets: str | list[str]) -> set[str]:
@@ -242,10 +234,9 @@ def test_adapters_train_on_a_base_of_four_bits(
 def test_a_pack_trains_on_a_base_of_four_bits(load_four_bits: Callable[[], Bench]) -> None:
     both = [CHOSEN, replace(CHOSEN, rank=1, dropout=0.3, effective_batch=8)]
     alone = [losses(load_four_bits(), SETTINGS, chosen) for chosen in both]
-    packed = train_pack(load_four_bits(), SETTINGS, both, report=lambda *_: False)
+    packed = trained_pack(load_four_bits(), SETTINGS, both)
     for each, expected in zip(packed, alone, strict=True):
-        assert isinstance(each, Trained)
-        assert [*each.losses, each.validation_loss] == pytest.approx(expected, rel=1e-3)
+        assert of(each) == pytest.approx(expected, rel=1e-3)
 
 
 def test_a_base_of_four_bits_is_scored_in_half_precision(

@@ -27,8 +27,8 @@ from trainings import PruneFirst
 from trainings import run
 from transformers import AutoModelForCausalLM
 
+from objectives.job import Ended
 from objectives.job import Job
-from objectives.job import PackOutcome
 from objectives.job import Report
 from objectives.job import RunPack
 from objectives.model.bench import Bench
@@ -61,7 +61,7 @@ def experiment(tiny_experiment: Experiment) -> Experiment:
 @pytest.fixture
 def packs(experiment: Experiment, bench: Bench, tmp_path: Path) -> Packs:
     alone = LoraObjective(experiment, Runner(experiment, bench, None), tmp_path)
-    return Packs(alone, PackRunner(experiment, bench, None), 3)
+    return Packs(alone, PackRunner(experiment, bench), 3)
 
 
 def search(
@@ -160,7 +160,7 @@ def test_what_stops_the_search_fails_all_that_run(
 ) -> None:
     """With a real heartbeat: it ends with the trial."""
 
-    def interrupted(jobs: Sequence[Job], reports: Sequence[Report]) -> list[PackOutcome]:
+    def interrupted(jobs: Sequence[Job], reports: Sequence[Report]) -> list[Ended]:
         raise KeyboardInterrupt
 
     alone = LoraObjective(experiment, Runner(experiment, bench, None), tmp_path)
@@ -178,7 +178,7 @@ def test_points_of_an_interrupted_pack_are_asked_for_again(
 ) -> None:
     """Both of the two: to the sampler they are not points that failed."""
 
-    def interrupted(jobs: Sequence[Job], reports: Sequence[Report]) -> list[PackOutcome]:
+    def interrupted(jobs: Sequence[Job], reports: Sequence[Report]) -> list[Ended]:
         raise KeyboardInterrupt
 
     rates = Range(low=1e-6, high=1e-2, log=True)
@@ -200,7 +200,7 @@ def test_points_of_an_interrupted_pack_are_asked_for_again(
 
     with pytest.raises(KeyboardInterrupt):
         go_on(interrupted)
-    go_on(PackRunner(experiment, bench, None))
+    go_on(PackRunner(experiment, bench))
     points = [tuple(t.params.values()) for t in study.trials]
     lost, evaluated = set(points[:2]), set(points[2:])
     assert [t.state for t in study.trials] == [TrialState.FAIL] * 2 + [TrialState.COMPLETE] * 4

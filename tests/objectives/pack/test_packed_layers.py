@@ -18,7 +18,6 @@ from torch import nn
 from torch import Tensor
 from transformers.pytorch_utils import Conv1D
 
-from objectives.model import products
 from objectives.pack.layers import Draws
 from objectives.pack.layers import Layout
 from objectives.pack.layers import PackedLinear
@@ -51,7 +50,6 @@ def base_of(kind: str, dtype: torch.dtype) -> nn.Module:
     for parameter in model.parameters():
         nn.init.normal_(parameter)
     model.to(dtype).requires_grad_(False)
-    products.speed_up(model)
     return model[0]
 
 
@@ -93,11 +91,7 @@ def of_pefts(
 @pytest.mark.parametrize("rows", [[2], [1, 3], [3, 1, 2], [2, 2, 2]], ids=str)
 @pytest.mark.parametrize("kind", ["linear", "doubled", "conv", "4bit"])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "autocast"])
-@pytest.mark.parametrize("worth_it", [1, 2**20], ids=["oneDNN", "MKL"])
-def test_each_adapters_rows_are_pefts(
-    rows: list[int], kind: str, precision: str, worth_it: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(products, "_WORTH_IT", worth_it)
+def test_each_adapters_rows_are_pefts(rows: list[int], kind: str, precision: str) -> None:
     dtype = torch.float32 if precision == "float32" else torch.bfloat16
     base = base_of(kind, dtype)
     alone = [pefts(base, which) for which in range(len(rows))]

@@ -122,7 +122,7 @@ def test_a_tree_gives_what_separate_forwards_give(
     requests = [Request(tuple((c + e)[:-1]), tuple(e)) for c, e in pairs]
     with mock.patch.object(prefix_tree, "FORWARD", forward):
         plan = plan_for(model, requests, batch=batch)
-    (likelihoods,) = log_likelihoods(model, plan)
+    likelihoods = log_likelihoods(model, plan)
     for request, (nats, greedy) in zip(requests, likelihoods, strict=True):
         expected, likeliest = separately(model, request)
         assert nats == pytest.approx(expected, abs=1e-5)

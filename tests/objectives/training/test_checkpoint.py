@@ -43,12 +43,13 @@ from objectives.objective import LoraObjective
 from objectives.settings.config import Experiment
 from objectives.settings.search_space import Hyperparameters
 from objectives.settings.sections import TrainingSettings
-from objectives.training import lora
 from objectives.training.checkpoint import Checkpoint
 from objectives.training.checkpoint import fingerprint as base_fingerprint
 from objectives.training.checkpoint import made_with
 from objectives.training.checkpoint import State
 from objectives.training.checkpoint_files import checkpoint_file
+from objectives.training.learner import Learner
+from objectives.training.lora import train
 from objectives.training.runner import Runner
 
 
@@ -69,41 +70,41 @@ def checkpoint_of(
     return Checkpoint(file, made_with(bench, settings, chosen, base_fingerprint(bench.base)))
 
 
-def train(bench: Bench, checkpoint: Checkpoint | None = None, stop: int = 0) -> dict[str, Any]:
+def go_through(
+    bench: Bench, checkpoint: Checkpoint | None = None, stop: int = 0
+) -> dict[str, Any]:
     """All that a training tells, and how many forwards it took; `stop` cuts it off there."""
     reported: list[tuple[int, float]] = []
     forwards = []
-
-    def report(step: int, loss: float) -> None:
-        reported.append((step, loss))
-        if len(reported) == stop:
-            raise KeyboardInterrupt
+    learner = Learner(bench, SETTINGS, CHOSEN)
 
     def count(module: torch.nn.Module, _: object) -> None:
         forwards.append(module.training)
 
     hook = bench.base.get_input_embeddings().register_forward_pre_hook(count)
-    start, keep = (checkpoint.load(), checkpoint.save) if checkpoint else (None, None)
     try:
-        trained = lora.train(bench, SETTINGS, CHOSEN, report=report, start=start, keep=keep)
+        for validation in train(learner, checkpoint):
+            reported.append((validation.step, validation.loss))
+            if len(reported) == stop:
+                break
+        weights = fingerprint(learner.model)
     finally:
         hook.remove()
-    weights = fingerprint(trained.model)
-    release(bench, trained.model)
-    told = {"losses": trained.losses, "tokens": trained.tokens}
+        release(bench, bench.base)
     return {
-        **told,
+        "losses": learner.losses,
+        "tokens": learner.tokens,
         "reported": reported,
         "weights": weights,
         "forwards": sum(forwards),
-        "start": trained.start,
+        "start": learner.start,
     }
 
 
 @pytest.fixture(scope="module")
 def whole(tiny_experiment: Experiment) -> dict[str, Any]:
     """The training that nothing interrupts."""
-    return train(load_bench(tiny_experiment))
+    return go_through(load_bench(tiny_experiment))
 
 
 @pytest.mark.parametrize("stop", [1, 2, 3])
@@ -112,10 +113,9 @@ def test_cut_off_at_any_validation_it_goes_on_to_the_bit(
 ) -> None:
     """In the middle of an epoch too, with dropout, warm-up and momentum; from a file."""
     checkpoint = checkpoint_of(bench, tmp_path / "new" / "one.checkpoint")
-    with pytest.raises(KeyboardInterrupt):
-        train(bench, checkpoint, stop)
+    go_through(bench, checkpoint, stop)
     torch.manual_seed(stop)  # whatever happened in between
-    found = train(bench, checkpoint)
+    found = go_through(bench, checkpoint)
     done = whole["reported"][stop - 1][0]
     left = 1 - done / len(whole["losses"])
     assert found.pop("start") == done
@@ -127,13 +127,13 @@ def test_cut_off_at_any_validation_it_goes_on_to_the_bit(
 def test_what_is_not_interrupted_is_not_changed_by_its_checkpoints(
     bench: Bench, whole: dict[str, Any], tmp_path: Path
 ) -> None:
-    assert train(bench, checkpoint_of(bench, tmp_path / "one.checkpoint")) == whole
+    assert go_through(bench, checkpoint_of(bench, tmp_path / "one.checkpoint")) == whole
 
 
 @pytest.fixture(scope="module")
 def saved(loaded: Bench, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
     checkpoint = checkpoint_of(loaded, tmp_path_factory.mktemp("saved") / "one.checkpoint")
-    train(loaded, checkpoint)
+    go_through(loaded, checkpoint)
     return checkpoint
 
 
@@ -236,7 +236,7 @@ def test_a_file_that_cannot_be_written_costs_no_trial(
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
     try:
-        found = train(bench, checkpoint_of(bench, tmp_path / "one.checkpoint"))
+        found = go_through(bench, checkpoint_of(bench, tmp_path / "one.checkpoint"))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert found == whole and list(tmp_path.iterdir()) == []

@@ -14,11 +14,16 @@ from plain_loop import plain_losses
 from plain_loop import SETTINGS
 import pytest
 from rounding import LOSS
+from to_the_end import trained
 import torch
 from transformers import get_scheduler
 
 from objectives.data.corpus import collate
 from objectives.data.corpus import steps
+from objectives.job import Failed
+from objectives.job import OutOfMemory
+from objectives.job import Pruned
+from objectives.job import Training
 from objectives.model.bench import Bench
 from objectives.model.bench import load_bench
 from objectives.model.bench import release
@@ -26,14 +31,16 @@ from objectives.model.memory import is_out_of_memory
 from objectives.settings.config import Experiment
 from objectives.settings.search_space import Hyperparameters
 from objectives.settings.sections import TrainingSettings
-from objectives.training import lora
+from objectives.training.learner import Learner
+from objectives.training.learner import validation_steps
+from objectives.training.lora import train
 
 
 # peft 0.21 asks transformers 5 for an attribute by its old name; `model.bench` knows, peft's own
 # functions called here do not
 pytestmark = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
-Run = tuple[tuple[float, ...], list[tuple[int, float]], str]
+Run = tuple[list[float], list[tuple[int, float]], str]
 
 
 @pytest.fixture(scope="module")
@@ -48,13 +55,24 @@ def run(
     chosen: Hyperparameters = CHOSEN,
 ) -> Run:
     """Trains and releases: training losses, reported validation losses, the adapter's bytes."""
-    reported: list[tuple[int, float]] = []
-    trained = lora.train(bench, settings, chosen, report=lambda *r: reported.append(r))
-    adapter = fingerprint(trained.model)
-    assert trained.validation_loss == reported[-1][1]
-    assert trained.steps == len(trained.losses) == reported[-1][0]
-    release(bench, trained.model)
-    return trained.losses, reported, adapter
+    learner = Learner(bench, settings, chosen)
+    try:
+        reported = [(validation.step, validation.loss) for validation in train(learner)]
+        adapter = fingerprint(learner.model)
+    finally:
+        release(bench, bench.base)
+    assert isinstance(learner.outcome, Training)
+    assert learner.outcome.validation_loss == reported[-1][1]
+    assert learner.n_steps == len(learner.losses) == reported[-1][0]
+    return learner.losses, reported, adapter
+
+
+def ended(bench: Bench, chosen: Hyperparameters) -> str:
+    """Why there is no adapter."""
+    learner = trained(bench, SETTINGS, chosen)
+    release(bench, bench.base)
+    assert isinstance(learner.outcome, Failed | OutOfMemory)
+    return f"{type(learner.outcome).__name__}: {learner.outcome.message}"
 
 
 @pytest.fixture(
@@ -151,7 +169,7 @@ def test_a_validation_comes_after_every_share_of_the_data(
     bench: Bench, epochs: float, batch: int, expected: list[int]
 ) -> None:
     """So what a pruner compares is a part of the 48 rows, whatever the effective batch."""
-    rows, read = [0], []
+    rows = [0]
 
     def count(module: torch.nn.Module, arguments: tuple[torch.Tensor, ...]) -> None:
         rows[0] += len(arguments[0]) if module.training else 0
@@ -159,30 +177,28 @@ def test_a_validation_comes_after_every_share_of_the_data(
     hook = bench.base.get_input_embeddings().register_forward_pre_hook(count)
     settings = TrainingSettings(epochs=epochs, validations=4, micro_batch=4)
     chosen = replace(CHOSEN, effective_batch=batch)
-    trained = lora.train(bench, settings, chosen, report=lambda *_: read.append(rows[0]))
+    read = [rows[0] for _ in train(Learner(bench, settings, chosen))]
     hook.remove()
-    release(bench, trained.model)
+    release(bench, bench.base)
     assert read == expected
 
 
 @given(n_steps=strategies.integers(1, 200), validations=strategies.integers(1, 30))
 def test_validations_are_evenly_spaced(n_steps: int, validations: int) -> None:
-    due = lora.validation_steps(n_steps, validations)
+    due = validation_steps(n_steps, validations)
     assert len(due) == min(n_steps, validations)
     assert list(due) == sorted(due) and due[n_steps] == validations
     for step, part in due.items():  # a share is never claimed before it is done
         assert 0 <= step / n_steps - part / validations < 1 / n_steps + 1e-12
 
 
-def test_a_report_that_raises_ends_the_training(bench: Bench, clean: Run) -> None:
-    class Enough(Exception):
-        pass
-
-    def report(step: int, loss: float) -> None:
-        raise Enough
-
-    with pytest.raises(Enough):
-        lora.train(bench, SETTINGS, CHOSEN, report=report)
+def test_who_takes_no_more_validations_ends_the_training(bench: Bench, clean: Run) -> None:
+    learner = Learner(bench, SETTINGS, CHOSEN)
+    next(iter(train(learner)))
+    learner.prune()
+    release(bench, bench.base)
+    assert learner.outcome == Pruned(learner.seconds_setup + learner.seconds)
+    assert len(learner.losses) == 3 and learner.seconds > 0
     assert run(bench) == clean
 
 
@@ -196,8 +212,8 @@ def test_a_training_of_one_step_learns(bench: Bench) -> None:
 
 
 def test_divergence_names_the_step_and_the_hyperparameters(bench: Bench, clean: Run) -> None:
-    with pytest.raises(lora.Diverged, match=r"training loss was nan at step 3 of 8 with learning"):
-        run(bench, chosen=replace(CHOSEN, learning_rate=1e30))
+    told = ended(bench, replace(CHOSEN, learning_rate=1e30))
+    assert told.startswith("Failed: training loss was nan at step 3 of 8 with learning_rate 1e+30")
     assert run(bench) == clean
 
 
@@ -236,15 +252,15 @@ def test_memory_that_runs_out_in_a_forward(bench: Bench, clean: Run) -> None:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     with bench.base.lm_head.register_forward_hook(forward_hook):
-        with pytest.raises(lora.OutOfMemory, match="at step 3 with micro-batch 5 and learning"):
-            run(bench)
+        told = ended(bench, CHOSEN)
+    assert told.startswith("OutOfMemory: out of memory at step 3 with micro-batch 5 and learning")
     assert run(bench) == clean
 
 
 def test_memory_that_runs_out_half_way_through_the_adapter(bench: Bench, clean: Run) -> None:
     """A real one: no machine has a petabyte. The first layer's lora_A is wrapped already."""
-    with pytest.raises(lora.OutOfMemory, match="at step 1 .*rank 1e\\+13"):
-        run(bench, chosen=replace(CHOSEN, rank=10**13))
+    told = ended(bench, replace(CHOSEN, rank=10**13))
+    assert told.startswith("OutOfMemory: out of memory at step 1 ") and "rank 1e+13" in told
     assert run(bench) == clean
 
 
@@ -259,14 +275,14 @@ def test_other_errors_are_not_taken_for_memory(bench: Bench) -> None:
 
 def test_tokens_are_counted_without_padding(bench: Bench) -> None:
     start = time.perf_counter()
-    trained = lora.train(bench, SETTINGS, CHOSEN, report=lambda *_: None)
+    learner = trained(bench, SETTINGS, CHOSEN)
     wall = time.perf_counter() - start
-    release(bench, trained.model)
+    release(bench, bench.base)
     batches = steps(
         bench.corpus.train, effective_batch=12, micro_batch=1, epochs=2.0, seed=0, pad_id=0
     )
-    assert trained.tokens == sum(b["input_ids"].numel() for step in batches for b in step)
-    assert 0 < trained.seconds <= wall
+    assert learner.tokens == sum(b["input_ids"].numel() for step in batches for b in step)
+    assert 0 < learner.seconds <= wall
 
 
 def test_collate_pads_where_nothing_is_learnt(bench: Bench) -> None:

@@ -1,0 +1,253 @@
+"""One adapter on its way: samples, optimizer, schedule, clipping, losses; runs no forward itself.
+
+    learner = Learner(bench, settings, chosen)
+    for validation in train(learner):         of training/lora.py; a pack's is of pack/packed.py
+        if enough(validation):
+            learner.prune()
+            break
+    learner.outcome
+
+Whoever trains puts the adapter on the base, hands its parameters to `begin`, and for every step of
+`batches` leaves gradients on them and calls `step`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+import math
+from typing import TYPE_CHECKING
+
+from accelerate.utils import gather_object
+from peft import PeftModel
+import torch
+from torch import nn
+from torch import Tensor
+from transformers import get_scheduler
+
+from objectives.data.corpus import count_steps
+from objectives.data.corpus import steps
+from objectives.job import Ended
+from objectives.job import Failed
+from objectives.job import OutOfMemory
+from objectives.job import Pruned
+from objectives.job import Training
+from objectives.job import Validation
+from objectives.model.bench import Bench
+from objectives.model.memory import peak_memory
+from objectives.settings.search_space import Hyperparameters
+from objectives.settings.sections import TrainingSettings
+from objectives.training.checkpoint import generators
+from objectives.training.checkpoint import restore_generators
+from objectives.training.checkpoint import State
+
+
+if TYPE_CHECKING:
+    from torch.optim.lr_scheduler import LRScheduler
+
+__all__ = ["Batch", "Learner", "validation_steps"]
+
+Batch = dict[str, Tensor]
+"""`input_ids`, `attention_mask` and `labels`, each (rows, tokens), on the CPU."""
+
+
+class Learner:
+    """An adapter's training, and how far it is.
+
+    Attributes:
+        bench: Its base and samples.
+        settings: What all trials have in common.
+        chosen: What the trial has for itself.
+        n_steps: Optimizer steps in all.
+        due: Step -> part of the training that is validated after it.
+        model: The base with the adapter on it, where that trains alone.
+        parameters: What learns, by name.
+        losses: Training loss of every step done, nats per label token.
+        validations: So far.
+        tokens: Read so far, padding left out.
+        start: Steps of these that an earlier training had done.
+        seconds_setup: Wall time until the first step; in a pack an equal part of it.
+        seconds: Wall time of steps and validations; in a pack an equal part of each that it took
+            part in, so that all adapters' add up to the pack's time.
+    """
+
+    model: PeftModel
+
+    def __init__(self, bench: Bench, settings: TrainingSettings, chosen: Hyperparameters) -> None:
+        """Puts nothing on the device."""
+        self.bench, self.settings, self.chosen = bench, settings, chosen
+        samples = len(bench.corpus.train)
+        self.n_steps = count_steps(samples, chosen.effective_batch, settings.epochs)
+        self.due = validation_steps(self.n_steps, settings.validations)
+        self.parameters: dict[str, nn.Parameter] = {}
+        self.losses: list[float] = []
+        self.validations: list[Validation] = []
+        self.tokens = self.start = 0
+        self.seconds_setup = self.seconds = 0.0
+        self._outcome: Ended | None = None
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps done."""
+        return len(self.losses)
+
+    @property
+    def is_learning(self) -> bool:
+        """Whether there is no outcome yet."""
+        return self._outcome is None
+
+    @property
+    def outcome(self) -> Ended:
+        """How it ended."""
+        assert self._outcome is not None, "the training has not ended"
+        return self._outcome
+
+    def begin(self, parameters: Mapping[str, nn.Parameter]) -> None:
+        """Makes optimizer and schedule of the adapter's parameters."""
+        accelerator, chosen = self.bench.accelerator, self.chosen
+        self.parameters = dict(parameters)
+        optimizer = torch.optim.AdamW(
+            self.parameters.values(),
+            lr=chosen.learning_rate,
+            weight_decay=chosen.weight_decay,
+            fused=True,
+        )
+        if accelerator.scaler is not None:  # the trial before has left its scale there
+            accelerator.scaler = torch.amp.GradScaler(accelerator.device.type)
+        # not prepared: Accelerate would step it once per process
+        self._schedule = _learning_rates(optimizer, self.settings, self.n_steps)
+        self._optimizer = accelerator.prepare(optimizer)
+
+    def batches(self) -> Iterator[list[Batch]]:
+        """The micro-batches of each step to come, until there is an outcome."""
+        for batches in steps(
+            self.bench.corpus.train,
+            effective_batch=self.chosen.effective_batch,
+            micro_batch=self.settings.micro_batch,
+            epochs=self.settings.epochs,
+            seed=self.settings.seed,
+            pad_id=self.bench.corpus.pad_id,
+            skip=self.steps,
+        ):
+            self.tokens += sum(int(batch["attention_mask"].sum()) for batch in batches)
+            yield batches
+            if not self.is_learning:
+                return
+
+    def step(self, loss: float) -> None:
+        """Clips the gradients, takes the step, moves the learning rate on.
+
+        Args:
+            loss: The step's, nats per label token. If it is not finite, the training has failed
+                with the weights before the step.
+        """
+        if not self._is_finite(loss, "training", self.steps + 1):
+            return
+        self.bench.accelerator.clip_grad_norm_(list(self.parameters.values()), self.settings.clip)
+        self._optimizer.step()
+        self._schedule.step()
+        self._optimizer.zero_grad(set_to_none=True)
+        self.losses.append(loss)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is to be validated now."""
+        return self.is_learning and self.steps in self.due
+
+    def validated(self, loss: float) -> bool:
+        """Whether the validation loss after the last step is one; otherwise it has failed."""
+        if not self._is_finite(loss, "validation", self.steps):
+            return False
+        self.validations.append(Validation(self.steps, self.due[self.steps], loss))
+        return True
+
+    def _is_finite(self, loss: float, which: str, step: int) -> bool:
+        if not math.isfinite(loss):
+            where = f"at step {step} of {self.n_steps} with {self._told()}"
+            self._outcome = Failed(f"{which} loss was {loss} {where}")
+        return self.is_learning
+
+    def finish(self) -> None:
+        """Every step is done, and the last validation did not end it."""
+        self._outcome = Training(
+            self.validations[-1].loss,
+            self.tokens,
+            self.seconds_setup,
+            self.seconds,
+            self.start,
+        )
+
+    def prune(self) -> None:
+        """Ends it after the last validation."""
+        self._outcome = Pruned(self.seconds_setup + self.seconds)
+
+    def run_out_of_memory(self, where: str) -> None:
+        """Ends it in the middle of a step."""
+        message = f"out of memory at step {self.steps + 1} {where} and {self._told()}"
+        self._outcome = OutOfMemory("training", message, peak_memory())
+
+    def _told(self) -> str:
+        """The hyperparameters for a message."""
+        return ", ".join(f"{name} {value}" for name, value in self.chosen.told().items())
+
+    def state(self) -> State:
+        """All that the rest depends on, but the base; every rank must call this.
+
+        Its tensors are the live ones: write them down before the next step.
+        """
+        scaler = self.bench.accelerator.scaler  # there is one where the base is float16
+        return State(
+            step=self.steps,
+            tokens=self.tokens,
+            seconds=self.seconds,
+            losses=tuple(self.losses),
+            validations=tuple((each.step, each.loss) for each in self.validations),
+            update={
+                "adapter": {name: p.detach() for name, p in self.parameters.items()},
+                "optimizer": self._optimizer.state_dict(),
+                "scheduler": self._schedule.state_dict(),
+                "scaler": {} if scaler is None else scaler.state_dict(),
+            },
+            generators=gather_object([generators(self.bench.accelerator.device)]),
+        )
+
+    def resume(self, state: State) -> None:
+        """Goes on, once it has begun, where a `state` of the same training was taken."""
+        accelerator = self.bench.accelerator
+        with torch.no_grad():
+            for name, parameter in self.parameters.items():
+                parameter.copy_(state.update["adapter"][name])
+        self._optimizer.load_state_dict(state.update["optimizer"])
+        self._schedule.load_state_dict(state.update["scheduler"])
+        if accelerator.scaler is not None:
+            accelerator.scaler.load_state_dict(state.update["scaler"])
+        restore_generators(state.generators[accelerator.process_index])
+        self.tokens, self.seconds, self.start = state.tokens, state.seconds, state.step
+        self.losses += state.losses
+        self.validations += (Validation(n, self.due[n], loss) for n, loss in state.validations)
+
+
+def validation_steps(n_steps: int, validations: int) -> dict[int, int]:
+    """When the validation loss is taken: step -> how many `validations`-ths are done then.
+
+    The share and not the step is what trials with different effective batches have in common, so
+    it is what a pruner compares. The last step is always among them; a training shorter than
+    `validations` steps has fewer.
+    """
+    return {math.ceil(n_steps * part / validations): part for part in range(1, validations + 1)}
+
+
+def _learning_rates(
+    optimizer: torch.optim.Optimizer, settings: TrainingSettings, n_steps: int
+) -> LRScheduler:
+    """transformers' schedules, in optimizer steps; the warm-up rounded up as its Trainer does.
+
+    Its first step has a learning rate of 0, so that a training of one step would learn nothing:
+    the last step is never of the warm-up.
+    """
+    name = "constant_with_warmup" if settings.schedule == "constant" else settings.schedule
+    warmup = min(math.ceil(settings.warmup * n_steps), n_steps - 1)
+    schedule: LRScheduler = get_scheduler(
+        name, optimizer, num_warmup_steps=warmup, num_training_steps=n_steps
+    )
+    return schedule

@@ -163,8 +163,9 @@ class Learner:
 
     def _is_finite(self, loss: float, which: str, step: int) -> bool:
         if not math.isfinite(loss):
-            where = f"at step {step} of {self.n_steps} with {self._told()}"
-            self._outcome = Failed(f"{which} loss was {loss} {where}")
+            self._outcome = Failed(
+                f"{which} loss was {loss} at step {step} of {self.n_steps} with {self._told()}"
+            )
         return self.is_learning
 
     def finish(self) -> None:

@@ -79,12 +79,9 @@ def train_pack(learners: Sequence[Learner]) -> Iterator[tuple[int, Validation]]:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        size = learners[0].settings.micro_batch
         for learner in learners:
             if learner.is_learning:
-                learner.run_out_of_memory(
-                    f"in a pack of {len(learners)} with micro-batch {size} each"
-                )
+                learner.run_out_of_memory(len(learners))
 
 
 def check_packable(learners: Sequence[Learner]) -> None:

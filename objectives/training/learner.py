@@ -182,9 +182,13 @@ class Learner:
         """Ends it after the last validation."""
         self._outcome = Pruned(self.seconds_setup + self.seconds)
 
-    def run_out_of_memory(self, where: str) -> None:
-        """Ends it in the middle of a step."""
-        message = f"out of memory at step {self.steps + 1} {where} and {self._told()}"
+    def run_out_of_memory(self, pack: int | None = None) -> None:
+        """Ends it in the middle of a step, of a pack of so many."""
+        within, each = ("", "") if pack is None else (f" in a pack of {pack}", " each")
+        message = (
+            f"out of memory at step {self.steps + 1}{within} with micro-batch "
+            f"{self.settings.micro_batch}{each} and {self._told()}"
+        )
         self._outcome = OutOfMemory("training", message, peak_memory())
 
     def _told(self) -> str:

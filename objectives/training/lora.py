@@ -62,7 +62,7 @@ def train(learner: Learner, checkpoint: Checkpoint | None = None) -> Iterator[Va
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        learner.run_out_of_memory(f"with micro-batch {learner.settings.micro_batch}")
+        learner.run_out_of_memory()
 
 
 def _validations(learner: Learner, checkpoint: Checkpoint | None) -> Iterator[Validation]:

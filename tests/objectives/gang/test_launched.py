@@ -61,7 +61,16 @@ host, _, port = sys.argv[-1].rpartition(":")
 silent = socket.create_connection((host, int(port)))
 silent.set_inheritable(True)  # it stays as long as the rank
 """
+MARK = "LAUNCHED_BY_TEST"
 CHOSEN = Hyperparameters(5e-3, 0.1, 4, 8, 0.2, 12)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def mark() -> Iterator[None]:
+    """On all processes that this one starts: others may run the same tests on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(MARK, str(os.getpid()))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -90,17 +99,16 @@ def value(gang: Gang, folder: Path) -> float:
 
 
 def ranks() -> list[int]:
-    """The processes of all ranks that were launched: no launcher has a RANK of its own."""
-    found = []
+    """The processes of all ranks that were launched here: no launcher has a RANK of its own."""
+    found, mark = [], f"{MARK}={os.getpid()}".encode()
     for folder in Path("/proc").iterdir():
         try:
             line = (folder / "cmdline").read_bytes().split(b"\0")
             inherited = (folder / "environ").read_bytes().split(b"\0")
         except OSError:  # of no process, or it has ended
             continue
-        if b"objectives.gang.rank" in line and any(
-            each.startswith(b"RANK=") for each in inherited
-        ):
+        is_rank = any(each.startswith(b"RANK=") for each in inherited)
+        if b"objectives.gang.rank" in line and is_rank and mark in inherited:
             found.append(int(folder.name))
     return found
 

@@ -214,8 +214,9 @@ class SOOSampler(PartitionSampler):
     goes over all branches: the choice or integer that decides which parameters a trial has is
     found in the trials that have ended, and cut first. The first trial of a branch is at the
     centre of what is new in it. What follows from a float instead, or has a range that does, is
-    in no partition; the rule searches it as a space of its own. Only while nobody knows what is
-    behind a choice may trials in flight turn out to be the same.
+    in no partition; the rule searches it as a space of its own. A branch whose trials all
+    fail or are pruned is known after two of them. Only while nobody knows what is behind a choice
+    may trials in flight turn out to be the same.
 
     Args:
         search_space: Name -> distribution. By default the parameters that finished trials have,

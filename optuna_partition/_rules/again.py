@@ -31,7 +31,10 @@ def again(tree: Tree, done: Container[Point] = ()) -> Point:
     for leaf in tree.leaves():
         for observation in leaf.observations.values():
             searched.setdefault(observation.point, []).append(observation.reading)
-    left = {p: readings for p, readings in searched.items() if p not in done} or searched
+    left = {p: readings for p, readings in searched.items() if p not in done}
+    # of the others nobody knows yet whether there is more to them
+    ended = {p: r for p, r in left.items() if any(each is not Reading.FLYING for each in r)}
+    left = ended or left or searched
     front = list(_front(left))
     return front[sum(map(len, left.values())) % len(front)]
 

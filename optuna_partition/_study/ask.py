@@ -60,6 +60,7 @@ from optuna_partition._study.optuna import is_enqueued
 from optuna_partition._study.optuna import is_interrupted
 from optuna_partition._study.optuna import is_optimizing
 from optuna_partition._study.optuna import show
+from optuna_partition._study.optuna import TrialIdentity
 from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.optuna import write
 from optuna_partition._study.record import History
@@ -101,7 +102,7 @@ class PartitionSampler(BaseSampler):
         self._stop_when_exhausted = stop_when_exhausted
         self._show_cells = show_cells
         self._notices = Notices(type(self).__name__)
-        self._completed: dict[int, Chosen] = {}  # trial id -> what it is to suggest yet
+        self._completed: dict[TrialIdentity, Chosen] = {}  # what it is to suggest yet
         self._history: tuple[object, History[Any]] | None = None  # whose fold it is, and the fold
         self._lock = threading.RLock()
 
@@ -216,7 +217,7 @@ class PartitionSampler(BaseSampler):
     ) -> None:
         if state is TrialState.FAIL and trial.params and not is_interrupted():
             write(study, trial, *failed(trial, KEY))
-        self._completed.pop(id_of(trial), None)
+        self._completed.pop(id_of(study, trial), None)
         if state is TrialState.COMPLETE:
             self._warn_unsuggested(study, trial)
         if self._stop_when_exhausted and is_optimizing(study):
@@ -306,10 +307,10 @@ class PartitionSampler(BaseSampler):
             self._notices.repeat(trial)
         is_running = any(not t.state.is_finished() for t in trials if t.number != trial.number)
         if has_branches or (is_running and self._spaces.is_branching):
-            done = used_up((t for t in trials if t.state.is_finished()), space)
+            done = used_up((t for t in trials if t.number != trial.number), space)
             params = space.params(again(history.tree, done))
             if isinstance(self._independent_sampler, RestSampler):
-                self._independent_sampler.take(trial, params)
+                self._independent_sampler.take(study, trial, params)
             return params
         sample = self._independent_sampler.sample_independent
         return {name: sample(study, trial, name, d) for name, d in space.distributions.items()}
@@ -320,9 +321,9 @@ class PartitionSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
     ) -> Chosen:
         """All parameters of a trial that nobody asked a cell for, chosen on its slice at once."""
-        if id_of(trial) in self._completed:
-            return self._completed[id_of(trial)]
-        space = self._spaces.whole(study)
+        if id_of(study, trial) in self._completed:
+            return self._completed[id_of(study, trial)]
+        space = self._spaces.left(study)
         if not space.knows(name, distribution):
             return {}
         ask, history = Ask.of(trial), self._read(study, space)
@@ -334,7 +335,7 @@ class PartitionSampler(BaseSampler):
             {name: x for name, x in params.items() if name in space.distributions},
         )
         chosen = {} if point is None else chosen_of(space.present(point), space.params(point))
-        self._completed[id_of(trial)] = chosen
+        self._completed[id_of(study, trial)] = chosen
         return chosen
 
     def _claim_on_slice(self, asking: _Asking, params: dict[str, Any]) -> Point | None:

@@ -36,7 +36,9 @@ from optuna_partition._study.attributes import fit_of
 from optuna_partition._study.attributes import FITS
 from optuna_partition._study.attributes import with_fit
 from optuna_partition._study.optuna import id_of
+from optuna_partition._study.optuna import Identity
 from optuna_partition._study.optuna import identity
+from optuna_partition._study.optuna import TrialIdentity
 from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.optuna import write
 from optuna_partition._study.record import History
@@ -67,8 +69,8 @@ class BranchSampler(BaseSampler):
         self._forget()
 
     def _forget(self) -> None:
-        self._histories: dict[tuple[int, int, str], History[Any]] = {}  # study and branch -> fold
-        self._chosen: dict[int, dict[_Key, Any]] = {}  # trial id -> what it is to suggest yet
+        self._histories: dict[tuple[Identity, str], History[Any]] = {}  # study and branch -> fold
+        self._chosen: dict[TrialIdentity, dict[_Key, Any]] = {}  # what it is to suggest yet
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -101,7 +103,7 @@ class BranchSampler(BaseSampler):
     ) -> Any:
         key = param_name, param_distribution
         with self._lock:
-            chosen = self._chosen.setdefault(id_of(trial), {})
+            chosen = self._chosen.setdefault(id_of(study, trial), {})
             if key not in chosen:
                 chosen |= self._choose(study, trial, *key)
             if key in chosen:
@@ -118,7 +120,7 @@ class BranchSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        self._chosen.pop(id_of(trial), None)
+        self._chosen.pop(id_of(study, trial), None)
         self._fallback.after_trial(study, trial, state, values)
 
     def _choose(
@@ -138,7 +140,7 @@ class BranchSampler(BaseSampler):
 
     def _read(self, study: Study, space: Space, trials: Sequence[FrozenTrial]) -> History[Any]:
         """The fold of the study's trials over a branch."""
-        key = (*identity(study), space.fingerprint)
+        key = identity(study), space.fingerprint
         history = self._histories.get(key)
         if history is None or not history.continues(trials):
             history = History(space, self._rule, sign=sign_of(study.direction))

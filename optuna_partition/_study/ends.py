@@ -86,7 +86,7 @@ def used_up(trials: Iterable[FrozenTrial], space: AnySpace) -> set[Point]:
     """Points whose trials have had all values of what they have beyond the space.
 
     Args:
-        trials: That have ended.
+        trials: To count; those in flight count as ended.
         space: A finite one.
     """
     at: dict[Point, list[FrozenTrial]] = {}

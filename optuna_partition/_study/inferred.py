@@ -24,6 +24,7 @@ from optuna_partition._space.space import single
 from optuna_partition._space.space import Space
 from optuna_partition._study.arguments import searched
 from optuna_partition._study.optuna import fixed_by
+from optuna_partition._study.optuna import Identity
 from optuna_partition._study.optuna import identity
 from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.record import has_told
@@ -79,6 +80,12 @@ class SearchSpaces:
         kept = {n: d for n, d in common.items() if n in {*search_space, *fixed}}
         return self._plain({n: single(d, fixed[n]) if n in fixed else d for n, d in kept.items()})
 
+    def left(self, study: Study) -> AnySpace:
+        """The space of what is left to search where parameters are fixed."""
+        whole = self.whole(study).distributions
+        fixed = _fixed_outside(study, whole)
+        return self.without(study, {n: d for n, d in whole.items() if n not in fixed})
+
     def is_partial(self, space: AnySpace) -> bool:
         """Whether someone has taken parameters out of a space that was given."""
         return self.given is not None and space.distributions != self.given
@@ -94,7 +101,7 @@ class InferredSpace:
     """Optuna's intersection of spaces, which is for one study, begun anew for each."""
 
     def __init__(self) -> None:
-        self._of: tuple[int, int] | None = None
+        self._of: Identity | None = None
         self._space = IntersectionSearchSpace(include_pruned=True)
 
     def __getstate__(self) -> dict[str, object]:
@@ -115,7 +122,7 @@ class InferredBranches:
     """The conditional space of one study, begun anew for each."""
 
     def __init__(self) -> None:
-        self._of: tuple[int, int] | None = None
+        self._of: Identity | None = None
         self._branches = Branches(has_told)
         self._found: tuple[Branch, _Fixed, ConditionalSpace] | None = None
 

@@ -17,6 +17,7 @@ from optuna.trial import FrozenTrial
 
 from optuna_partition._space.space import AnySpace
 from optuna_partition._study.attributes import Ask
+from optuna_partition._study.optuna import Identity
 from optuna_partition._study.optuna import identity
 
 
@@ -35,7 +36,7 @@ class Notices:
 
     def __init__(self, sampler: str) -> None:
         self._sampler = sampler
-        self._told: dict[str, tuple[int, int]] = {}  # what -> the study that was told last
+        self._told: dict[str, Identity] = {}  # what -> the study that was told last
 
     def __getstate__(self) -> dict[str, object]:
         return {"_sampler": self._sampler}

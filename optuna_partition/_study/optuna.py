@@ -11,8 +11,11 @@ from collections.abc import Mapping
 import sys
 from types import FrameType
 from typing import Any
+from typing import TypeAlias
+import weakref
 
 from optuna.samplers import BaseSampler
+from optuna.samplers import PartialFixedSampler
 from optuna.storages import BaseStorage
 from optuna.study import Study
 from optuna.study._optimize import _run_trial
@@ -21,6 +24,8 @@ from optuna.trial import FrozenTrial
 
 
 __all__ = [
+    "Identity",
+    "TrialIdentity",
     "enqueued",
     "fixed_by",
     "id_of",
@@ -36,6 +41,10 @@ __all__ = [
 ]
 
 
+Identity: TypeAlias = tuple["weakref.ref[BaseStorage]", int]
+TrialIdentity: TypeAlias = tuple[Identity, int]
+
+
 def trials_of(study: Study) -> list[FrozenTrial]:
     """All trials by number. `study.get_trials` shows one bracket's only, under Hyperband."""
     return study._storage.get_all_trials(study._study_id, deepcopy=False)
@@ -46,14 +55,17 @@ def study_id(study: Study) -> int:
     return study._study_id
 
 
-def identity(study: Study) -> tuple[int, int]:
-    """What tells a study from others in this process: ids begin anew in every storage."""
-    return id(study._storage), study._study_id
+def identity(study: Study) -> Identity:
+    """What tells a study from others in this process: ids begin anew in every storage.
+
+    A reference, for the address of a storage that is gone may be the next one's.
+    """
+    return weakref.ref(study._storage), study._study_id
 
 
-def id_of(trial: FrozenTrial) -> int:
-    """What tells a trial from those of other studies, too, in one storage."""
-    return trial._trial_id
+def id_of(study: Study, trial: FrozenTrial) -> TrialIdentity:
+    """What tells a trial from others in this process."""
+    return identity(study), trial._trial_id
 
 
 def storage_of(study: Study) -> BaseStorage:
@@ -84,8 +96,14 @@ def is_enqueued(trial: FrozenTrial) -> bool:
 
 
 def fixed_by(sampler: BaseSampler) -> Mapping[str, Any]:
-    """The parameters that PartialFixedSampler, if it is one, takes out of all search spaces."""
-    fixed: Mapping[str, Any] = getattr(sampler, "_fixed_params", {})
+    """The parameters that PartialFixedSampler takes out of all search spaces.
+
+    It may have another one for its base, whose parameters it does not ask for where both have one.
+    """
+    fixed: dict[str, Any] = {}
+    while isinstance(sampler, PartialFixedSampler):
+        fixed = {**sampler._fixed_params, **fixed}
+        sampler = sampler._base_sampler
     return fixed
 
 

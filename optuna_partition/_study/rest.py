@@ -31,6 +31,7 @@ from optuna_partition._study.branches import decided_in
 from optuna_partition._study.inferred import is_begun
 from optuna_partition._study.optuna import enqueued
 from optuna_partition._study.optuna import id_of
+from optuna_partition._study.optuna import TrialIdentity
 from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.record import History
 from optuna_partition._study.record import sign_of
@@ -61,8 +62,8 @@ class RestSampler(BaseSampler):
         self._forget()
 
     def _forget(self) -> None:
-        self._chosen: dict[int, Chosen] = {}  # trial id -> what it is to suggest yet
-        self._taken: dict[int, dict[str, Any]] = {}  # trial id -> what it has of the partition
+        self._chosen: dict[TrialIdentity, Chosen] = {}  # what it is to suggest yet
+        self._taken: dict[TrialIdentity, dict[str, Any]] = {}  # what it has of the partition
         self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -72,9 +73,9 @@ class RestSampler(BaseSampler):
         self.__dict__.update(state)
         self._forget()
 
-    def take(self, trial: FrozenTrial, params: dict[str, Any]) -> None:
+    def take(self, study: Study, trial: FrozenTrial, params: dict[str, Any]) -> None:
         """Keeps what a trial has of the partition, where its point there is one of before."""
-        self._taken[id_of(trial)] = params
+        self._taken[id_of(study, trial)] = params
 
     def reseed_rng(self) -> None:
         self._fallback.reseed_rng()
@@ -98,7 +99,7 @@ class RestSampler(BaseSampler):
     ) -> Any:
         key = param_name, param_distribution
         with self._lock:
-            chosen = self._chosen.setdefault(id_of(trial), {})
+            chosen = self._chosen.setdefault(id_of(study, trial), {})
             distribution, value = chosen.pop(param_name, (None, None))
             if distribution != param_distribution:
                 chosen |= self._choose(study, trial, *key)
@@ -117,8 +118,8 @@ class RestSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        self._chosen.pop(id_of(trial), None)
-        self._taken.pop(id_of(trial), None)
+        self._chosen.pop(id_of(study, trial), None)
+        self._taken.pop(id_of(study, trial), None)
         self._fallback.after_trial(study, trial, state, values)
 
     def _choose(
@@ -129,7 +130,7 @@ class RestSampler(BaseSampler):
         if not is_begun(trials):  # the centre is the first trial's, and the others have no order
             return {}
         branch = branch_of(trials, name, distribution) or {name: distribution}
-        decided = self._decided_in(trial, branch)
+        decided = self._decided_in(study, trial, branch)
         free = {n: d for n, d in branch.items() if n == name or n not in decided}
         history = History(
             _beside(branch, free, decided), self._rule, sign=sign_of(study.direction)
@@ -140,10 +141,10 @@ class RestSampler(BaseSampler):
         return chosen_of(free, history.space.params(spot))
 
     def _decided_in(
-        self, trial: FrozenTrial, branch: Mapping[str, BaseDistribution]
+        self, study: Study, trial: FrozenTrial, branch: Mapping[str, BaseDistribution]
     ) -> dict[str, Any]:
         """What of a branch has its value already, whoever gave it."""
-        taken = self._taken.get(id_of(trial), {})
+        taken = self._taken.get(id_of(study, trial), {})
         found = {**taken, **decided_in(trial, branch), **enqueued(trial)}
         return {name: found[name] for name in found if name in branch}
 

@@ -153,6 +153,39 @@ def test_a_copied_study_continues_the_sequence() -> None:
     assert points(copy) == points(study)
 
 
+@every_sampler
+def test_one_sampler_can_serve_studies_whose_storage_is_gone(
+    make: Callable[..., BaseSampler],
+) -> None:
+    """The next storage may lie at the same address, and its study has the same id."""
+    sampler = make()
+    for n_trials in (12, 1) * 15:
+        study = optuna.create_study(sampler=sampler)
+        study.optimize(bowl, n_trials=n_trials)
+        assert study.trials[0].params["x"] == 0.5
+        del study
+
+
+@every_sampler
+def test_one_sampler_can_serve_studies_that_number_their_trials_alike(
+    make: Callable[..., BaseSampler],
+) -> None:
+    """Two in memory, in turns: what is completed for a trial of one is not the other's."""
+    sampler, found = make(), []
+    for value in (0.1, 1.9):
+        study = optuna.create_study(sampler=sampler)
+        study.optimize(bowl, n_trials=3)
+        study.enqueue_trial({"x": value})
+        trial = study.ask()
+        trial.suggest_float("x", -1, 2)
+        found.append((study, trial))
+    for _, trial in found:
+        trial.suggest_int("n", 0, 8)
+        trial.suggest_float("lr", 1e-5, 1e-1, log=True)
+    places = [study.trials[3].system_attrs["partition"]["point"] for study, _ in found]
+    assert places[0] != places[1]
+
+
 def test_one_sampler_can_serve_a_study_made_anew_under_the_same_id(tmp_path: Any) -> None:
     url = f"sqlite:///{tmp_path}/study.db"
     sampler = SOOSampler(search_space=dict(SPACE))

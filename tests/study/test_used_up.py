@@ -136,6 +136,47 @@ def test_what_is_left_of_branches_is_evaluated_whole_and_once(
     assert len(points(study)) == len(study.trials)
 
 
+@pytest.mark.filterwarnings("ignore:PartialFixedSampler is experimental")
+def test_parameters_may_be_fixed_one_after_the_other() -> None:
+    """As Optuna's documents do it: the sampler of the study is the base of the next."""
+    study = optuna.create_study(sampler=SOOSampler())
+    study.optimize(batches, n_trials=3)
+    for fixed in ({"batch": 16}, {"optimizer": "sgd"}):
+        study.sampler = PartialFixedSampler(fixed, study.sampler)
+    study.optimize(batches, n_trials=20)
+    there = [p for p in map(dict, points(study)) if p["batch"] == 16 and p["optimizer"] == "sgd"]
+    assert len(there) == 10 and len(points(study)) == len(study.trials)
+
+
+@pytest.mark.filterwarnings("ignore:PartialFixedSampler is experimental")
+def test_what_is_enqueued_in_part_is_completed_on_what_is_left() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        choice = trial.suggest_categorical("c", ["a", "b", "d"])
+        return trial.suggest_int("n", 0, 2) + trial.suggest_int("m", 0, 2) + (choice == "d")
+
+    study = optuna.create_study(sampler=SOOSampler())
+    study.optimize(objective, n_trials=2)
+    study.sampler = PartialFixedSampler({"m": 1}, SOOSampler())
+    for _ in range(3):
+        study.enqueue_trial({"n": 2})
+    study.optimize(objective, n_trials=3)
+    assert {trial.params["c"] for trial in study.trials[2:]} == {"a", "b", "d"}
+    assert {(trial.params["n"], trial.params["m"]) for trial in study.trials[2:]} == {(2, 1)}
+
+
+@every_sampler
+def test_points_in_flight_are_left_alone_as_long_as_others_are_free(
+    make: Callable[..., BaseSampler],
+) -> None:
+    study, running = optuna.create_study(sampler=make()), []
+    while len(points(study)) < 28:
+        running.append(study.ask())
+        value = both(running[-1])
+        if len(running) == 4:
+            study.tell(running.pop(0), value)
+    assert len(study.trials) <= 29, "but where nobody knows yet what is behind a choice"
+
+
 GIVEN: dict[str, BaseDistribution] = {
     "n": IntDistribution(1, 9),
     "c": CategoricalDistribution(["a", "b"]),

@@ -158,7 +158,10 @@ class Ask:
 
 def _opened_of_json(json: Any, space: str, axes: tuple[str, ...]) -> Named:
     if isinstance(json, str):
-        return Named(space, axes, cells.parse(json))
+        cell = cells.parse(json)
+        if len(cell) != len(axes):
+            raise ValueError(f"a cell has an interval for each axis, but got ({json}, {axes}).")
+        return Named(space, axes, cell)
     cell = cells.parse(" ".join(json["cell"].values()))
     return Named(json["space"], tuple(json["cell"]), cell)
 
@@ -192,9 +195,11 @@ class Completion:
     def of(cls, trial: FrozenTrial) -> Completion | None:
         """What a trial carries, if its claim is confirmed."""
         json = trial.system_attrs.get(KEY, {})
-        if "point" not in json or ANNOUNCED in json:
+        if ANNOUNCED in json:
             return None
-        return cls(json["space"], cells.parse_point(json["point"]))
+        with suppress(AttributeError, KeyError, TypeError, ValueError):
+            return cls(json["space"], cells.parse_point(json["point"]))
+        return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 import math
+from typing import Any
 from typing import Generic
 
 from optuna.study import StudyDirection
@@ -174,7 +175,19 @@ class History(Generic[CursorT]):
 
     def _fits(self, ask: Ask) -> bool:
         """Whether the log of an ask is this tree's."""
-        return ask.rule == self._rule.name and self.space.has(ask.named)
+        return (
+            ask.rule == self._rule.name
+            and self.space.has(ask.named)
+            and self._is_known(ask.cursor)
+        )
+
+    def _is_known(self, cursor: tuple[Any, ...]) -> bool:
+        """Whether a cursor is this version's: later ones may keep more."""
+        try:
+            self._rule.load(*cursor)
+        except (TypeError, ValueError):
+            return False
+        return True
 
     def _sort(self, number: int, ask: Ask | None, fits: bool) -> None:
         """Puts what a trial carries into the tree, once, or to the misfits."""

@@ -370,6 +370,20 @@ def test_a_log_that_cannot_be_read_counts_by_where_its_trial_lies(
     assert len(set(coordinates(new))) == 30
 
 
+@pytest.mark.parametrize(
+    "more",
+    [{"cursor": []}, {"cursor": [1, 2, 3, 4, 5, 6, 7]}, {"opened": ["1.1"]}, {"point": 3}],
+    ids=str,
+)
+def test_so_does_one_whose_fields_hold_something_else(more: dict[str, Any]) -> None:
+    old = searched(SOOSampler(search_space=dict(SPACE)), 10)
+    new = optuna.create_study(sampler=SOOSampler(search_space=dict(SPACE)))
+    logs = [{"partition": {**trial.system_attrs["partition"], **more}} for trial in old.trials]
+    new.add_trials([copied(t, system_attrs=log) for t, log in zip(old.trials, logs, strict=True)])
+    new.optimize(bowl, n_trials=20)
+    assert len(set(coordinates(new))) == 30
+
+
 def told_by(caplog: pytest.LogCaptureFixture, study: optuna.Study, n_trials: int) -> list[str]:
     caplog.clear()
     optuna.logging.enable_propagation()

@@ -23,6 +23,7 @@ import optuna
 from scipy.stats import spearmanr
 import torch
 
+from objectives.job import Failed
 from objectives.job import Training
 from objectives.model.bench import Bench
 from objectives.model.bench import load_bench
@@ -83,8 +84,10 @@ def tuned(
         loss = learner.outcome.validation_loss
         row |= {"loss": loss, "seconds_training": time.process_time() - start}
         row |= scored(scorer, bench.base)
-    else:
+    elif isinstance(learner.outcome, Failed):
         row |= {"loss": math.nan}
+    else:
+        raise RuntimeError(learner.outcome)
     release(bench, bench.base)
     return row
 

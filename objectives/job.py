@@ -133,7 +133,7 @@ class Finished:
         training: How the training went.
         seconds_scoring: Scoring.
         stderr: Standard error of a score; None where the value is the validation loss.
-        peak_memory: Bytes, see `objectives.training.runner.peak_memory`.
+        peak_memory: Bytes, see `objectives.model.memory.peak_memory`.
     """
 
     value: float
@@ -157,7 +157,7 @@ class OutOfMemory:
     Attributes:
         during: Which batch was too large.
         message: Where it happened and with what.
-        peak_memory: Bytes, see `objectives.training.runner.peak_memory`.
+        peak_memory: Bytes, see `objectives.model.memory.peak_memory`.
         trained: The training, if that went well.
     """
 

@@ -64,7 +64,7 @@ class Learner:
         parameters: What learns, by name.
         losses: Training loss of every step done, nats per label token.
         validations: So far.
-        tokens: Read so far, padding left out.
+        tokens: Read so far, padding left out; those of a step from its beginning.
         start: Steps of these that an earlier training had done.
         seconds_setup: Wall time until the first step; in a pack an equal part of it.
         seconds: Wall time of steps and validations; in a pack an equal part of each that it took
@@ -83,7 +83,7 @@ class Learner:
         self.losses: list[float] = []
         self.validations: list[Validation] = []
         self.tokens = self.start = 0
-        self.seconds_setup = self.seconds = 0.0
+        self.seconds_setup = self.seconds = self._seconds_before = 0.0
         self._outcome: Ended | None = None
 
     @property
@@ -179,14 +179,15 @@ class Learner:
         )
 
     def prune(self) -> None:
-        """Ends it after the last validation."""
-        self._outcome = Pruned(self.seconds_setup + self.seconds)
+        """Ends it after the validation that was given last."""
+        self._outcome = Pruned(self.seconds_setup + self.seconds - self._seconds_before)
 
     def run_out_of_memory(self, pack: int | None = None) -> None:
         """Ends it in the middle of a step, of a pack of so many."""
+        step = min(self.steps + 1, self.n_steps)  # the last validation is beside the last step
         within, each = ("", "") if pack is None else (f" in a pack of {pack}", " each")
         message = (
-            f"out of memory at step {self.steps + 1}{within} with micro-batch "
+            f"out of memory at step {step}{within} with micro-batch "
             f"{self.settings.micro_batch}{each} and {self._told()}"
         )
         self._outcome = OutOfMemory("training", message, peak_memory())
@@ -227,7 +228,8 @@ class Learner:
         if accelerator.scaler is not None:
             accelerator.scaler.load_state_dict(state.update["scaler"])
         restore_generators(state.generators[accelerator.process_index])
-        self.tokens, self.seconds, self.start = state.tokens, state.seconds, state.step
+        self.tokens, self.start = state.tokens, state.step
+        self.seconds = self._seconds_before = state.seconds
         self.losses += state.losses
         self.validations += (Validation(n, self.due[n], loss) for n, loss in state.validations)
 

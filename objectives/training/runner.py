@@ -104,8 +104,14 @@ class Runner:
         return self._experiment.training.model_copy(update={"micro_batch": micro_batch})
 
     def _outcome(self, job: Job, report: Report) -> Outcome:
-        ended = self._train(job, report) if job.trained is None else job.trained
-        return self._score(job, ended) if isinstance(ended, Training) else ended
+        try:
+            ended = self._train(job, report) if job.trained is None else job.trained
+            return self._score(job, ended) if isinstance(ended, Training) else ended
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            where = f"beside a training with micro-batch {job.micro_batch}"  # at a file, for one
+            return OutOfMemory("training", f"out of memory {where}", peak_memory())
 
     def _train(self, job: Job, report: Report) -> Ended:
         """Leaves the adapter on the base, and in its folder."""

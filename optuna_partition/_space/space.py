@@ -281,12 +281,10 @@ def _thinned(distribution: BaseDistribution) -> str:
 
 
 def single(distribution: BaseDistribution, value: Any) -> BaseDistribution:
-    """One value of a distribution, as one."""
-    if isinstance(distribution, CategoricalDistribution):
-        return CategoricalDistribution((value,))
+    """One value of a distribution, as one of finitely many: a float, too."""
     if isinstance(distribution, IntDistribution):
         return IntDistribution(int(value), int(value))
-    return FloatDistribution(float(value), float(value))
+    return CategoricalDistribution((value,))
 
 
 def is_single(distribution: BaseDistribution) -> bool:

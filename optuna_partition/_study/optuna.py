@@ -108,8 +108,12 @@ def fixed_by(sampler: BaseSampler) -> Mapping[str, Any]:
 
 
 def is_optimizing(study: Study) -> bool:
-    """Whether it is `study.optimize` that runs in this thread, which `study.stop` ends."""
-    return study._thread_local.in_optimize_loop
+    """Whether it is `study.optimize` that runs in this thread, which `study.stop` ends.
+
+    HyperbandPruner gives samplers a study of a bracket, which is never said to run.
+    """
+    whole: Study = getattr(study, "_study", study)
+    return whole._thread_local.in_optimize_loop
 
 
 def is_interrupted() -> bool:

@@ -177,6 +177,37 @@ def test_points_in_flight_are_left_alone_as_long_as_others_are_free(
     assert len(study.trials) <= 29, "but where nobody knows yet what is behind a choice"
 
 
+@every_sampler
+@pytest.mark.filterwarnings("ignore:PartialFixedSampler is experimental")
+def test_a_float_that_is_fixed_leaves_a_finite_space(make: Callable[..., BaseSampler]) -> None:
+    def objective(trial: optuna.Trial) -> float:
+        return trial.suggest_float("x", 0, 1) + trial.suggest_int("n", 1, 5)
+
+    study = optuna.create_study(sampler=make())
+    study.optimize(objective, n_trials=3)
+    study.sampler = PartialFixedSampler({"x": 0.3}, make())
+    study.optimize(objective, n_trials=20)
+    assert sorted(t.params["n"] for t in study.trials if t.params["x"] == 0.3) == [1, 2, 3, 4, 5]
+
+
+@every_sampler
+def test_hyperband_ends_a_finite_space(make: Callable[..., BaseSampler]) -> None:
+    """It shows samplers a bracket's study in place of the whole."""
+
+    def objective(trial: optuna.Trial) -> float:
+        value = trial.suggest_int("n", 1, 3) + trial.suggest_int("m", 1, 3)
+        for step in range(9):
+            trial.report(value, step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return value
+
+    pruner = optuna.pruners.HyperbandPruner(min_resource=1, max_resource=9)
+    study = optuna.create_study(sampler=make(), pruner=pruner)
+    study.optimize(objective, n_trials=30)
+    assert len(points(study)) == len(study.trials) == 9
+
+
 GIVEN: dict[str, BaseDistribution] = {
     "n": IntDistribution(1, 9),
     "c": CategoricalDistribution(["a", "b"]),

@@ -108,6 +108,24 @@ def test_a_median_pruner_compares_shares_of_the_training(
     assert [t.user_attrs["steps"] for t in trials] == [12, 4, 8]
 
 
+@pytest.mark.parametrize("where", ["save_adapter", "fingerprint"])
+def test_memory_that_runs_out_beside_the_training_is_one_trial_s(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    def no_memory(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"objectives.training.runner.{where}", no_memory)
+        runner = Runner(experiment, load_bench(experiment), None)
+        objective = LoraObjective(experiment, runner, tmp_path)
+        (failed,) = run(objective, PARAMS)
+    assert failed.state == TrialState.FAIL
+    assert "out of memory beside a training" in failed.user_attrs["failure"]
+    (following,) = run(objective, PARAMS)
+    assert following.state == TrialState.COMPLETE
+
+
 def test_a_diverged_trial(objective: LoraObjective, clean: FrozenTrial) -> None:
     failed, following = run(objective, PARAMS | {"learning_rate": 1e30}, PARAMS)
     assert failed.state == TrialState.FAIL

@@ -51,13 +51,16 @@ def first_value(
 
 
 def expected(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> Mapping[str, Any]:
-    """What a running trial that began early has suggested, and the last parameter if it lacks one.
+    """What a running trial that began early has suggested, and where the rest would lie.
 
-    So its point is known before its last parameter is written down, and left to it.
+    So a point of its slice is left to it, however long it takes to come to its other parameters.
+    One that has suggested nothing has no slice yet.
     """
     suggested = {name: d for name, d in trial.distributions.items() if name in space}
-    lacking = [name for name in space if name not in suggested]
-    if not suggested or len(lacking) != 1:
-        return trial.params
-    last = first_value(trial.number, suggested, space[lacking[0]])
-    return {**trial.params, lacking[0]: last}
+    params = dict(trial.params)
+    if not suggested:
+        return params
+    for name in [name for name in space if name not in suggested]:
+        params[name] = first_value(trial.number, suggested, space[name])
+        suggested[name] = space[name]
+    return params

@@ -8,6 +8,7 @@ import random
 import sys
 
 from beliefs import Nearests
+from hypothesis import example
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -107,12 +108,17 @@ class Interleaved:
         self.study.tell(self.running.pop(worker), float(len(self.points) % 3))
 
 
+STALLED = [int(worker) for worker in "000122222333334444456672145724234566736000"]
+"""The first worker has two of four parameters while the others evaluate what those leave it."""
+
+
 @pytest.mark.parametrize("name", ["soo", "direct-l"])
 @settings(max_examples=60)
 @given(
     workers=st.lists(st.integers(0, 7), min_size=40, max_size=160),
     sides=st.lists(st.integers(2, 4), min_size=2, max_size=4),
 )
+@example(workers=STALLED, sides=[2, 2, 2, 2])
 def test_workers_that_begin_together_on_a_finite_space_get_different_points(
     name: str, workers: list[int], sides: list[int]
 ) -> None:

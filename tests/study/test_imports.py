@@ -57,7 +57,7 @@ OURS: dict[str, Callable[[Space], BaseSampler]] = {
 SOURCES = {
     **OURS,
     "lhs": lambda space: LatinHypercubeSampler(n_trials=20, search_space=space, seed=0),
-    "nomad": lambda space: NOMADSampler(search_space=space),
+    "nomad": lambda space: NOMADSampler(search_space=space, seed=0),
     "tpe": lambda space: optuna.samplers.TPESampler(seed=0),
 }
 FINITE: Space = {"x": IntDistribution(0, 8), "y": IntDistribution(0, 5)}

@@ -157,13 +157,14 @@ def test_ranks_share_a_score(
     script = Path(__file__).parents[1] / "ranks" / "scoring_rank.py"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     arguments = [script, tiny_model_folder, task_folder, tmp_path]
-    subprocess.run(
+    done = subprocess.run(
         [*launcher, "--nproc-per-node=2", *map(str, arguments)],
-        check=True,
         capture_output=True,
+        text=True,
         timeout=600,
         env={**os.environ, "PYTHONPATH": str(script.parents[3]), "OMP_NUM_THREADS": "1"},
     )
+    assert done.returncode == 0, done.stderr
     settings = ScoringSettings(tasks=str(task_folder), few_shot=1)
     scorer = Scorer.load(settings, tiny_tokenizer, ["colours"])
     alone = [scorer.score(model, "colours", metric, limit=21) for metric in ("acc", "acc_norm")]

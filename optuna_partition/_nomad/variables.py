@@ -12,8 +12,8 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
-from optuna_partition._space.space import internal_of
-from optuna_partition._space.space import kinds
+from optuna_partition._space.values import internal_of
+from optuna_partition._space.values import kinds
 
 
 __all__ = ["name_of", "Variable", "variable"]

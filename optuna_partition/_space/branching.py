@@ -25,8 +25,8 @@ from optuna.trial import TrialState
 
 from optuna_partition._core.axes import Continuous
 from optuna_partition._core.axes import Coordinate
-from optuna_partition._space.space import single
 from optuna_partition._space.space import Space
+from optuna_partition._space.values import single
 
 
 __all__ = ["Branch", "Branches"]

@@ -12,8 +12,8 @@ from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler
 
-from optuna_partition._space.space import integers
-from optuna_partition._space.space import kinds
+from optuna_partition._space.values import integers
+from optuna_partition._space.values import kinds
 
 
 __all__ = ["check_number", "checked_sampler", "checked_seed", "checked_space", "searched"]

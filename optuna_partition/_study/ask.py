@@ -27,6 +27,7 @@ from optuna_partition._rules.again import again
 from optuna_partition._rules.rule import Choice
 from optuna_partition._rules.rule import Rule
 from optuna_partition._rules.slices import on_slice
+from optuna_partition._space.early import first_value
 from optuna_partition._space.space import AnySpace
 from optuna_partition._space.space import Space
 from optuna_partition._study.arguments import checked_sampler
@@ -41,7 +42,6 @@ from optuna_partition._study.branches import decided_in
 from optuna_partition._study.claims import Claimant
 from optuna_partition._study.claims import claims_on
 from optuna_partition._study.claims import mutex
-from optuna_partition._study.early import first_value
 from optuna_partition._study.ends import as_ended
 from optuna_partition._study.ends import begins
 from optuna_partition._study.ends import beyond
@@ -63,11 +63,11 @@ from optuna_partition._study.optuna import show
 from optuna_partition._study.optuna import TrialIdentity
 from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.optuna import write
+from optuna_partition._study.outside import Chosen
+from optuna_partition._study.outside import chosen_of
 from optuna_partition._study.record import History
 from optuna_partition._study.record import is_asking
 from optuna_partition._study.record import sign_of
-from optuna_partition._study.rest import Chosen
-from optuna_partition._study.rest import chosen_of
 from optuna_partition._study.rest import RestSampler
 
 

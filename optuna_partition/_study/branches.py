@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-import threading
 from typing import Any
 from typing import final
 from typing import TypeAlias
@@ -35,12 +34,13 @@ from optuna_partition._study.attributes import Ask
 from optuna_partition._study.attributes import fit_of
 from optuna_partition._study.attributes import FITS
 from optuna_partition._study.attributes import with_fit
-from optuna_partition._study.optuna import id_of
 from optuna_partition._study.optuna import Identity
 from optuna_partition._study.optuna import identity
-from optuna_partition._study.optuna import TrialIdentity
 from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.optuna import write
+from optuna_partition._study.outside import Chosen
+from optuna_partition._study.outside import chosen_of
+from optuna_partition._study.outside import OutsideSampler
 from optuna_partition._study.record import History
 from optuna_partition._study.record import sign_of
 
@@ -48,11 +48,10 @@ from optuna_partition._study.record import sign_of
 __all__ = ["BranchSampler", "branch_of", "decided_in"]
 
 Params: TypeAlias = dict[str, Any]
-_Key: TypeAlias = tuple[str, BaseDistribution]
 
 
 @final
-class BranchSampler(BaseSampler):
+class BranchSampler(OutsideSampler):
     """Chooses a branch's parameters together, where the model expects most of them.
 
     What the partition has chosen, and what the trial has suggested, stays as it is. Points in
@@ -65,78 +64,31 @@ class BranchSampler(BaseSampler):
     """
 
     def __init__(self, rule: Rule[Any], beliefs: Beliefs, fallback: BaseSampler) -> None:
-        self._rule, self._beliefs, self._fallback = rule, beliefs, fallback
-        self._forget()
+        self._rule, self._beliefs = rule, beliefs
+        super().__init__(fallback)
 
     def _forget(self) -> None:
+        super()._forget()
         self._histories: dict[tuple[Identity, str], History[Any]] = {}  # study and branch -> fold
-        self._chosen: dict[TrialIdentity, dict[_Key, Any]] = {}  # what it is to suggest yet
-        self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
         kept = ("_rule", "_beliefs", "_fallback")
         return {name: self.__dict__[name] for name in kept}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._forget()
-
-    def reseed_rng(self) -> None:
-        self._fallback.reseed_rng()
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
-
-    def sample_independent(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        key = param_name, param_distribution
-        with self._lock:
-            chosen = self._chosen.setdefault(id_of(study, trial), {})
-            if key not in chosen:
-                chosen |= self._choose(study, trial, *key)
-            if key in chosen:
-                return chosen.pop(key)
-        return self._fallback.sample_independent(study, trial, *key)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._fallback.before_trial(study, trial)
-
-    def after_trial(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        state: TrialState,
-        values: Sequence[float] | None,
-    ) -> None:
-        self._chosen.pop(id_of(study, trial), None)
-        self._fallback.after_trial(study, trial, state, values)
-
     def _choose(
         self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
-    ) -> dict[_Key, Any]:
+    ) -> Chosen:
         """All of the branch that is not decided; nothing where there is no model."""
         trials = trials_of(study)
         branch = branch_of(trials, name, distribution)
         decided = decided_in(trial, branch)
-        free = [name for name in branch if name not in decided]
+        free = {n: d for n, d in branch.items() if n not in decided}
         if not decided or name not in free:
             return {}
         history = self._read(study, Space(branch), trials)
         posterior = self._believe(study, trial, trials, history)
         params = posterior and _promising(posterior, history, decided)
-        return {(name, branch[name]): params[name] for name in free} if params else {}
+        return chosen_of(free, params) if params else {}
 
     def _read(self, study: Study, space: Space, trials: Sequence[FrozenTrial]) -> History[Any]:
         """The fold of the study's trials over a branch."""

@@ -14,8 +14,8 @@ from optuna.trial import TrialState
 
 from optuna_partition._core.cells import Point
 from optuna_partition._space.space import AnySpace
-from optuna_partition._space.space import is_single
 from optuna_partition._space.space import Space
+from optuna_partition._space.values import is_single
 from optuna_partition._study.attributes import FAILED
 from optuna_partition._study.record import ATTEMPTS
 

@@ -19,9 +19,9 @@ from optuna_partition._space.branching import Branch
 from optuna_partition._space.branching import Branches
 from optuna_partition._space.conditional import ConditionalSpace
 from optuna_partition._space.space import AnySpace
-from optuna_partition._space.space import internal_of
-from optuna_partition._space.space import single
 from optuna_partition._space.space import Space
+from optuna_partition._space.values import internal_of
+from optuna_partition._space.values import single
 from optuna_partition._study.arguments import searched
 from optuna_partition._study.optuna import fixed_by
 from optuna_partition._study.optuna import Identity

@@ -2,7 +2,7 @@
 
 Samplers need more of a study than Optuna offers them: all trials rather than one bracket's, its
 storage, whether a failure ends the run. No other file of the library names what begins with an
-underscore there, but for `_space/space.py`, which asks a distribution whether it contains a value.
+underscore there, but for `_space/values.py`, which asks a distribution what it contains.
 """
 
 from __future__ import annotations

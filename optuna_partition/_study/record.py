@@ -28,12 +28,12 @@ from optuna_partition._core.tree import Tree
 from optuna_partition._rules.rule import Choice
 from optuna_partition._rules.rule import CursorT
 from optuna_partition._rules.rule import Rule
+from optuna_partition._space.early import expected
 from optuna_partition._space.space import AnySpace
 from optuna_partition._study.attributes import Ask
 from optuna_partition._study.attributes import Completion
 from optuna_partition._study.attributes import is_of_partition
 from optuna_partition._study.attributes import says_failed
-from optuna_partition._study.early import expected
 from optuna_partition._study.optuna import enqueued
 
 

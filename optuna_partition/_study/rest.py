@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-import threading
 from typing import Any
 from typing import final
-from typing import TypeAlias
 
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
@@ -24,92 +22,47 @@ from optuna.trial import TrialState
 from optuna_partition._core import cells
 from optuna_partition._rules.again import again
 from optuna_partition._rules.rule import Rule
-from optuna_partition._space.space import single
 from optuna_partition._space.space import Space
+from optuna_partition._space.values import single
 from optuna_partition._study.branches import branch_of
 from optuna_partition._study.branches import decided_in
-from optuna_partition._study.inferred import is_begun
 from optuna_partition._study.optuna import enqueued
 from optuna_partition._study.optuna import id_of
 from optuna_partition._study.optuna import TrialIdentity
 from optuna_partition._study.optuna import trials_of
+from optuna_partition._study.outside import Chosen
+from optuna_partition._study.outside import chosen_of
+from optuna_partition._study.outside import OutsideSampler
 from optuna_partition._study.record import History
 from optuna_partition._study.record import sign_of
 
 
-__all__ = ["Chosen", "RestSampler", "chosen_of"]
-
-Chosen: TypeAlias = dict[str, tuple[BaseDistribution, Any]]
-"""What a trial is to suggest yet: name -> as what, and the value."""
-
-
-def chosen_of(distributions: Mapping[str, BaseDistribution], params: Mapping[str, Any]) -> Chosen:
-    """The parameters of a point."""
-    return {name: (distribution, params[name]) for name, distribution in distributions.items()}
+__all__ = ["RestSampler"]
 
 
 @final
-class RestSampler(BaseSampler):
+class RestSampler(OutsideSampler):
     """Chooses what the partition does not.
 
     Args:
         rule: That of the partition.
-        fallback: Samples while no trial has ended.
+        fallback: Has nothing to do here: there is always a point.
     """
 
     def __init__(self, rule: Rule[Any], fallback: BaseSampler) -> None:
-        self._rule, self._fallback = rule, fallback
-        self._forget()
+        self._rule = rule
+        super().__init__(fallback)
 
     def _forget(self) -> None:
-        self._chosen: dict[TrialIdentity, Chosen] = {}  # what it is to suggest yet
+        super()._forget()
         self._taken: dict[TrialIdentity, dict[str, Any]] = {}  # what it has of the partition
-        self._lock = threading.RLock()
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_rule": self._rule, "_fallback": self._fallback}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._forget()
-
     def take(self, study: Study, trial: FrozenTrial, params: dict[str, Any]) -> None:
         """Keeps what a trial has of the partition, where its point there is one of before."""
         self._taken[id_of(study, trial)] = params
-
-    def reseed_rng(self) -> None:
-        self._fallback.reseed_rng()
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return {}
-
-    def sample_independent(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        key = param_name, param_distribution
-        with self._lock:
-            chosen = self._chosen.setdefault(id_of(study, trial), {})
-            distribution, value = chosen.pop(param_name, (None, None))
-            if distribution != param_distribution:
-                chosen |= self._choose(study, trial, *key)
-                distribution, value = chosen.pop(param_name, (None, None))
-            if distribution is not None:
-                return value
-        return self._fallback.sample_independent(study, trial, *key)
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._fallback.before_trial(study, trial)
 
     def after_trial(
         self,
@@ -118,17 +71,13 @@ class RestSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        self._chosen.pop(id_of(study, trial), None)
         self._taken.pop(id_of(study, trial), None)
-        self._fallback.after_trial(study, trial, state, values)
+        super().after_trial(study, trial, state, values)
 
     def _choose(
         self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
     ) -> Chosen:
-        """The parameter and those that come with it; none while no trial has ended."""
         trials = trials_of(study)
-        if not is_begun(trials):  # the centre is the first trial's, and the others have no order
-            return {}
         branch = branch_of(trials, name, distribution) or {name: distribution}
         decided = self._decided_in(study, trial, branch)
         free = {n: d for n, d in branch.items() if n == name or n not in decided}

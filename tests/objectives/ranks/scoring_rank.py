@@ -30,6 +30,7 @@ def main(model_folder: str, task_folder: str, output: str) -> None:
     ]
     file = Path(output) / f"{accelerator.process_index}.json"
     file.write_text(json.dumps([accelerator.num_processes, scores]))
+    accelerator.end_training()  # else the threads of the group may abort the process at its end
 
 
 if __name__ == "__main__":

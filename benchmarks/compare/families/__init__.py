@@ -11,6 +11,7 @@ from benchmarks.compare.families import lora
 from benchmarks.compare.families import real
 from benchmarks.compare.families import sklearn
 from benchmarks.compare.families import smooth
+from benchmarks.compare.families import trained
 from benchmarks.compare.instance import Instance
 
 
@@ -22,6 +23,7 @@ FAMILIES: dict[str, Callable[[int], list[Instance]]] = {  # a shift -> the famil
     "conditional": conditional.instances,
     "integer": integer.instances,
     "sklearn": sklearn.instances,
+    **{family: trained.instances(suite) for suite, family in trained.FAMILIES.items()},
 }
 SPLITS = {"tune": 0, "final": 1000}  # the first shift; nobody tunes on the final ones
 

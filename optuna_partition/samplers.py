@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import final
 
@@ -43,11 +44,19 @@ class BaMSOOSampler(PartitionSampler):
     SOO's cells and their centres, where a cell that is surely no improvement takes the model's
     pessimistic bound for its value instead of being evaluated; with BoTorch's `SingleTaskGP`.
 
+    The model estimates the noise of the values. Under noise the least value is but lucky: a cell
+    is worth what the model expects at its points, and one of the best points is evaluated once
+    more where that is worth more than a new point, by the knowledge gradient (Scott, Frazier and
+    Powell 2011). Such a repeat is stored as one. Where the first point that was evaluated twice
+    gives the same value again, there is no noise, and none is repeated any more.
+
     Needs BoTorch: ``pip install "optuna-partition[botorch]"``.
 
     Args:
         as_published: Whether to follow the paper rather than what was measured to be best.
         eta: With `as_published`, the chance that a bound fails, in (0, 1]; larger spares more.
+        deterministic: Whether the same parameters always give the same value; then no point is
+            evaluated twice. By default that is found out: see above.
         candidates_func: Chooses the point instead of expected improvement, with the signature of
             `optuna_integration.BoTorchSampler`'s; everything is in the unit cube, a category or
             an integer at the middle of its share of the axis. A point outside the bounds it is
@@ -55,7 +64,8 @@ class BaMSOOSampler(PartitionSampler):
         device: Where the model is computed, as torch names devices.
         search_space: Name -> distribution. By default the parameters that all finished trials
             share, after a first trial at the centre of every distribution.
-        seed: Seed of the default `independent_sampler`; nothing else is drawn.
+        seed: Varies where the model is asked for promising points, and the default
+            `independent_sampler`. None is one of the seeds: the same search every time.
         independent_sampler: Samples the parameters outside the search space, those of branches for
             one. By default a model of each branch does, of the trials that have its parameters
             and with what the partition has chosen for this one; where these are too few,
@@ -84,6 +94,7 @@ class BaMSOOSampler(PartitionSampler):
         *,
         as_published: bool = False,
         eta: float = 0.05,
+        deterministic: bool = False,
         candidates_func: CandidatesFunc | None = None,
         device: str = "cpu",
         search_space: dict[str, BaseDistribution] | None = None,
@@ -111,14 +122,17 @@ class BaMSOOSampler(PartitionSampler):
                 f"`candidates_func` must be a function, but got ({candidates_func=}); None is the "
                 "expected improvement."
             )
-        models = Models(as_published, device, candidates_func)
-        rule = BaMSOO(models, eta) if as_published else Hybrid(models)
+        if deterministic not in (True, False):
+            raise ValueError(f"`deterministic` must be True or False, but got ({deterministic=}).")
         tpe = TPESampler(seed=checked_seed(seed))
+        models = Models(as_published, device, candidates_func, seed or 0)
+        hybrid = Hybrid(models, deterministic=bool(deterministic), seed=seed or 0)
+        rule = BaMSOO(models, eta) if as_published else hybrid
         super().__init__(
             rule,
             search_space,
             seed,
-            independent_sampler or BranchSampler(rule, Models(as_published, device), tpe),
+            independent_sampler or BranchSampler(rule, replace(models, candidates_func=None), tpe),
             warn_independent_sampling and independent_sampler is not None,
             stop_when_exhausted,
             show_cells,

@@ -27,7 +27,10 @@ Space = dict[str, BaseDistribution]
 
 SAMPLERS: Mapping[str, Callable[[Space, StudySettings], BaseSampler]] = {
     "bamsoo": lambda space, study: BaMSOOSampler(
-        search_space=space, independent_sampler=DrawnPerTrial(_tpe, study.seed)
+        search_space=space,
+        deterministic=True,  # every training starts from the same seed
+        seed=study.seed,
+        independent_sampler=DrawnPerTrial(_tpe, study.seed),
     ),
     "soo": lambda space, study: SOOSampler(
         search_space=space, independent_sampler=DrawnPerTrial(_random, study.seed)

@@ -8,6 +8,7 @@ a function of what is in it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Hashable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -166,6 +167,18 @@ class Tree:
         """Whether a cell's centre is observed or in flight, as near as parameters are floats."""
         observations = self.leaf(cells.centre(self.axes, cell)).observations.values()
         return any(cells.at_centre(self.axes, cell, o.point) for o in observations)
+
+    def asked(self) -> Collection[int]:
+        """The trials that have said something."""
+        return self._holder.keys()
+
+    def repeated(self) -> Iterator[list[float]]:
+        """The values of each point that has several."""
+        for numbers in self._at.values():
+            readings = [self._holder[n].observations[n].reading for n in sorted(numbers)]
+            values = [reading for reading in readings if not isinstance(reading, Reading)]
+            if len(values) > 1:
+                yield values
 
     def known(self) -> list[tuple[Point, float]]:
         """The points with a value, by trial number, and their values."""

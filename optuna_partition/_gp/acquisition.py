@@ -26,7 +26,9 @@ _STARTS, _STEPS, _ROUNDS = 4, 15, 3  # of the ascent
 _KEPT = 64
 
 
-def promising(exact: Exact, domain: Domain, evidence: Evidence, best: float, box: Box) -> Array:
+def promising(
+    exact: Exact, domain: Domain, evidence: Evidence, best: float, box: Box, seed: int
+) -> Array:
     """Points of a box in descending order of expected improvement, (k, D).
 
     The ascent climbs real axes by gradient with the others held, then tries every place of each
@@ -38,10 +40,11 @@ def promising(exact: Exact, domain: Domain, evidence: Evidence, best: float, box
         evidence: What it has seen.
         best: The value to improve on, in the model's units.
         box: Where to look.
+        seed: Varies the candidates.
     """
     # The same evidence gives the same points, so that two workers who know the same ask for the
     # same point, one is refused by the claim, and looks again knowing of the other.
-    rng = np.random.default_rng([len(evidence.y), len(evidence.pending)])
+    rng = np.random.default_rng([seed, len(evidence.y), len(evidence.pending)])
     search = _Search(Improvement(exact, best), domain, box, rng)
     found = search.ranked(search.candidates(evidence))
     for _ in range(_ROUNDS):
@@ -123,5 +126,4 @@ class _Search:
         return x[np.argsort(-values, kind="stable")[:_KEPT]]
 
     def _tensor(self, array: Array) -> torch.Tensor:
-        weights = self.acquisition.exact.weights
-        return torch.as_tensor(array, dtype=weights.dtype, device=weights.device)
+        return self.acquisition.exact.tensor(array)

@@ -11,6 +11,8 @@ from linear_operator.utils.cholesky import psd_safe_cholesky
 import torch
 from torch import Tensor
 
+from optuna_partition._rules.belief import Array
+
 
 __all__ = ["Exact", "Improvement"]
 
@@ -55,12 +57,25 @@ class Exact:
         means, variances = zip(*map(self._moments, torch.split(x, rows)), strict=True)
         return torch.cat(means), torch.cat(variances)
 
-    def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+    def joint(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Means and covariances of the function at a few x (k, D): (k,) and (k, k)."""
         x = self.model.transform_inputs(x)
+        mean, rooted = self._explained(x)
+        return mean, _dense(self.model, x, x) - rooted @ rooted.T
+
+    def tensor(self, array: Array) -> Tensor:
+        """An array as the model computes."""
+        return torch.as_tensor(array, dtype=self.weights.dtype, device=self.weights.device)
+
+    def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        mean, rooted = self._explained(self.model.transform_inputs(x))
+        return mean, self.prior - rooted.square().sum(-1)
+
+    def _explained(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The mean at transformed x, and what is known there, as a root of its covariance."""
         with_known = _dense(self.model, x, self.model.train_inputs[0])
         mean = self.model.mean_module(x) + with_known @ self.weights
-        explained = (with_known @ self.inverse.T).square().sum(-1)
-        return mean, self.prior - explained
+        return mean, with_known @ self.inverse.T
 
 
 def _dense(model: Any, x1: Tensor, x2: Tensor) -> Tensor:

@@ -32,6 +32,7 @@ __all__ = ["ProductAndSum", "above", "exact", "log_normal"]
 
 _SHORTEST = 2.5e-2  # lengthscale, as BoTorch's default has it
 _LEAST = 1e-4  # weight
+_MODE, _SPREAD = math.log(0.7), 1.0  # of the logarithm of lengthscales, in six dimensions
 
 
 class ProductAndSum(Kernel):  # type: ignore[misc]  # GPyTorch has no types
@@ -48,9 +49,10 @@ class ProductAndSum(Kernel):  # type: ignore[misc]  # GPyTorch has no types
         unordered[list(categorical)] = True
         self.register_buffer("unordered", unordered)
         self.has_unordered = len(categorical) > 0
-        # BoTorch's prior is longer in more dimensions (Hvarfner et al. 2024); one axis is one
-        product = log_normal(math.sqrt(2) + 0.5 * math.log(n_axes), math.sqrt(3))
-        alone = log_normal(math.sqrt(2), math.sqrt(3))
+        # Longer in more dimensions (Hvarfner et al. 2024), and narrower than BoTorch's: a function
+        # with short lengthscales explains noise as well as noise does.
+        product = log_normal(_MODE + 0.5 * math.log(n_axes / 6) + _SPREAD**2, _SPREAD)
+        alone = log_normal(_MODE + _SPREAD**2, _SPREAD)
         self._add("product_scales", n_axes, product, _SHORTEST, float(product.mode))
         self._add("sum_scales", n_axes, alone, _SHORTEST, float(alone.mode))
         self._add("weights", 2, log_normal(-1.0, 1.0), _LEAST, 0.5)

@@ -21,6 +21,7 @@ class Models:
         as_published: Whether it is BoTorch's own model rather than the one made for this search.
         device: Where it is computed.
         candidates_func: What chooses points instead of the expected improvement.
+        seed: Varies where it looks for promising points.
 
     Raises:
         ValueError: Torch has no such device.
@@ -29,6 +30,7 @@ class Models:
     as_published: bool = False
     device: str = "cpu"
     candidates_func: CandidatesFunc | None = None
+    seed: int = 0
 
     def __post_init__(self) -> None:
         if self.device == "cpu":
@@ -47,4 +49,6 @@ class Models:
         from optuna_partition._gp.process import GaussianProcess
 
         domain = Domain.of(axes)
-        return GaussianProcess(domain, self.as_published, self.device, self.candidates_func)
+        return GaussianProcess(
+            domain, self.as_published, self.device, self.candidates_func, self.seed
+        )

@@ -35,6 +35,7 @@ from optuna_partition._gp.kernel import above
 from optuna_partition._gp.kernel import exact
 from optuna_partition._gp.kernel import log_normal
 from optuna_partition._gp.kernel import ProductAndSum
+from optuna_partition._gp.knowledge import worth_repeating
 from optuna_partition._rules.belief import Array
 from optuna_partition._rules.belief import BeliefFailed
 from optuna_partition._rules.belief import Box
@@ -49,8 +50,8 @@ from optuna_partition._rules.belief import winsorised
 __all__ = ["GaussianProcess"]
 
 _LEAST_NOISE = 1e-6  # variance; BoTorch's 1e-4 keeps a smooth function from its last digits
-_FIRST_NOISE = 1e-4
-_NOISE_PRIOR = log_normal(-8.0, 2.0)
+_FIRST_NOISE = 1e-2
+_NOISE_PRIOR = log_normal(2.0, 3.0)
 _WARP_SPREAD = 0.5  # of the logarithm of the two exponents; 0.87 warps more and was worse
 _FIRST_STEPS, _LATER_STEPS = 150, 60  # of the fit; a later one starts where the last ended
 _MOST_FITTED = 128  # values hyperparameters are fitted to; the model then sees them all
@@ -71,12 +72,14 @@ class GaussianProcess:
         as_published: Whether the model is BoTorch's default.
         device: Where tensors live.
         candidates_func: What chooses points instead of the expected improvement.
+        seed: Varies where it looks for promising points.
     """
 
     domain: Domain
     as_published: bool = False
     device: str = "cpu"
     candidates_func: CandidatesFunc | None = None
+    seed: int = 0
 
     def fit(self, evidence: Evidence, theta: Theta | None) -> _Fitted:
         with _failing(self.device):
@@ -193,8 +196,12 @@ class _Fitted:
         if self.process.candidates_func is not None:
             return self._candidates(self.process.candidates_func, box)
         with _failing(self.process.device):
-            domain, evidence = self.process.domain, self.evidence
-            return promising(self.exact, domain, evidence, float(self.targets.y.min()), box)
+            process, best = self.process, float(self.targets.y.min())
+            return promising(self.exact, process.domain, self.evidence, best, box, process.seed)
+
+    def worth_repeating(self, new: Array) -> Array | None:
+        with _failing(self.process.device):
+            return worth_repeating(self.exact, self.evidence.x, new)
 
     def _candidates(self, choose: CandidatesFunc, box: Box) -> Array:
         """A user's choice, called as `optuna_integration.BoTorchSampler` calls it: maximising.

@@ -40,6 +40,7 @@ __all__ = [
     "centres",
     "renewed",
     "thinned",
+    "units",
     "winsorised",
 ]
 
@@ -117,8 +118,8 @@ class Evidence:
             known += [(point, worst) for point in tree.points(Reading.FAILED)]
         y = np.array([value for _, value in known])
         kept = thinned(y, MOST_VALUES)
-        x = _units(tree.axes, [known[i][0] for i in kept])
-        return cls(x, y[kept], _units(tree.axes, flying), len(known))
+        x = units(tree.axes, [known[i][0] for i in kept])
+        return cls(x, y[kept], units(tree.axes, flying), len(known))
 
 
 def thinned(y: Array, most: int) -> NDArray[np.intp]:
@@ -135,14 +136,15 @@ def thinned(y: Array, most: int) -> NDArray[np.intp]:
     return np.sort(np.concatenate([ranking[:half], spread]))
 
 
-def _units(axes: Sequence[Axis], points: Iterable[Point]) -> Array:
+def units(axes: Sequence[Axis], points: Iterable[Point]) -> Array:
+    """Points in the unit cube, (k, D)."""
     rows = [[a.unit(x) for a, x in zip(axes, point, strict=True)] for point in points]
     return np.array(rows, dtype=np.float64).reshape(-1, len(axes))
 
 
 def centres(axes: Sequence[Axis], cells: Iterable[Cell]) -> Array:
     """The centres of cells in the unit cube, (k, D)."""
-    return _units(axes, (centre(axes, cell) for cell in cells))
+    return units(axes, (centre(axes, cell) for cell in cells))
 
 
 def box(axes: Sequence[Axis], cell: Cell) -> Box:
@@ -167,6 +169,9 @@ class Posterior(Protocol):
 
     def promising(self, box: Box) -> Array:
         """Points of a box worth an evaluation, (k, D), the best first."""
+
+    def worth_repeating(self, new: Array) -> Array | None:
+        """An evaluated point whose repeat is worth more than a new one (D,), if any is."""
 
 
 @dataclass(frozen=True, slots=True, order=True)

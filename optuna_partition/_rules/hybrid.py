@@ -3,10 +3,14 @@
 Notation:
 
 ===============  ==============================================================================
-star             the centre of the space, then of the outer parts of every axis: where it starts
-belief's turn    the most promising point of the whole space, by the model's acquisition
-sweep's turn     the most promising point of one cell: the next one that a sweep of SOO opens
-value of a leaf  the best value observed inside it; where none is, the belief's mean at the centre
+start            the centre of the space, then a small Latin hypercube
+belief's turn    the most promising point of the whole space, by the model's acquisition; or one
+                 of the best points once more, where that is worth more under noise
+star             the centres of the outer parts of every axis through the centre
+sweep's turn     the star's; then the most promising point of one cell: the next one that a sweep
+                 of SOO opens
+value of a leaf  the least mean of the belief at the points observed inside it; where there are
+                 none, its mean at the centre
 ===============  ==============================================================================
 
 The tree is cut around a point until it is alone in its leaf, so the depth of a leaf says how much
@@ -16,19 +20,30 @@ believes. Where there is no belief yet, or the model fails, the rule is SOO.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
+from functools import lru_cache
+import math
 from typing import final
 
+import numpy as np
+
 from optuna_partition._core import cells
+from optuna_partition._core.axes import Axis
 from optuna_partition._core.cells import Cell
+from optuna_partition._core.cells import Point
 from optuna_partition._core.node import Node
+from optuna_partition._core.node import Reading
+from optuna_partition._core.node import State
 from optuna_partition._rules import soo
 from optuna_partition._rules.bamsoo import Believing
 from optuna_partition._rules.bamsoo import Cursor
 from optuna_partition._rules.bamsoo import DEFAULT
 from optuna_partition._rules.bamsoo import Weighed
+from optuna_partition._rules.belief import Array
 from optuna_partition._rules.belief import BeliefFailed
 from optuna_partition._rules.belief import Beliefs
 from optuna_partition._rules.belief import box
@@ -36,11 +51,16 @@ from optuna_partition._rules.belief import centres
 from optuna_partition._rules.belief import Evidence
 from optuna_partition._rules.belief import Posterior
 from optuna_partition._rules.belief import renewed
+from optuna_partition._rules.belief import units
+from optuna_partition._rules.repeat import tells
 from optuna_partition._rules.rule import Choice
 
 
-__all__ = ["Hybrid"]
+__all__ = ["Hybrid", "STARTS"]
 
+STARTS = 5
+"""Trials before the model is asked: the centre, and a Latin hypercube of the others."""
+_DRAWS = 16  # hypercubes, of which that is taken whose points are farthest apart
 SWEEP_EVERY = 3
 CUTS_PER_AXIS = 2
 """How far an ask cuts around its point; two that are closer stay together in a leaf."""
@@ -54,17 +74,21 @@ class Hybrid(Believing):
     Args:
         belief: The model over the axes of a space.
         period: Every so many asks it is the sweep's turn.
+        deterministic: Whether no point is evaluated twice.
+        seed: Varies where it starts.
     """
 
     belief: Beliefs
     period: int = SWEEP_EVERY
+    deterministic: bool = False
+    seed: int = 0
 
     @property
     def name(self) -> str:
         return DEFAULT
 
     def weighed(self, swept: soo.Swept) -> Weighed:
-        return _Isolating(swept, self.belief, self.period)
+        return _Isolating(swept, self)
 
 
 @dataclass(slots=True)
@@ -82,63 +106,84 @@ class _Asking:
 class _Isolating(Weighed):
     """A tree that is cut around the points of trials, until each is alone."""
 
-    def __init__(self, swept: soo.Swept, belief: Beliefs, period: int) -> None:
+    def __init__(self, swept: soo.Swept, rule: Hybrid) -> None:
         super().__init__(swept)
-        self._belief, self._period = belief, period
+        self._rule = rule
 
     def choose(self, cursor: Cursor) -> Choice[Cursor]:
         asking = _Asking(cursor)
         cell = self.tree.first_interrupted()
         if cell is not None:  # what it was to bring about is in the tree and the cursor
             return asking.choice(self._isolated(cell, asking), cell)
-        leaf = self._next_of_star(asking)
-        if leaf is not None:
-            return asking.choice(leaf.cell)
-        at = self._believed(asking)
+        at = self._next_of_start() or self._believed(asking)
         if at is None:
             return self._plain(asking)
+        point = cells.centre(self.tree.axes, at)
+        if self.tree.has(point, but=None):
+            return replace(asking.choice(self.tree.leaf(point).cell, at), repeats=True)
         return asking.choice(self._isolated(at, asking), at)
 
-    def _next_of_star(self, asking: _Asking) -> Node | None:
-        """The next leaf of the star that nobody evaluates, opening the centre cell by axes."""
-        tree = self.tree
-        node, centre = tree.root, cells.centre(tree.axes, tree.root.cell)
-        if tree.is_empty(node):
-            return node
-        for _ in tree.axes:
-            if node.axis is None:
-                break
-            if not node.children:
-                self._cut(node, asking)
-            for child in node.children:
-                if tree.is_empty(child):
-                    return child
-            node = tree.child(node, centre)
-        return None
+    def _next_of_start(self) -> Cell | None:
+        """The next point of the start that nobody evaluates, while trials are few."""
+        if len(self.tree.asked()) >= STARTS:
+            return None
+        start = (self.tree.root.cell, *_spread(self.tree.axes, self._rule.seed))
+        return next((at for at in start if not self.tree.is_asked(at)), None)
 
     def _believed(self, asking: _Asking) -> Cell | None:
         """The tiny cell around the point of the belief's turn or the sweep's, if there is one."""
         evidence = Evidence.of(self.tree)
-        belief = self._belief(self.tree.axes)
+        belief = self._rule.belief(self.tree.axes)
         posterior, fit = renewed(belief, evidence, asking.cursor.fit)
         asking.cursor = replace(asking.cursor, fit=fit)
         if posterior is None:
             return None
-        is_sweeps = (evidence.n_values + len(evidence.pending)) % self._period == 0
+        is_sweeps = (evidence.n_values + len(evidence.pending)) % self._rule.period == 0
         try:
-            where = self._turn(posterior, asking) if is_sweeps else self.tree.root
-            return self._promising(posterior, where)
+            if is_sweeps:
+                at = self._next_of_star(posterior, asking)
+                return at or self._promising(posterior, self._turn(posterior, asking))
+            at = self._promising(posterior, self.tree.root)
+            return self._better_again(posterior, at) or at
         except BeliefFailed:
             return None
 
+    def _better_again(self, posterior: Posterior, new: Cell | None) -> Cell | None:
+        """The tiny cell of a point that is better evaluated again than a new one is."""
+        if self._rule.deterministic or new is None or not (self.may_repeat and tells(self.tree)):
+            return None
+        axes = self.tree.axes
+        x = posterior.worth_repeating(centres(axes, [new])[0])
+        return None if x is None else _pinned(axes, x)
+
+    def _next_of_star(self, posterior: Posterior, asking: _Asking) -> Cell | None:
+        """The leaf of the star that may be best, of those in which nothing is observed."""
+        leaves = list(self._star(asking))
+        if not leaves:
+            return None
+        means, deviations = posterior.bounds(
+            centres(self.tree.axes, (leaf.cell for leaf in leaves))
+        )
+        return leaves[int(np.argmin(means - deviations))].cell
+
+    def _star(self, asking: _Asking) -> Iterator[Node]:
+        """The outer parts of every axis through the centre, opening the centre cell by axes."""
+        tree = self.tree
+        node, centre = tree.root, cells.centre(tree.axes, tree.root.cell)
+        for _ in tree.axes:
+            if node.axis is None:
+                return
+            if not node.children:
+                self._cut(node, asking)
+            yield from (child for child in node.children if tree.is_empty(child))
+            node = tree.child(node, centre)
+
     def _turn(self, posterior: Posterior, asking: _Asking) -> Node:
         """The cell whose turn it is in the sweep; the whole space if there is none."""
-        empty = self._empty(posterior)
+        valued = self._valued(posterior)
 
         def best(depth: int) -> tuple[float, Node] | None:
-            leaf = self.tree.best(depth)
-            found = [] if leaf is None else [(leaf.value, leaf)]
-            return min([*found, *empty.get(depth, [])], key=lambda pair: pair[0], default=None)
+            return min(valued.get(depth, []), key=lambda pair: pair[0], default=None)
 
         found = self.swept.advance(asking.cursor.sweep, best)
         if found is None:
@@ -147,22 +192,35 @@ class _Isolating(Weighed):
         asking.cursor = replace(asking.cursor, sweep=sweep)
         return leaf
 
-    def _empty(self, posterior: Posterior) -> dict[int, list[tuple[float, Node]]]:
-        """The leaves in which nothing is observed, with the mean at their centres, by depth."""
-        leaves = [leaf for leaf in self.tree.leaves() if self.tree.is_empty(leaf)]
-        if not leaves:
-            return {}
-        means, _ = posterior.bounds(centres(self.tree.axes, (leaf.cell for leaf in leaves)))
+    def _valued(self, posterior: Posterior) -> dict[int, list[tuple[float, Node]]]:
+        """The leaves that may have their turn, with their values, by depth."""
+        axes = self.tree.axes
+        places = [(leaf, x) for leaf in self.tree.leaves() for x in self._places(leaf)]
+        means, _ = posterior.bounds(units(axes, (x for _, x in places)))
+        values: dict[Node, float] = {}
+        for (leaf, _), mean in zip(places, means, strict=True):
+            values[leaf] = min(float(mean), values.get(leaf, math.inf))
         found: dict[int, list[tuple[float, Node]]] = {}
-        for mean, leaf in zip(means, leaves, strict=True):
-            found.setdefault(leaf.depth, []).append((float(mean), leaf))
+        for leaf in self.tree.leaves():
+            value = leaf.value if leaf.state is State.FAILED else values.get(leaf)
+            if value is not None:
+                found.setdefault(leaf.depth, []).append((value, leaf))
         return found
+
+    def _places(self, leaf: Node) -> list[Point]:
+        """Where the model says what a leaf is worth: where it has values, or at its centre."""
+        if self.tree.is_empty(leaf):
+            return [cells.centre(self.tree.axes, leaf.cell)]
+        if leaf.axis is None:
+            return []
+        known = leaf.observations.values()
+        return [o.point for o in known if not isinstance(o.reading, Reading)]
 
     def _promising(self, posterior: Posterior, node: Node) -> Cell | None:
         """The tiny cell around the most promising point of a cell that nobody has asked for."""
         axes = self.tree.axes
         for x in posterior.promising(box(axes, node.cell)):
-            at = tuple(axis.pin(float(u)) for axis, u in zip(axes, x, strict=True))
+            at = _pinned(axes, x)
             if not self.tree.is_asked(at):
                 return at
         return None
@@ -189,3 +247,19 @@ class _Isolating(Weighed):
         asking.opened += choice.opened
         asking.cursor = replace(asking.cursor, sweep=choice.cursor)
         return asking.choice(choice.cell)
+
+
+def _pinned(axes: Sequence[Axis], x: Array) -> Cell:
+    """The tiny cell around a point of the unit cube."""
+    return tuple(axis.pin(float(u)) for axis, u in zip(axes, x, strict=True))
+
+
+@lru_cache(maxsize=16)
+def _spread(axes: tuple[Axis, ...], seed: int) -> tuple[Cell, ...]:
+    """A Latin hypercube: in every axis each of as many parts has one point."""
+    rng, n = np.random.default_rng([seed, len(axes)]), STARTS - 1
+    strata = rng.permuted(np.tile(np.arange(n), (_DRAWS, len(axes), 1)), axis=-1)
+    drawn = ((strata + rng.random(strata.shape)) / n).swapaxes(1, 2)  # (_DRAWS, n, D)
+    first, second = np.triu_indices(n, 1)
+    nearest = np.linalg.norm(drawn[:, first] - drawn[:, second], axis=-1).min(axis=-1)
+    return tuple(_pinned(axes, x) for x in drawn[nearest.argmax()])

@@ -37,6 +37,7 @@ class Choice(Generic[CursorT]):
         cursor: Where the rule stands now.
         at: The tiny cell at whose centre it is evaluated, where that is not the cell's own.
         bounds: The cells spared an evaluation on the way, and the values they take instead.
+        repeats: Whether the point has a value already and is evaluated once more.
     """
 
     cell: Cell | None
@@ -44,6 +45,7 @@ class Choice(Generic[CursorT]):
     cursor: CursorT
     at: Cell | None = None
     bounds: tuple[tuple[Cell, float], ...] = ()
+    repeats: bool = False
 
     def after(self, before: Choice[CursorT]) -> Choice[CursorT]:
         """The same choice, with what one before it did to the tree."""
@@ -58,6 +60,9 @@ class Partition(ABC, Generic[CursorT]):
     Args:
         tree: With nothing in it.
     """
+
+    may_repeat = True
+    """Whether a point is all of a trial: where trials have more than it, another is no repeat."""
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree

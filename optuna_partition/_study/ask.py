@@ -270,18 +270,19 @@ class PartitionSampler(BaseSampler):
             choice = found if choice is None else found.after(choice)
             if choice.cell is None:
                 return None
-            ask = self._log(space, choice)
             point = cells.centre(space.axes, choice.at or choice.cell)
-            if asking.takes(point, ask.to_json()):
+            ask = self._log(asking.history, choice, point)
+            if asking.takes(point, ask.to_json(), ask.repeat):
                 if self._show_cells:
                     what = shown(ask, space.depth(choice.cell))
                     show(asking.study, asking.trial, KEY, what)
                 return point
             others = asking.others()
 
-    def _log(self, space: AnySpace, choice: Choice[Any]) -> Ask:
+    def _log(self, history: History[Any], choice: Choice[Any], point: Point) -> Ask:
         """What a trial is to carry, by the names of its own parameters."""
         assert choice.cell is not None
+        space = history.space
         asked = space.asked(choice.cell)
         return Ask(
             rule=self._rule.name,
@@ -293,6 +294,7 @@ class PartitionSampler(BaseSampler):
             partial=self._spaces.is_partial(space),
             at=choice.at,
             bounds=choice.bounds,
+            repeat=history.next_repeat(point) if choice.repeats else 0,
         )
 
     def _repeat(self, study: Study, trial: FrozenTrial, history: History[Any]) -> dict[str, Any]:
@@ -418,23 +420,30 @@ class _Asking:
     trial: FrozenTrial
     history: History[Any]
 
-    def takes(self, point: Point, carried: dict[str, Any]) -> bool:
-        """Claims a point; whether it is the trial's, which then carries what it is to carry."""
+    def takes(self, point: Point, carried: dict[str, Any], repeat: int = 0) -> bool:
+        """Claims a point; whether it is the trial's, which then carries what it is to carry.
+
+        Args:
+            point: The point.
+            carried: What the trial's attribute is to say.
+            repeat: Which repeat of it the trial is to be; each is claimed by itself.
+        """
         name = self.history.space.point_name(point)
-        claimant = Claimant(self.trial, name, carried, partial(self._has, point))
+        claimed = f"{name} repeat {repeat}" if repeat else name
+        claimant = Claimant(self.trial, claimed, carried, partial(self._has, point, repeat))
         holder = claims_on(self.study, KEY).take(claimant)
         if holder is not None:
             self.history.update(trials_of(self.study))
-            self.history.hold(holder, point, asking=self.trial.number)
+            self.history.hold(holder, point, asking=self.trial.number, repeat=repeat)
         return holder is None
 
-    def _has(self, point: Point, number: int) -> bool:
+    def _has(self, point: Point, repeat: int, number: int) -> bool:
         """Whether a trial that once claimed a point has it still, by what trials say now."""
         trials = trials_of(self.study)
         self.history.update(trials)
-        if self.history.tree.has(point, but=self.trial.number):
+        if not repeat and self.history.tree.has(point, but=self.trial.number):
             return True  # meanwhile; perhaps by the retry of that trial
-        return number < len(trials) and self.history.holds(trials[number], point)
+        return number < len(trials) and self.history.holds(trials[number], point, repeat)
 
     def others(self) -> int:
         """How many workers chose before this one and say nothing yet."""

@@ -14,8 +14,8 @@ All that a trial says of its point is in one attribute, because several are seve
 user attribute ``partition`` is for people, and nothing reads it.
 
 A study outlives the version that wrote it. Names and meanings stay; what is new is a new field
-that may be absent, as `at` and `bounds` are. What cannot be read is a later version's: then the
-trial counts by where its parameters lie, as one from elsewhere does.
+that may be absent, as `at`, `bounds` and `repeat` are. What cannot be read is a later version's:
+then the trial counts by where its parameters lie, as one from elsewhere does.
 """
 
 from __future__ import annotations
@@ -83,6 +83,7 @@ class Ask:
         announced: Whether the claim is not confirmed yet: then the log does not count.
         at: The tiny cell at whose centre it is evaluated, where that is not the cell's own.
         bounds: The cells the ask spared, and the values it gave them.
+        repeat: Which repeat of its point this is; 0 where nobody had evaluated it.
     """
 
     rule: str
@@ -96,6 +97,7 @@ class Ask:
     announced: bool = False
     at: Cell | None = None
     bounds: tuple[tuple[Cell, float], ...] = ()
+    repeat: int = 0
 
     @property
     def spot(self) -> Cell:
@@ -114,6 +116,8 @@ class Ask:
             more["at"] = cells.name(self.at)
         if self.bounds:
             more["bounds"] = [[cells.name(cell), value] for cell, value in self.bounds]
+        if self.repeat:
+            more["repeat"] = self.repeat
         return {
             "rule": self.rule,
             "space": self.space,
@@ -153,6 +157,7 @@ class Ask:
             announced=json.get(ANNOUNCED, False),
             at=cells.parse(json["at"]) if "at" in json else None,
             bounds=tuple((cells.parse(cell), v) for cell, v in json.get("bounds", ())),
+            repeat=json.get("repeat", 0),
         )
 
 
@@ -280,4 +285,5 @@ def with_fit(trial: FrozenTrial, fingerprint: str, fit: Fit) -> dict[str, Any]:
 
 def shown(ask: Ask, depth: int) -> dict[str, Any]:
     """What people see of an ask in optuna-dashboard, which shows user attributes."""
-    return {"rule": ask.rule, "depth": depth, "cell": ask.to_json()["cell"]}
+    what = {"rule": ask.rule, "depth": depth, "cell": ask.to_json()["cell"]}
+    return {**what, "repeat": ask.repeat} if ask.repeat else what

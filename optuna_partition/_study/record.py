@@ -73,6 +73,7 @@ class History(Generic[CursorT]):
         self._logged: set[int] = set()  # those of them whose log is in the tree
         self._settled: set[int] = set()  # those of them of whose point no more is to come
         self._deaths: dict[Point, int] = {}
+        self._repeats: dict[Point, int] = {}  # point -> the last repeat of it that was asked for
         self._latest: FrozenTrial | None = None  # of those that have begun when they were read
 
     # ---- all trials ----
@@ -96,22 +97,40 @@ class History(Generic[CursorT]):
         """Whether a trial is in the tree and its next word is its end."""
         return trial.number in self._settled and not trial.state.is_finished()
 
-    def holds(self, trial: FrozenTrial, point: Point) -> bool:
-        """Whether a trial that once claimed a point may still have it, or has evaluated it."""
+    def holds(self, trial: FrozenTrial, point: Point, repeat: int = 0) -> bool:
+        """Whether a trial that once claimed a point may still have it, or has evaluated it.
+
+        Args:
+            trial: The trial.
+            point: The point.
+            repeat: Which repeat of it the claim is on.
+        """
         ask = Ask.of(trial)
         if ask is None:  # it has claimed and not yet written down what
             return not trial.state.is_finished()
-        if self.space.spot(ask.named) != point:
+        if self.space.spot(ask.named) != point or ask.repeat != repeat:
             return False
         if trial.state.is_finished() and self._is_elsewhere(trial, point):
             return False
         return trial.state is not TrialState.FAIL or ask.failed
 
-    def hold(self, number: int, point: Point, asking: int) -> None:
+    def hold(self, number: int, point: Point, asking: int, repeat: int = 0) -> None:
         """Leaves a point to the trial that has claimed it and perhaps not yet written it down."""
-        if not self.tree.has(point, but=asking):
+        self._count(point, repeat)
+        if not self.tree.has(point, but=asking) or (repeat and number not in self.tree.asked()):
             self.tree.observe(number, point, Reading.FLYING)
             self._partition.settle()
+
+    def next_repeat(self, point: Point) -> int:
+        """The number of a point's next repeat; that of a repeat which was lost is not used again.
+
+        So no worker asks for a repeat that another one has.
+        """
+        return self._repeats.get(point, 0) + 1
+
+    def _count(self, point: Point, repeat: int) -> None:
+        if repeat:
+            self._repeats[point] = max(repeat, self._repeats.get(point, 0))
 
     # ---- what comes next ----
 
@@ -151,6 +170,8 @@ class History(Generic[CursorT]):
     def fold(self, trial: FrozenTrial) -> bool:
         """Folds in one trial as it is now; whether that was its last word."""
         is_over = self._fold(trial)
+        if trial.params.keys() - self.space.distributions.keys():
+            self._partition.may_repeat = False
         self._partition.settle()
         return is_over
 
@@ -160,6 +181,8 @@ class History(Generic[CursorT]):
         fits = ask is not None and self._fits(ask)
         self._sort(trial.number, ask, fits)
         spot = None if ask is None else self._spot(trial, ask)
+        if ask is not None and spot is not None:
+            self._count(spot, ask.repeat)
         point = self._point(trial, ask, spot, fits)
         if point is not None:
             self._read_off(trial, point)
@@ -321,7 +344,7 @@ def has_told(trial: FrozenTrial) -> bool:
 def _then(choice: Choice[CursorT], following: Choice[CursorT]) -> Choice[CursorT]:
     """The second of two choices in a row, with the log of both; the first where it is the last."""
     last = choice if following.cell is None else following
-    return replace(following.after(choice), cell=last.cell, at=last.at)
+    return replace(following.after(choice), cell=last.cell, at=last.at, repeats=last.repeats)
 
 
 def _value(trial: FrozenTrial) -> float | None:

@@ -63,6 +63,10 @@ class Known:
         mean, deviation = self.bounds(places)
         return places[np.argsort(mean - deviation, kind="stable")]
 
+    def worth_repeating(self, new: Array) -> Array | None:
+        """It believes what it is told."""
+        return None
+
 
 @dataclass(frozen=True)
 class Nearests:
@@ -108,3 +112,25 @@ class Broken:
 
 def broken(axes: tuple[Axis, ...]) -> Belief:
     return Broken()
+
+
+class Insisting(Known):
+    """Would rather know the best point better than any new one."""
+
+    def worth_repeating(self, new: Array) -> Array | None:
+        return self.evidence.x[self.evidence.y.argmin()]
+
+
+@dataclass(frozen=True)
+class Repeating(Nearest):
+    """Wants a repeat whenever it may."""
+
+    def fit(self, evidence: Evidence, theta: Theta | None) -> Known:
+        return Insisting(self, evidence, super().fit(evidence, theta).theta)
+
+    def condition(self, evidence: Evidence, theta: Theta) -> Known:
+        return Insisting(self, evidence, theta)
+
+
+def repeating(axes: tuple[Axis, ...]) -> Belief:
+    return Repeating(Domain.of(axes), 4.0)

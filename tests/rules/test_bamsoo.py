@@ -32,6 +32,7 @@ from optuna_partition._rules.bamsoo import Cursor
 from optuna_partition._rules.belief import Beliefs
 from optuna_partition._rules.belief import Fit
 from optuna_partition._rules.hybrid import Hybrid
+from optuna_partition._rules.hybrid import STARTS
 from optuna_partition._rules.rule import Rule
 from optuna_partition._rules.soo import Cursor as Sweep
 from optuna_partition._study.ask import PartitionSampler
@@ -111,16 +112,25 @@ def test_published_bamsoo_with_a_belief_that_spares_nothing_is_soo(
 
 
 @pytest.mark.parametrize("belief", [broken, silent])
-def test_without_a_model_the_default_searches_as_soo_once_the_star_is_done(
-    belief: Beliefs,
-) -> None:
+def test_without_a_model_the_default_searches_as_soo_from_its_start_on(belief: Beliefs) -> None:
     points = asked(Hybrid(belief), sphere, 3, 150)
+    start, rest = points[:STARTS], points[STARTS:]
+    assert start[0] == pytest.approx((0.5, 0.5, 0.5))
+    for along in zip(*start[1:], strict=True):  # a Latin hypercube
+        assert sorted(int((STARTS - 1) * x) for x in along) == list(range(STARTS - 1))
     star = {tuple(1 / 6 if j == i else 0.5 for j in range(3)) for i in range(3)}
-    assert {tuple(round(v, 6) for v in p) for p in star} <= {
-        tuple(round(v, 6) for v in p) for p in points[:7]
-    }
+    found = {tuple(round(v, 6) for v in p) for p in rest}
+    assert {tuple(round(v, 6) for v in p) for p in star} <= found
     assert len(set(points)) == 150
     assert min(map(sphere, points)) < 1e-4
+
+
+def test_the_seed_varies_the_start_and_nothing_else_does() -> None:
+    first, again, other = (
+        asked(Hybrid(Nearests(), seed=seed), sphere, 3, 30) for seed in (1, 1, 2)
+    )
+    assert first == again
+    assert first[0] == other[0] and not set(first[1:]) & set(other[1:STARTS])
 
 
 def test_a_bound_once_given_stays_whoever_asks_next() -> None:

@@ -8,6 +8,7 @@ from benchmarks.compare.families import bbob
 from benchmarks.compare.families import conditional
 from benchmarks.compare.families import integer
 from benchmarks.compare.families import lora
+from benchmarks.compare.families import noisy
 from benchmarks.compare.families import real
 from benchmarks.compare.families import sklearn
 from benchmarks.compare.families import smooth
@@ -20,6 +21,7 @@ FAMILIES: dict[str, Callable[[int], list[Instance]]] = {  # a shift -> the famil
     "bbob": bbob.instances,
     "lora": lora.instances,
     "real": real.instances,
+    "noisy": noisy.instances,
     "conditional": conditional.instances,
     "integer": integer.instances,
     "sklearn": sklearn.instances,

@@ -118,7 +118,7 @@ def _range(kinds: Sequence[_Range], values: Sequence[float]) -> _Range:
     first = kinds[0]
     if len(kinds) == 1 and (low, high) == (first.low, first.high):
         return first
-    log = low > 0 and all(each.log for each in kinds)
+    log = all(each.log for each in kinds)
     if isinstance(first, IntDistribution):
         return IntDistribution(int(low), int(high), log=log)
     return FloatDistribution(low, high, log=log)

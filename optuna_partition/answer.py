@@ -14,9 +14,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
-from optuna_partition._gp.models import Models
 from optuna_partition._rules.belief import Array
-from optuna_partition._rules.belief import BeliefFailed
 from optuna_partition._rules.belief import Evidence
 from optuna_partition._rules.belief import thinned
 from optuna_partition._space.union import Union
@@ -65,8 +63,8 @@ class Best:
     def believed(self) -> bool:
         """Whether there is a model of the objective here.
 
-        There is none of fewer than four values, of trials that all have the same parameters,
-        where a value is infinite, and where no model could be fitted.
+        There is none of fewer than four values, of trials that all have the same parameters, and
+        where a value is infinite; nor where a model explains no more than chance would.
         """
         return not math.isnan(self.deviation)
 
@@ -207,8 +205,6 @@ def _believed(
     x = np.array(union.units)
     kept = thinned(losses, _MOST_VALUES)
     evidence = Evidence(x[kept], losses[kept], x[:0], len(losses))
-    try:
-        posterior = Models()(union.axes).fit(evidence, None)
-        return posterior.bounds(x[[point.row for point in points]])
-    except BeliefFailed:
-        return None
+    from optuna_partition._gp.evaluated import moments  # imports torch
+
+    return moments(union.axes, evidence, x[[point.row for point in points]])

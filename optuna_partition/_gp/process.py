@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 import logging
+import math
 from typing import Any
 from typing import cast
 import warnings
@@ -181,6 +182,13 @@ class _Fitted:
     theta: Theta
     evidence: Evidence
     targets: _Targets
+
+    @property
+    def gain(self) -> float:
+        """Logarithm of how much likelier the model makes the values than noise alone would."""
+        y = self.targets.y
+        chance = -0.5 * (float(y @ y) + len(y) * math.log(2 * math.pi))
+        return self.exact.log_likelihood() - chance
 
     def bounds(self, x: Array) -> tuple[Array, Array]:
         with _failing(self.process.device), torch.no_grad():

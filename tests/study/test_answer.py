@@ -24,6 +24,7 @@ from optuna_partition import Best
 from optuna_partition import best_trial
 from optuna_partition import ranked_trials
 from optuna_partition import SOOSampler
+from optuna_partition._rules.belief import BeliefFailed
 
 
 AXIS = FloatDistribution(0, 1)
@@ -137,10 +138,17 @@ def test_of_one_point_or_of_none_it_is_the_mean() -> None:
 
 def test_a_model_that_fails_leaves_what_is_observed(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
-        raise answer.BeliefFailed("no model")
+        raise BeliefFailed("no model")
 
     monkeypatch.setattr("optuna_partition._gp.process.GaussianProcess.fit", fail)
     assert observed(lucky())[0].trial.params == {"x": 0.9}
+
+
+def test_what_looks_like_noise_alone_is_not_believed() -> None:
+    """Without neighbours that agree nothing says which values are luck."""
+    chance = random.Random(0)
+    study = study_of([chance.random() for _ in range(40)], [chance.random() for _ in range(40)])
+    assert observed(study)[0].trial == study.best_trial
 
 
 def test_infinite_and_vast_values_are_the_last() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from optuna_partition._core.axes import Axis
 from optuna_partition._gp.process import GaussianProcess
+from optuna_partition._gp.process import Noise
 from optuna_partition._rules.belief import Array
 from optuna_partition._rules.belief import BeliefFailed
 from optuna_partition._rules.belief import Domain
@@ -12,6 +13,8 @@ from optuna_partition._rules.belief import Evidence
 
 __all__ = ["moments"]
 
+_ANY_NOISE = Noise(-4.0, 2.0, 0.2)
+"""A fit that begins with none often takes noise for the function, and is sure of luck."""
 _LEAST_GAIN = 5.0
 """A function too rough for its points looks like noise, and its best value is no luck."""
 
@@ -27,7 +30,7 @@ def moments(axes: tuple[Axis, ...], evidence: Evidence, x: Array) -> tuple[Array
         x: The points, (k, D).
     """
     try:
-        fitted = GaussianProcess(Domain.of(axes)).fit(evidence, None)
+        fitted = GaussianProcess(Domain.of(axes), noise=_ANY_NOISE).fit(evidence, None)
         return fitted.bounds(x) if fitted.gain >= _LEAST_GAIN else None
     except BeliefFailed:
         return None

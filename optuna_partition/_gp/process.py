@@ -47,16 +47,32 @@ from optuna_partition._rules.belief import thinned
 from optuna_partition._rules.belief import winsorised
 
 
-__all__ = ["GaussianProcess"]
+__all__ = ["GaussianProcess", "Noise"]
 
 _LEAST_NOISE = 1e-6  # variance; BoTorch's 1e-4 keeps a smooth function from its last digits
-_FIRST_NOISE = 1e-4
-_NOISE_PRIOR = log_normal(-8.0, 2.0)
 _WARP_SPREAD = 0.5  # of the logarithm of the two exponents; 0.87 warps more and was worse
 _FIRST_STEPS, _LATER_STEPS = 150, 60  # of the fit; a later one starts where the last ended
 _MOST_FITTED = 128  # values hyperparameters are fitted to; the model then sees them all
 
 _logger = logging.getLogger(f"optuna.{__name__}")
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What is thought of the noise's variance, that of the values being 1.
+
+    Args:
+        location: Mean of its logarithm.
+        scale: Standard deviation of its logarithm.
+        first: Where a fit begins.
+    """
+
+    location: float
+    scale: float
+    first: float
+
+
+LITTLE_NOISE = Noise(-8.0, 2.0, 1e-4)
 
 
 @dataclass(frozen=True)
@@ -72,12 +88,14 @@ class GaussianProcess:
         as_published: Whether the model is BoTorch's default.
         device: Where tensors live.
         candidates_func: What chooses points instead of the expected improvement.
+        noise: What is thought of the noise before values are seen; not as published.
     """
 
     domain: Domain
     as_published: bool = False
     device: str = "cpu"
     candidates_func: CandidatesFunc | None = None
+    noise: Noise = LITTLE_NOISE
 
     def fit(self, evidence: Evidence, theta: Theta | None) -> _Fitted:
         with _failing(self.device):
@@ -128,9 +146,10 @@ class GaussianProcess:
         return SingleTaskGP(x, y, outcome_transform=None)
 
     def _warped(self, x: Tensor, y: Tensor) -> SingleTaskGP:
-        noise = above(_LEAST_NOISE, _FIRST_NOISE)
-        likelihood = GaussianLikelihood(noise_prior=_NOISE_PRIOR, noise_constraint=noise).double()
-        likelihood.noise = exact(_FIRST_NOISE)
+        prior = log_normal(self.noise.location, self.noise.scale)
+        noise = above(_LEAST_NOISE, self.noise.first)
+        likelihood = GaussianLikelihood(noise_prior=prior, noise_constraint=noise).double()
+        likelihood.noise = exact(self.noise.first)
         return SingleTaskGP(
             x,
             y,

@@ -197,13 +197,17 @@ def _moments(trials: Sequence[FrozenTrial], points: Sequence[_Point]) -> tuple[A
 def _believed(
     trials: Sequence[FrozenTrial], points: Sequence[_Point]
 ) -> tuple[Array, Array] | None:
-    """The model's moments at points; None where there is no model."""
+    """The model's moments at points; None where there is no model.
+
+    What is infinite is no noise of something finite, and not told to the model.
+    """
     losses = np.array([_loss(trial, points[0].sign) for trial in trials] if points else [])
     union = Union.of(trials)
-    if not union.axes or np.isfinite(losses).sum() < _FEWEST_VALUES:
+    known = np.flatnonzero(np.abs(losses) < _AS_GOOD_AS_INFINITE)
+    if not union.axes or len(known) < _FEWEST_VALUES:
         return None
     x = np.array(union.units)
-    kept = thinned(losses, _MOST_VALUES)
+    kept = known[thinned(losses[known], _MOST_VALUES)]
     evidence = Evidence(x[kept], losses[kept], x[:0], len(losses))
     from optuna_partition._gp.evaluated import moments  # imports torch
 

@@ -13,9 +13,9 @@ from optuna_partition._rules.belief import Evidence
 
 __all__ = ["moments"]
 
-_ANY_NOISE = Noise(-4.0, 2.0, 0.2)
+_ANY_NOISE = Noise(-4.0, 3.0, 0.2)
 """A fit that begins with none often takes noise for the function, and is sure of luck."""
-_LEAST_GAIN = 5.0
+_LEAST_GAIN = 3.0
 """A function too rough for its points looks like noise, and its best value is no luck."""
 
 

@@ -14,9 +14,11 @@ from benchmarks.compare import work
 from benchmarks.compare.families import FAMILIES
 from benchmarks.compare.families import SPLITS
 from benchmarks.compare.figures import regret_figures
+from benchmarks.compare.regret import MEASURES
 
 
 BUDGETS = (25, 50, 100, 200)
+MEASURED = "regret of the best evaluated, of study.best_trial, of optuna_partition.best_trial"
 SHORT = work.Plan(  # under ten minutes on one core, the Gaussian process being most of it
     samplers=("random", "tpe", "gp", "direct", "soo", "bamsoo"),
     families=("smooth", "lora", "conditional", "integer", "real"),
@@ -52,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     table = commands.add_parser("table", help="Markdown tables of a results file")
     table.add_argument("results", type=Path)
     table.add_argument("--budgets", type=_numbers, default=BUDGETS)
+    table.add_argument("--measure", choices=MEASURES, default="seen", help=MEASURED)
     table.add_argument("--real", action="store_true", help="when `real` is good, how often")
     table.set_defaults(command=_table)
     figure = commands.add_parser("figure", help="PNG files of a results file")
@@ -111,7 +114,7 @@ def _table(options: argparse.Namespace) -> None:
         for n in options.budgets:
             print(tables.real_table(lines, n), end="\n\n")
         return
-    print("\n\n".join(tables.tables(lines, options.budgets)))
+    print("\n\n".join(tables.tables(lines, options.budgets, options.measure)))
 
 
 def _figure(options: argparse.Namespace) -> None:

@@ -3,11 +3,15 @@
 Notation: an instance's least value is f*. Random search reaches m(n), the median over its
 repetitions of the best of n evaluations; its regret is R(n) = m(n) - f*. A run that has reached
 b(n) has the ratio max(b(n) - f*, FLOOR R(n)) / R(n).
+
+What a run has reached is without noise, and one of three: the best that it has evaluated (seen),
+what `study.best_trial` is worth (told), what `optuna_partition.best_trial` is worth (answered).
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +27,7 @@ FLOOR = 1e-4  # a regret of zero has no logarithm, and 1e-9 is no better than 1e
 RESAMPLES = 1000
 
 Place = tuple[str, str, int]  # family, instance, shift
+Measure = Callable[[Line, int], float | None]  # a run, evaluations -> what it has reached
 
 
 @dataclass(frozen=True)
@@ -80,14 +85,41 @@ def scales(lines: dict[Key, Line]) -> dict[Place, Scale]:
     return found
 
 
-def ratios(lines: dict[Key, Line], n: int) -> dict[str, dict[Place, float]]:
+def seen(line: Line, n: int) -> float:
+    """The best of the first n evaluations."""
+    return float(min(line["values"][:n]))
+
+
+def told(line: Line, n: int) -> float:
+    """The worth of the evaluation of which the best value was told."""
+    if line["told"] is None:
+        return seen(line, n)
+    at = min(range(n), key=line["told"].__getitem__)
+    return float(line["values"][at])
+
+
+def answered(line: Line, n: int) -> float | None:
+    """The worth of the answer after n evaluations; None where nobody asked for it."""
+    if line["told"] is None:
+        return seen(line, n)
+    found: float | None = line.get("answered", {}).get(str(n))
+    return found
+
+
+MEASURES: dict[str, Measure] = {"seen": seen, "told": told, "answered": answered}
+
+
+def ratios(
+    lines: dict[Key, Line], n: int, measure: Measure = seen
+) -> dict[str, dict[Place, float]]:
     """Per sampler and instance, the geometric mean over its sequential runs of n evaluations."""
-    measures = scales(lines)
+    scale_of = scales(lines)
     runs: dict[str, dict[Place, list[float]]] = defaultdict(lambda: defaultdict(list))
     for line in lines.values():
         if line["kind"] != "run" or line["workers"] != 1 or len(line["values"]) < n:
             continue
-        ratio = measures[place(line)].ratio(min(line["values"][:n]), n)
+        reached = measure(line, n)
+        ratio = None if reached is None else scale_of[place(line)].ratio(reached, n)
         if ratio is not None:
             runs[line["sampler"]][place(line)].append(ratio)
     return {

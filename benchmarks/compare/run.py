@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from dataclasses import dataclass
+from importlib.util import find_spec
 import random
 import time
 import warnings
@@ -20,6 +21,8 @@ import optuna_partition
 
 
 BLOCK = 10  # asks whose time is added up
+ANSWERS = (10, 20, 30, 50, 100, 200)  # evaluations after which a run with noise is asked for one
+_HAS_BOTORCH = find_spec("botorch") is not None
 PACKAGES = (np, optuna, optuna_partition)
 
 
@@ -50,6 +53,7 @@ class Session:
         self.values: list[float] = []  # noise-free, in the order in which evaluations ended
         self.told: list[float] = []
         self.seconds: list[float] = []  # by the number of the trial
+        self.answered: dict[int, float] = {}  # evaluations -> noise-free value of the answer then
 
     def ask(self) -> tuple[optuna.Trial, Params]:
         began = time.perf_counter()
@@ -66,14 +70,20 @@ class Session:
         began = time.perf_counter()
         self._study.tell(trial, self.told[-1])
         self.seconds[trial.number] += time.perf_counter() - began
+        if self._instance.noise is not None and len(self.values) in ANSWERS and _HAS_BOTORCH:
+            answer = optuna_partition.best_trial(self._study)
+            self.answered[len(self.values)] = self._instance.value(
+                self._instance.ask(answer.trial)
+            )
 
 
 def run(task: Task, instance: Instance) -> Line:
     """The task's line with what came of it.
 
     `values` are noise-free and `told` is what the sampler was told (null where that is the same),
-    in the order in which the evaluations ended, at the simulated times `ended`; `ask_seconds` is
-    the time in the sampler, of each ten trials.
+    in the order in which the evaluations ended, at the simulated times `ended`; `answered` is the
+    noise-free value of `optuna_partition.best_trial` after so many of them; `ask_seconds` is the
+    time in the sampler, of each ten trials.
 
     Raises:
         NotAvailable: The sampler cannot be used here.
@@ -88,6 +98,7 @@ def run(task: Task, instance: Instance) -> Line:
         **task.line(),
         "values": session.values,
         "told": session.told if instance.noise else None,
+        "answered": {str(n): value for n, value in session.answered.items()},
         "ended": [round(now, 4) for now in ended],
         "ask_seconds": [round(sum(session.seconds[i : i + BLOCK]), 6) for i in blocks],
         "versions": {package.__name__: package.__version__ for package in PACKAGES},

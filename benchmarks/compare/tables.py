@@ -9,6 +9,7 @@ import statistics
 from benchmarks.compare import pace
 from benchmarks.compare.regret import Mean
 from benchmarks.compare.regret import mean
+from benchmarks.compare.regret import MEASURES
 from benchmarks.compare.regret import Place
 from benchmarks.compare.regret import ratios
 from benchmarks.compare.results import Key
@@ -24,22 +25,28 @@ def markdown(head: Row, rows: Sequence[Row]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-def tables(lines: dict[Key, Line], budgets: Sequence[int]) -> list[str]:
-    """The regret and the time to the target wherever the results have runs of a budget."""
+def tables(lines: dict[Key, Line], budgets: Sequence[int], measure: str = "seen") -> list[str]:
+    """The regret and the time to the target wherever the results have runs of a budget.
+
+    The time is of what was seen, and not told of with another measure of regret.
+    """
     found = []
     runs = [line for line in lines.values() if line["kind"] == "run"]
     for n in budgets:
         for workers in sorted({r["workers"] for r in runs if len(r["values"]) >= n}):
-            found.append(regret_table(lines, n) if workers == 1 else time_table(lines, workers, n))
+            if workers == 1:
+                found.append(regret_table(lines, n, measure))
+            elif measure == "seen":
+                found.append(time_table(lines, workers, n))
     return found
 
 
-def regret_table(lines: dict[Key, Line], n: int) -> str:
+def regret_table(lines: dict[Key, Line], n: int, measure: str = "seen") -> str:
     """Samplers by families at n evaluations, the best sampler first.
 
     A sampler that cannot be used on some instances has its mean over the others, and says so.
     """
-    found = ratios(lines, n)
+    found = ratios(lines, n, MEASURES[measure])
     everywhere = {place for places in found.values() for place in places}
     families = sorted({family for family, _, _ in everywhere})
     rows = []
@@ -48,7 +55,8 @@ def regret_table(lines: dict[Key, Line], n: int) -> str:
         cells = [_cell(_of(places, family)) for family in families]
         note = "" if len(places) == len(everywhere) else f" on {len(places)}"
         rows.append([sampler, _cell(list(places.values())) + note, *cells])
-    title = f"Regret at {n} evaluations over random search's, {len(everywhere)} instances"
+    of = "" if measure == "seen" else f" of what is {measure}"
+    title = f"Regret{of} at {n} evaluations over random search's, {len(everywhere)} instances"
     return f"{title}\n\n" + markdown(["sampler", "all", *families], rows)
 
 

@@ -49,20 +49,26 @@ class History:
             left out of the figures of that parameter.
         minimise: Whether lower values are better.
         value_name: What a value is, for a reader.
+        chosen: The number of the best trial, where it is not the one with the best value.
     """
 
     trials: tuple[FrozenTrial, ...]
     space: Mapping[str, BaseDistribution]
     minimise: bool
     value_name: str = "value"
+    chosen: int | None = None
 
     @classmethod
     def of(
-        cls, study: optuna.Study, space: Mapping[str, BaseDistribution], value_name: str = "value"
+        cls,
+        study: optuna.Study,
+        space: Mapping[str, BaseDistribution],
+        value_name: str = "value",
+        chosen: int | None = None,
     ) -> History:
         trials = sorted(study.get_trials(deepcopy=False), key=lambda trial: trial.number)
         minimise = study.direction == StudyDirection.MINIMIZE
-        return cls(tuple(trials), dict(space), minimise, value_name)
+        return cls(tuple(trials), dict(space), minimise, value_name, chosen)
 
     @cached_property
     def complete(self) -> tuple[FrozenTrial, ...]:
@@ -75,7 +81,9 @@ class History:
 
     @cached_property
     def best(self) -> FrozenTrial | None:
-        """The complete trial with the best value, the first one of equals."""
+        """The complete trial that was chosen, or the first one with the best value."""
+        if self.chosen is not None:
+            return next(trial for trial in self.complete if trial.number == self.chosen)
         return min(self.complete, key=lambda t: self.loss(t), default=None)
 
     @cached_property

@@ -14,6 +14,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from objectives.report import scales
+from objectives.report.belief import Belief
 from objectives.report.figures import FinalRow
 from objectives.report.history import duration
 from objectives.report.history import History
@@ -25,6 +26,11 @@ __all__ = ["figure", "render"]
 
 NONE = "–"
 VALIDATION_LOSS = "validation loss"
+BEST = 5  # trials that are shown with what is expected of them
+BELIEVED = (
+    "The best value may be the luckiest. What is expected is what a model of all trials says, "
+    "and the best trial is the best by that."
+)
 
 STYLE = """
 :root { color-scheme: light; --ink: #1f2933; --muted: #66727f; --line: #e1e6ea; --blue: #2f6690; }
@@ -70,6 +76,7 @@ def render(
     sections: Sequence[str],
     final: Sequence[FinalRow],
     final_note: str,
+    beliefs: Sequence[Belief],
     settings: Mapping[str, str],
     closing: str,
 ) -> str:
@@ -82,6 +89,7 @@ def render(
         sections: The figures, as `figure` returns them.
         final: Rows of the final test.
         final_note: How far their scores may be believed.
+        beliefs: What a model says of trials, the best first.
         settings: What a reader should know about the run, as name -> text.
         closing: What a reader can do next.
     """
@@ -90,6 +98,7 @@ def render(
         _subtitle(history),
         _tiles(history),
         _facts(history, shares, settings),
+        _best_table(beliefs, history),
         _final_table(final, final_note, history.value_name),
         *sections,
         _trials_table(history),
@@ -172,6 +181,26 @@ def _pairs(heading: str, pairs: Iterable[tuple[str, str]]) -> str:
 
 
 # -- tables --------------------------------------------------------------------------------------
+
+
+def _best_table(beliefs: Sequence[Belief], history: History) -> str:
+    """The trials that a model takes for the best, and the one whose value is."""
+    if not beliefs:
+        return ""
+    by_value = sorted(beliefs, key=lambda b: b.value if history.minimise else -b.value)
+    shown = list(dict.fromkeys([*beliefs[:BEST], by_value[0]]))
+    head = ["trial", history.value_name, "expected", "95 % interval", "trials there"]
+    rows = [(_belief_cells(each), "best" if each is shown[0] else "") for each in shown]
+    table = _table(head, rows, numeric=range(len(head)))
+    return f'<h2>Best trials</h2><p class="muted">{BELIEVED}</p>{table}'
+
+
+def _belief_cells(belief: Belief) -> list[str]:
+    interval = f"{_value(belief.low)} to {_value(belief.high)}"
+    return [
+        *(str(belief.trial), _value(belief.value), _value(belief.mean), interval),
+        str(belief.repeats),
+    ]
 
 
 def _final_table(final: Sequence[FinalRow], final_note: str, value_name: str) -> str:

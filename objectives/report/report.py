@@ -20,6 +20,7 @@ from optuna.trial import TrialState
 from objectives.output import unwritable
 from objectives.report import figures
 from objectives.report import page
+from objectives.report.belief import Belief
 from objectives.report.curves import curves
 from objectives.report.curves import learning_curves
 from objectives.report.figures import FinalRow
@@ -57,6 +58,7 @@ def write_report(
     to_unit: ToUnit | None = None,
     final: Sequence[FinalRow] = (),
     final_note: str = "",
+    beliefs: Sequence[Belief] = (),
     settings: Mapping[str, str] | None = None,
     closing: str = "",
 ) -> Path:
@@ -76,6 +78,7 @@ def write_report(
             parameter's own linear or log scale.
         final: Rows of the final test.
         final_note: How far their scores may be believed.
+        beliefs: What a model says of trials, the best first; none: the best value is the best.
         settings: What a reader should know about the run (base, data, sampler), as name -> text.
         closing: What a reader can do next.
 
@@ -85,12 +88,15 @@ def write_report(
     Raises:
         UserError: When the folder cannot be written.
     """
-    history = History.of(study, space, value_name)
+    chosen = beliefs[0].trial if beliefs else None
+    history = History.of(study, space, value_name, chosen)
     shares = importance(history)
     sections = _sections(history, shares, cells, to_unit, final)
     drawn = {section.slug: _drawn(section) for section in sections}
     html = [text for text, _ in drawn.values()]
-    text = page.render(title, history, shares, html, final, final_note, settings or {}, closing)
+    text = page.render(
+        title, history, shares, html, final, final_note, beliefs, settings or {}, closing
+    )
     pictures = {slug: picture for slug, (_, picture) in drawn.items()}
     try:
         return _write(folder, text, pictures)

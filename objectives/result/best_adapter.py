@@ -30,7 +30,11 @@ __all__ = ["save_best"]
 
 
 def save_best(
-    experiment: Experiment, study: optuna.Study, rows: Sequence[FinalRow], folder: Path
+    experiment: Experiment,
+    study: optuna.Study,
+    rows: Sequence[FinalRow],
+    folder: Path,
+    order: Sequence[int] = (),
 ) -> Path | None:
     """Copies the best adapter to `folder/best_adapter`, with all that one needs to use it.
 
@@ -39,11 +43,12 @@ def save_best(
         study: Finished.
         rows: Of the final test, for the card.
         folder: The study's.
+        order: See `best_trials`.
 
     Returns:
         Where it is; None where no trial's adapter is.
     """
-    best = best_trials(study, 1)
+    best = best_trials(study, 1, order)
     if not best:
         return None
     (trial,) = best

@@ -48,6 +48,7 @@ def final_test(
     study: optuna.Study,
     folder: Path,
     say: Callable[[str], object] = print,
+    order: Sequence[int] = (),
 ) -> list[FinalRow]:
     """Scores base, PEFT defaults and the best few adapters; the rows are kept in the study.
 
@@ -65,8 +66,10 @@ def final_test(
         study: Finished.
         folder: The adapter of the PEFT defaults goes to its `adapters/peft-defaults`.
         say: Where a line about each goes.
+        order: See `best_trials`. A study whose best trials by value have been scored keeps to
+            them.
     """
-    trials = best_trials(study, experiment.scoring.best)
+    trials = _candidates(study, experiment.scoring.best, order)
     test = _Test.of(study, trials, experiment.scoring.test)
     exams = _Finals.of(experiment, run, trials, folder).exams(trials)
     complete = test.rows.keys() == exams.keys()
@@ -84,6 +87,18 @@ def final_test(
             study.set_user_attr(FINAL, test.to_json())
         say(f"final test: {_told(test.rows[name])}")
     return [test.rows[name] for name in exams if name in test.rows]
+
+
+def _candidates(study: optuna.Study, count: int, order: Sequence[int]) -> list[FrozenTrial]:
+    """The trials to be scored: those that have been before, if they are the best by value.
+
+    They have been chosen by value before there was an order, and where there is none.
+    """
+    by_value = best_trials(study, count)
+    scored = (study.user_attrs.get(FINAL) or {}).get("trials")
+    if scored == [trial.number for trial in by_value]:
+        return by_value
+    return best_trials(study, count, order)
 
 
 def _name(trial: FrozenTrial) -> str:
@@ -169,7 +184,7 @@ class _Test:
             return cls(numbers, _now(), {}, [])
         rows = {row["name"]: _row(row) for row in json["rows"]}
         same_tasks = all(row.scores.keys() == set(tasks) for row in rows.values())
-        if json["trials"] == numbers and same_tasks:
+        if set(json["trials"]) == set(numbers) and same_tasks:
             return cls(numbers, json["date"], rows, json["earlier"])
         look = {"date": json["date"], "trials": json["trials"]}
         return cls(numbers, _now(), {}, [*json["earlier"], look])

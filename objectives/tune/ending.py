@@ -10,6 +10,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from objectives.job import Examiner
+from objectives.report.belief import Belief
 from objectives.report.report import CellBox
 from objectives.report.report import FinalRow
 from objectives.report.report import write_report
@@ -21,6 +22,7 @@ from objectives.result.names import named_base
 from objectives.result.names import named_data
 from objectives.settings.plan import Plan
 from objectives.training.checkpoint_files import delete_all
+from objectives.tune.answer import believed
 from optuna_partition import inspection
 import storage
 
@@ -31,41 +33,51 @@ __all__ = ["finish"]
 def finish(plan: Plan, study: optuna.Study, run: Examiner) -> int:
     if plan.settings.checkpoints != "pruned":  # the others are of trials that nobody repeats now
         delete_all(plan.folder)
-    kept = best_trials(study, 1)
+    beliefs = believed(study)
+    order = [belief.trial for belief in beliefs]
+    kept = best_trials(study, 1, order)
     if not kept:
         print(_nothing_to_test(study))
-        print(f"report         {_report(plan, study, [])}")
+        print(f"report         {_report(plan, study, [], beliefs)}")
         return 1
-    rows = _tested(plan, study, run)
-    _tell_best(plan, study.best_trial)
-    print(f"best adapter   {_saved(plan, study, rows)}   (how to load it: README.md there)")
-    if kept[0].number != study.best_trial.number:
-        missing = _missing(study.best_trial)
+    rows = _tested(plan, study, run, order)
+    best = study.trials[order[0]] if order else study.best_trial
+    _tell_best(plan, best, beliefs)
+    saved = _saved(plan, study, rows, order)
+    print(f"best adapter   {saved}   (how to load it: README.md there)")
+    if kept[0].number != best.number:
+        missing = _missing(best)
         print(f"  of trial {kept[0].number}, the best whose adapter is here: {missing}")
-    print(f"report         {_report(plan, study, rows)}")
+    print(f"report         {_report(plan, study, rows, beliefs)}")
     print(f"more trials    the same command with --trials {2 * plan.settings.trials}")
     return 0
 
 
-def _tested(plan: Plan, study: optuna.Study, run: Examiner) -> list[FinalRow]:
+def _tested(
+    plan: Plan, study: optuna.Study, run: Examiner, order: Sequence[int]
+) -> list[FinalRow]:
     tasks = plan.experiment.scoring.test
     if not tasks:
         return []
     models = "the base, PEFT's defaults (trained as a trial is) and the best adapters"
     print(f"final test     on {', '.join(tasks)}: {models}", flush=True)
-    return final_test(plan.experiment, run, study, plan.folder)
+    return final_test(plan.experiment, run, study, plan.folder, order=order)
 
 
-def _tell_best(plan: Plan, best: FrozenTrial) -> None:
+def _tell_best(plan: Plan, best: FrozenTrial, beliefs: Sequence[Belief]) -> None:
     print(f"best           {plan.experiment.value_name} {best.value:.4f} in trial {best.number}")
+    for each in beliefs[:1]:
+        print(f"  expected           {each.mean:.4f} ({each.low:.4f} to {each.high:.4f})")
     for name, value in best.params.items():
         print(f"  {name:<18} {value if isinstance(value, bool | str) else f'{value:.4g}'}")
 
 
-def _saved(plan: Plan, study: optuna.Study, rows: Sequence[FinalRow]) -> Path | None:
+def _saved(
+    plan: Plan, study: optuna.Study, rows: Sequence[FinalRow], order: Sequence[int]
+) -> Path | None:
     from objectives.result.best_adapter import save_best  # imports torch
 
-    return save_best(plan.experiment, study, rows, plan.folder)
+    return save_best(plan.experiment, study, rows, plan.folder, order)
 
 
 def _nothing_to_test(study: optuna.Study) -> str:
@@ -85,7 +97,9 @@ def _missing(trial: FrozenTrial) -> str:
     return f"trial {trial.number}'s was to be in {Path(adapter).absolute()}"
 
 
-def _report(plan: Plan, study: optuna.Study, rows: Sequence[FinalRow]) -> Path:
+def _report(
+    plan: Plan, study: optuna.Study, rows: Sequence[FinalRow], beliefs: Sequence[Belief]
+) -> Path:
     space = plan.experiment.search_space()
     cells = [CellBox(low=c.low, high=c.high) for c in inspection.cells(study)]
     return write_report(
@@ -98,6 +112,7 @@ def _report(plan: Plan, study: optuna.Study, rows: Sequence[FinalRow]) -> Path:
         to_unit=(lambda params: inspection.unit(space, params) or {}) if cells else None,
         final=rows,
         final_note=honesty(plan.experiment, looks(study)),
+        beliefs=beliefs,
         settings={
             "base": named_base(plan.experiment.model).name,
             "data": named_data(plan.experiment.data.train),

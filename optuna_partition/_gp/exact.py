@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import math
 from typing import Any
 
 from botorch.acquisition import LogExpectedImprovement
@@ -50,6 +51,15 @@ class Exact:
             residuals = model.train_targets - model.mean_module(x)
             prior = model.covar_module(x[:1], diag=True)
             return cls(model, inverse, inverse.T @ (inverse @ residuals), prior)
+
+    def log_likelihood(self) -> float:
+        """The logarithm of the density of what was observed."""
+        model = self.model
+        with torch.no_grad():
+            residuals = model.train_targets - model.mean_module(model.train_inputs[0])
+            fit = -0.5 * residuals @ self.weights
+            volume = self.inverse.diagonal().log().sum()
+        return float(fit + volume) - 0.5 * len(residuals) * math.log(2 * math.pi)
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and variance of the function at x (k, D): (k,) each."""

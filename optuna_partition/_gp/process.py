@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 import logging
+import math
 from typing import Any
 from typing import cast
 import warnings
@@ -50,8 +51,8 @@ from optuna_partition._rules.belief import winsorised
 __all__ = ["GaussianProcess"]
 
 _LEAST_NOISE = 1e-6  # variance; BoTorch's 1e-4 keeps a smooth function from its last digits
-_FIRST_NOISE = 1e-2
-_NOISE_PRIOR = log_normal(2.0, 3.0)
+_FIRST_NOISE = 1e-2  # from less, a fit takes noise for the function
+_NOISE_PRIOR = log_normal(2.0, 3.0)  # its logarithm 3 about -7 where a fit maximises
 _WARP_SPREAD = 0.5  # of the logarithm of the two exponents; 0.87 warps more and was worse
 _FIRST_STEPS, _LATER_STEPS = 150, 60  # of the fit; a later one starts where the last ended
 _MOST_FITTED = 128  # values hyperparameters are fitted to; the model then sees them all
@@ -184,6 +185,13 @@ class _Fitted:
     theta: Theta
     evidence: Evidence
     targets: _Targets
+
+    @property
+    def gain(self) -> float:
+        """Logarithm of how much likelier the model makes the values than noise alone would."""
+        y = self.targets.y
+        chance = -0.5 * (float(y @ y) + len(y) * math.log(2 * math.pi))
+        return self.exact.log_likelihood() - chance
 
     def bounds(self, x: Array) -> tuple[Array, Array]:
         with _failing(self.process.device), torch.no_grad():

@@ -154,6 +154,28 @@ def test_ratios_are_those_computed_by_hand() -> None:
     assert row.startswith(f"| s | {math.sqrt(math.sqrt(0.125) * 2):.2g} (")
 
 
+def test_what_is_told_and_what_is_answered_have_regrets_of_their_own() -> None:
+    noisy = line("s", "a", [2.0, 4.0, 1.0], told=[3.0, 0.5, 0.1], answered={"2": 3.0})
+    exact = line("s", "a", [2.0, 4.0])
+    lines = results.longest(iter([known("a", {"2": 1.0, "3": 1.0}), noisy]))
+    exact_lines = results.longest(iter([known("a", {"2": 1.0}), exact]))
+    of = {name: regret.ratios(lines, 2, each) for name, each in regret.MEASURES.items()}
+    place = ("f", "a", 0)
+    assert of["seen"]["s"][place] == pytest.approx(2)
+    assert of["told"]["s"][place] == pytest.approx(4)
+    assert of["answered"]["s"][place] == pytest.approx(3)
+    assert regret.ratios(lines, 3, regret.answered) == {}
+    for measure in regret.MEASURES.values():
+        assert regret.ratios(exact_lines, 2, measure)["s"][place] == pytest.approx(2)
+    assert tables.tables(lines, [2], "told")[0].startswith("Regret of what is told at 2")
+
+
+def test_a_run_with_noise_says_what_it_would_answer() -> None:
+    found = run(Task("random", "real", "published", 0, 0, 1, 20), find("real", "published", 0))
+    assert found["answered"].keys() == {"10", "20"}
+    assert found["answered"]["10"] in found["values"][:10]
+
+
 def test_a_budget_without_a_reference_is_an_error() -> None:
     lines = results.longest(iter([known("a", {"2": 1.0}), line("s", "a", [0.0] * 3)]))
     with pytest.raises(ValueError, match="References are of .* but 3"):

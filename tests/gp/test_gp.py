@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import replace
 import logging
 import math
 from typing import Any
@@ -55,6 +56,22 @@ def evidence(n: int, pending: int = 0, seed: int = 0) -> Evidence:
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(shape, dtype=torch.double, generator=torch.Generator().manual_seed(seed))
+
+
+def test_the_likelihood_is_gpytorch_s() -> None:
+    fitted = GaussianProcess(DOMAIN).fit(evidence(20), None)
+    model = fitted.exact.model
+    model.train()
+    with torch.no_grad():
+        own = model.likelihood(model(*model.train_inputs)).log_prob(model.train_targets)
+    assert fitted.exact.log_likelihood() == pytest.approx(float(own), abs=1e-3)
+
+
+def test_noise_alone_gains_nothing_and_a_function_much() -> None:
+    known = evidence(40)
+    noise = replace(known, y=np.random.default_rng(0).standard_normal(40))
+    assert GaussianProcess(DOMAIN).fit(known, None).gain > 20
+    assert GaussianProcess(DOMAIN).fit(noise, None).gain < 3
 
 
 def test_the_kernel_is_the_sum_of_gpytorch_s_own() -> None:

@@ -22,7 +22,12 @@ from optuna_partition._study import attributes
 ROOT = Path(__file__).parents[2]
 LAYERS = {  # from the lowest; a room is a folder or a file beside it, and imports from below
     "optuna_partition": (
-        *({"_core"}, {"_rules", "_space"}, {"_gp", "_study"}, {"_latin", "_nomad", "inspection"}),
+        *(
+            {"_core"},
+            {"_rules", "_space"},
+            {"_gp", "_study"},
+            {"_latin", "_nomad", "answer", "inspection"},
+        ),
         *({"_plot", "samplers"}, {"visualization", "__init__"}),
     ),
     "objectives": (

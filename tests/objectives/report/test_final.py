@@ -110,6 +110,22 @@ def test_a_final_test_is_made_once_and_then_shown(
     assert told[0].endswith(f"now flatter; the first was made on {date}, of trials 0")
 
 
+def test_the_candidates_are_in_the_order_that_is_handed_in(
+    experiment: Experiment, runner: Runner, study: optuna.Study, tmp_path: Path
+) -> None:
+    """Of a study that was tested before by value, they stay as long as they are the best by it."""
+    search(study, experiment, runner, tmp_path, 1e-6)  # no better
+    rows = final_test(experiment, runner, study, tmp_path, order=[1])
+    assert [row.name for row in rows] == ["base", "PEFT defaults", "trial 1"]
+    save_best(experiment, study, rows, tmp_path, [1])
+    assert "Trial 1 of" in (tmp_path / "best_adapter" / "README.md").read_text()
+    by_value = optuna.create_study()
+    by_value.add_trials(study.trials)
+    shown = final_test(experiment, runner, by_value, tmp_path)
+    assert [row.name for row in shown] == NAMES
+    assert final_test(experiment, runner, by_value, tmp_path, order=[1]) == shown
+
+
 def test_one_that_broke_off_goes_on(
     experiment: Experiment, runner: Runner, study: optuna.Study, tmp_path: Path
 ) -> None:

@@ -26,6 +26,7 @@ from trials import study_of
 from trials import trial
 
 from objectives.errors import UserError
+from objectives.report.belief import Belief
 from objectives.report.report import CellBox
 from objectives.report.report import FinalRow
 from objectives.report.report import write_report
@@ -95,6 +96,24 @@ def test_text_of_the_report(tmp_path: Path) -> None:
     assert "<b>3 min</b><span>1 min 30 s per complete trial</span>" in text
     assert "loss was nan" in text
     assert '<tr class="best"><td class="n">1</td>' in text
+
+
+def test_the_best_trials_stand_beside_what_is_expected_of_them(tmp_path: Path) -> None:
+    study = study_of(*(trial(value) for value in (2.5, 2.0, 2.25, 2.75, 3.0, 3.5, 1.5)))
+    believed = [2, 1, 0, 3, 4, 5, 6]
+    beliefs = [
+        Belief(i, study.trials[i].value or 0.0, 2.3 + n, 2.2 + n, 2.4 + n, 1 + n)
+        for n, i in enumerate(believed)
+    ]
+    text = write(study, tmp_path, beliefs=beliefs)
+    best = text[text.index("<h2>Best trials</h2>") : text.index("<h2>All trials</h2>")]
+    rows = re.findall(r'<tr class="(.*?)">(.*?)</tr>', best)
+    cells = [re.findall(r"<td[^>]*>(.*?)</td>", row) for _, row in rows]
+    assert cells[0] == ["2", "2.2500", "2.3000", "2.2000 to 2.4000", "1"]
+    assert [row[0] for row in cells] == ["2", "1", "0", "3", "4", "6"], "the luckiest is there"
+    assert [look for look, _ in rows] == ["best", *[""] * 5]
+    assert "<b>2.2500</b><span>trial 2</span>" in text
+    assert "Best trials" not in write(study, tmp_path)
 
 
 def heads(text: str) -> list[list[str]]:

@@ -60,7 +60,7 @@ def test_a_study_from_start_to_report(
     assert "PEFT defaults" in page and (folder / "report" / "partition.png").exists()
     rows = study.user_attrs[FINAL]["rows"]
     assert [r["name"] for r in rows][:2] == ["base", "PEFT defaults"] and len(rows) == 4
-    assert len(list((folder / "adapters").glob("0*"))) == 2, "only the best are kept"
+    assert len(list((folder / "adapters").glob("0*"))) == 5, "thrice as many as are scored"
     base = AutoModelForCausalLM.from_pretrained(tiny_model_folder)
     assert isinstance(PeftModel.from_pretrained(base, folder / "best_adapter"), PeftModel)
     assert f"Trial {study.best_trial.number} of" in (folder / "best_adapter/README.md").read_text()

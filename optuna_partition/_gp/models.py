@@ -44,7 +44,10 @@ class Models:
             ) from None
 
     def __call__(self, axes: tuple[Axis, ...]) -> Belief:
+        from optuna_partition._gp.constrained import Constrained
         from optuna_partition._gp.process import GaussianProcess
 
         domain = Domain.of(axes)
-        return GaussianProcess(domain, self.as_published, self.device, self.candidates_func)
+        return Constrained(
+            GaussianProcess(domain, self.as_published, self.device, self.candidates_func)
+        )

@@ -17,6 +17,7 @@ from optuna_partition._rules.hybrid import Hybrid
 from optuna_partition._rules.soo import SOO
 from optuna_partition._study.arguments import check_number
 from optuna_partition._study.arguments import checked_seed
+from optuna_partition._study.arguments import ConstraintsFunc
 from optuna_partition._study.ask import PartitionSampler
 from optuna_partition._study.branches import BranchSampler
 
@@ -66,6 +67,9 @@ class BaMSOOSampler(PartitionSampler):
             evaluated. Otherwise, and in ask and tell, random points are evaluated again.
         show_cells: Whether each trial gets the user attribute `partition` (rule, depth, cell), for
             people who watch in optuna-dashboard; the search does not read it.
+        constraints_func: Ended trial -> what each constraint is violated by, at most 0 where it is
+            met; as Optuna's samplers have it. `trial.set_constraint` in the objective says the
+            same, and a study may have both.
 
     Raises:
         ImportError: BoTorch is not installed.
@@ -92,6 +96,7 @@ class BaMSOOSampler(PartitionSampler):
         warn_independent_sampling: bool = True,
         stop_when_exhausted: bool = True,
         show_cells: bool = True,
+        constraints_func: ConstraintsFunc | None = None,
     ) -> None:
         if find_spec("botorch") is None:
             raise ImportError(
@@ -122,6 +127,7 @@ class BaMSOOSampler(PartitionSampler):
             warn_independent_sampling and independent_sampler is not None,
             stop_when_exhausted,
             show_cells,
+            constraints_func=constraints_func,
         )
 
 
@@ -155,6 +161,9 @@ class DIRECTSampler(PartitionSampler):
             evaluated. Otherwise, and in ask and tell, random points are evaluated again.
         show_cells: Whether each trial gets the user attribute `partition` (rule, depth, cell), for
             people who watch in optuna-dashboard; the search does not read it.
+        constraints_func: Ended trial -> what each constraint is violated by, at most 0 where it is
+            met; as Optuna's samplers have it. `trial.set_constraint` in the objective says the
+            same, and a study may have both.
 
     Example:
         >>> import optuna
@@ -174,6 +183,7 @@ class DIRECTSampler(PartitionSampler):
         warn_independent_sampling: bool = True,
         stop_when_exhausted: bool = True,
         show_cells: bool = True,
+        constraints_func: ConstraintsFunc | None = None,
     ) -> None:
         check_number("epsilon", epsilon, "0 <= epsilon < 1", "1e-4")
         if locally_biased not in (True, False):
@@ -191,6 +201,7 @@ class DIRECTSampler(PartitionSampler):
             stop_when_exhausted,
             show_cells,
             branching=search_space is None and independent_sampler is None,
+            constraints_func=constraints_func,
         )
 
 
@@ -232,6 +243,9 @@ class SOOSampler(PartitionSampler):
             evaluated. Otherwise, and in ask and tell, random points are evaluated again.
         show_cells: Whether each trial gets the user attribute `partition` (rule, depth, cell), for
             people who watch in optuna-dashboard; the search does not read it.
+        constraints_func: Ended trial -> what each constraint is violated by, at most 0 where it is
+            met; as Optuna's samplers have it. `trial.set_constraint` in the objective says the
+            same, and a study may have both.
 
     Example:
         >>> import optuna
@@ -249,6 +263,7 @@ class SOOSampler(PartitionSampler):
         warn_independent_sampling: bool = True,
         stop_when_exhausted: bool = True,
         show_cells: bool = True,
+        constraints_func: ConstraintsFunc | None = None,
     ) -> None:
         super().__init__(
             SOO(),
@@ -259,4 +274,5 @@ class SOOSampler(PartitionSampler):
             stop_when_exhausted,
             show_cells,
             branching=search_space is None and independent_sampler is None,
+            constraints_func=constraints_func,
         )

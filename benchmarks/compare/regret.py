@@ -27,10 +27,11 @@ Place = tuple[str, str, int]  # family, instance, shift
 
 @dataclass(frozen=True)
 class Scale:
-    """What an instance's values are measured by: f* and m(n)."""
+    """What an instance's values are measured by: f*, m(n), and what counts as having none."""
 
     least: float
     medians: dict[int, float]
+    worst: float = math.inf
 
     def median(self, n: int) -> float:
         """m(n).
@@ -48,7 +49,7 @@ class Scale:
         regret = self.median(n) - self.least
         if regret <= 1e-12 * max(1.0, abs(self.least)):
             return None
-        return max(best - self.least, FLOOR * regret) / regret
+        return max(min(best, self.worst) - self.least, FLOOR * regret) / regret
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def scales(lines: dict[Key, Line]) -> dict[Place, Scale]:
         if line["kind"] == "reference":
             known = line["least"] if line["known"] else min(line["least"], least[place(line)])
             medians = {int(n): value for n, value in line["medians"].items()}
-            found[place(line)] = Scale(known, medians)
+            found[place(line)] = Scale(known, medians, line.get("worst", math.inf))
     return found
 
 

@@ -91,10 +91,9 @@ class Improvement(LogExpectedImprovement):  # type: ignore[misc]  # BoTorch has 
         self.feasibility, self.is_first = feasibility, best is None
 
     def forward(self, X: Tensor) -> Tensor:
-        if self.feasibility is None:
-            return super().forward(X)
-        possible = self.feasibility(X.squeeze(-2))
-        return possible if self.is_first else super().forward(X) + possible
+        possible = X.new_zeros(()) if self.feasibility is None else self.feasibility(X.squeeze(-2))
+        worth: Tensor = possible if self.is_first else super().forward(X) + possible
+        return worth
 
     def _mean_and_sigma(
         self, X: Tensor, compute_sigma: bool = True, min_var: float = 1e-12

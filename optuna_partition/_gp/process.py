@@ -123,8 +123,9 @@ class GaussianProcess:
     @property
     def n_parameters(self) -> int:
         """How many hyperparameters there are."""
-        x = self.tensor(np.full((1, len(self.domain.steps)), 0.5))
-        return sum(p.numel() for p in self._model(x, x[:, 0]).parameters())
+        with failing(self.device):
+            x = self.tensor(np.full((1, len(self.domain.steps)), 0.5))
+            return sum(p.numel() for p in self._model(x, x[:, 0]).parameters())
 
     def _model(self, x: Tensor, y: Tensor) -> SingleTaskGP:
         build = self._published if self.as_published else self._warped

@@ -322,7 +322,7 @@ def _is_interrupted(trial: FrozenTrial) -> bool:
 
 
 def is_feasible(trial: FrozenTrial) -> bool:
-    """Whether a trial violates no constraint, as far as it has set some."""
+    """Whether a trial violates no constraint; one that has set none does not, as in Optuna."""
     return all(x <= 0 for x in trial.constraints.values())
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from benchmarks.compare.families import bbob
 from benchmarks.compare.families import conditional
+from benchmarks.compare.families import constrained
+from benchmarks.compare.families import failing
 from benchmarks.compare.families import integer
 from benchmarks.compare.families import lora
 from benchmarks.compare.families import real
@@ -22,6 +24,8 @@ FAMILIES: dict[str, Callable[[int], list[Instance]]] = {  # a shift -> the famil
     "real": real.instances,
     "conditional": conditional.instances,
     "integer": integer.instances,
+    "constrained": constrained.instances,
+    "failing": failing.instances,
     "sklearn": sklearn.instances,
     **{family: trained.instances(suite) for suite, family in trained.FAMILIES.items()},
 }

@@ -60,7 +60,7 @@ _MARKS: dict[str, dict[str, Any]] = {  # kind of trial -> marker; the last is on
 _SIZES = ((40, 10), (300, 8), (600, 6))  # up to so many trials, so many pixels
 _BELOW = {"orientation": "h", "x": 0, "y": 0.01, "yanchor": "bottom", "yref": "container"}
 _PALE = 0.15  # ranks up to here
-_LARGER = {"circle": 0, "x": 2, "triangle-down": 2, "star": 8}
+_LARGER = {"circle": 0, "x": 2, "diamond": 2, "triangle-down": 2, "star": 8}
 
 HATCH: dict[str, Any] = {
     "shape": "/",

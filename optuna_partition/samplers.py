@@ -36,6 +36,11 @@ class BaMSOOSampler(PartitionSampler):
     cell's turn comes even where the model is wrong. Workers see each other's points: those in
     flight are taken as known to be what the model expects there.
 
+    Constraints of `trial.set_constraint` have a model each. A point is worth its expected
+    improvement over the best feasible value, times the probability that all are met (Gardner et
+    al. 2014); while nothing is feasible, that probability alone. Where trials fail is learnt the
+    same way, so that a region in which trainings die is left after a few deaths.
+
     Hyperparameters of the model are fitted now and then and kept in the trials, so that all
     workers share a fit and a new process goes on where the last one stopped. Where no model can be
     fitted, it searches as `SOOSampler` does, and says so once.
@@ -140,7 +145,8 @@ class DIRECTSampler(PartitionSampler):
     not `scipy.optimize.direct`, which also divides cells above the hull. Iterations never wait:
     workers beyond the width of one get the next one's cells, on what is known. No randomness; no
     point is evaluated twice; trials count by where they lie, and conditional spaces are
-    partitioned, as with `SOOSampler`. Cells of all branches are on one hull.
+    partitioned, as with `SOOSampler`. Cells of all branches are on one hull. Points that violate
+    constraints count as failed, by Gablonsky's rule, as `SOOSampler` has it.
 
     Args:
         locally_biased: Whether cells are sized by their longest side and one cell of a size is
@@ -220,6 +226,11 @@ class SOOSampler(PartitionSampler):
     is not tried again; one whose run was interrupted is, three times at most. In ask and tell
     ``study.tell(trial, state=TrialState.FAIL)`` says that the job was lost, and
     ``study.tell(trial, math.nan)`` that the objective has no value there.
+
+    A trial that violates a constraint is a failed point, whatever its value. By Gablonsky's rule
+    for hidden constraints (2001, section 3.5) its cell takes F + 1e-6 |F|, where F is the least
+    feasible value in the cell enlarged twice around its centre. Where there is none, it takes one
+    more than the worst feasible value. So it can still be opened, and the best is always feasible.
 
     In a conditional space each branch is partitioned with all of its parameters, and the sweep
     goes over all branches: the choice or integer that decides which parameters a trial has is

@@ -73,9 +73,10 @@ class Session:
 def run(task: Task, instance: Instance) -> Line:
     """The task's line with what came of it.
 
-    `values` are noise-free, infinite where constraints are violated, and `told` is what the sampler was told (null where that is the same),
-    in the order in which the evaluations ended, at the simulated times `ended`; `ask_seconds` is
-    the time in the sampler, of each ten trials.
+    `values` are noise-free, infinite where constraints are violated or the evaluation failed, and
+    `told` is what the sampler was told (null where that is the same), in the order in which the
+    evaluations ended, at the simulated times `ended`; `ask_seconds` is the time in the sampler, of
+    each ten trials.
 
     Raises:
         NotAvailable: The sampler cannot be used here.

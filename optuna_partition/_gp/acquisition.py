@@ -25,9 +25,7 @@ _STARTS, _STEPS, _ROUNDS = 4, 15, 3  # of the ascent
 _KEPT = 64
 
 
-def promising(
-    improvement: Improvement, domain: Domain, evidence: Evidence, box: Box
-) -> Array:
+def promising(improvement: Improvement, domain: Domain, evidence: Evidence, box: Box) -> Array:
     """Points of a box in descending order of expected improvement, (k, D).
 
     The ascent climbs real axes by gradient with the others held, then tries every place of each

@@ -1,4 +1,4 @@
-"""The belief where trials violate constraints or fail: a Gaussian process of the value and of each.
+"""The belief where trials violate constraints or fail: a process of the value and of each.
 
 Without constraints and failures it is the value's process and nothing else.
 """
@@ -85,7 +85,11 @@ class Weighed:
     @property
     def feasibility(self) -> Feasibility:
         models = self.constraints
-        return Feasibility([m.exact for m in models], [m.zero for m in models])
+        return Feasibility(
+            [m.exact for m in models],
+            [m.zero for m in models],
+            [m.evidence.is_grave for m in models],
+        )
 
     def bounds(self, x: Array) -> tuple[Array, Array]:
         """As if what is likely to be infeasible had failed: it has the worst value there is."""

@@ -106,6 +106,7 @@ class Evidence:
             constraints, 0 where they are feasible. None where all are.
         constraints: What is known of each constraint; its value is at most 0 where it is met, and
             it is ranked by how far from 0 it is.
+        is_grave: Whether it is a constraint that nothing is learnt from where it is not met.
     """
 
     x: Array
@@ -114,6 +115,7 @@ class Evidence:
     n_values: int
     apart: Array | None = None
     constraints: tuple[Evidence, ...] = ()
+    is_grave: bool = False
 
     @property
     def ranking(self) -> NDArray[np.intp]:

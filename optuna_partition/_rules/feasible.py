@@ -2,14 +2,16 @@
 
 The value is learnt from all trials that have one, feasible or not. Each constraint that trials
 set is learnt from those that set it. Where trials fail, "ends well" is one more constraint: -1
-where a trial had a value, 1 where it failed. So a region where trainings die is left after a few
-deaths, and nothing is said of the values that they would have had.
+where a trial had a value, 3 where it failed. So a region where trainings die is left after a few
+deaths, and nothing is said of the values that they would have had. That 3 is more than 1 puts the
+bound nearer to what has ended well: between the two, most of the way is taken to be bad.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
 import math
 from typing import TypeAlias
 
@@ -30,6 +32,7 @@ from optuna_partition._rules.belief import units
 __all__ = ["evidence_of"]
 
 _FEWEST = 2  # values of a constraint that has a model
+_ENDED, _DIED = -1.0, 3.0
 _SLIGHTEST = 1e-12  # violation: of what is infeasible it is never 0
 
 
@@ -39,8 +42,9 @@ def evidence_of(tree: Tree) -> Evidence:
     rows = [(o, o.value) for o in ended if o.value is not None]
     is_mixed = any(isinstance(o.reading, Reading) for o, _ in rows)
     about = _About(tree.axes, units(tree.axes, tree.points(Reading.FLYING)))
-    tables = [*_named(ended), _endings(ended)]
-    constraints = (about.constraint(table) for table in tables if len(table) >= _FEWEST)
+    constraints = [about.constraint(table) for table in _named(ended) if len(table) >= _FEWEST]
+    if endings := _endings(ended):
+        constraints.append(replace(about.constraint(endings), is_grave=True))
     apart = _violations([o for o, _ in rows]) if is_mixed else None
     return about.evidence(rows, len(ended), apart, tuple(constraints))
 
@@ -87,7 +91,7 @@ def _endings(ended: Sequence[Observation]) -> _Table:
     if all(died) or not any(died):
         return []
     told = [o for o in ended if o.reading is Reading.FAILED or o.value is not None]
-    return [(o, 1.0 if o.reading is Reading.FAILED else -1.0) for o in told]
+    return [(o, _DIED if o.reading is Reading.FAILED else _ENDED) for o in told]
 
 
 def _violations(rows: Sequence[Observation]) -> Array:

@@ -25,7 +25,6 @@ from optuna_partition._plot.axes import Scale
 from optuna_partition.inspection import cells
 from optuna_partition.visualization import plot_depths
 from optuna_partition.visualization import plot_partition
-from optuna_partition.visualization import plot_tree
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +170,7 @@ def test_trials_are_marked_by_their_end(mixed_study: optuna.Study) -> None:
     }
 
 
-@pytest.mark.parametrize("plot", [plot_partition, plot_tree, plot_depths])
+@pytest.mark.parametrize("plot", [plot_partition, plot_depths])
 def test_no_infeasible_trial_is_the_best_or_has_a_colour(plot: Any) -> None:
     def objective(trial: optuna.Trial) -> float:
         x, y = trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)

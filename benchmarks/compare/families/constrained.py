@@ -28,9 +28,9 @@ FIRST_FINAL = 1000  # shift
 class Minimum:
     """Where a problem's feasible minimum is, and how low.
 
-    BoTorch's, or what 30 runs of SLSQP from random points found. `PressureVessel` rounds, so that
-    its is Coello's (2002); that of `WeldedBeamSO` is below the published 1.728 because BoTorch's
-    formula lets it be.
+    BoTorch's, or what 30 runs of SLSQP from random points found. `PressureVessel` rounds two axes
+    in the value and not in the constraints: its minimum is that of a search of all steps. Both it
+    and that of `WeldedBeamSO` are below the published ones because BoTorch's formulas let them be.
     """
 
     at: tuple[float, ...]
@@ -45,7 +45,7 @@ TUNE = {
 }
 FINAL = {
     "ConstrainedHartmannSmooth": _HARTMANN,
-    "PressureVessel": Minimum((0.8125, 0.4375, 42.0984456, 176.6365958), 6059.714335),
+    "PressureVessel": Minimum((0.781249999, 0.4, 40.47927455, 197.78935), 5633.95026),
     "SpeedReducer": Minimum((3.5, 0.7, 17, 7.3, 7.8, 3.3502146661, 5.2866832298), 2996.348165),
     "WeldedBeamSO": Minimum((0.168, 4.0670847822, 10.0, 0.168), 1.58707751),
 }

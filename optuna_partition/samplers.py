@@ -57,7 +57,8 @@ class BaMSOOSampler(PartitionSampler):
         candidates_func: Chooses the point instead of expected improvement, with the signature of
             `optuna_integration.BoTorchSampler`'s; everything is in the unit cube, a category or
             an integer at the middle of its share of the axis. A point outside the bounds it is
-            given is drawn in. Not with `as_published`.
+            given is drawn in. Its third argument has a column for each constraint, by name, above
+            0 where it is violated and NaN where it was not set. Not with `as_published`.
         device: Where the model is computed, as torch names devices.
         search_space: Name -> distribution. By default the parameters that all finished trials
             share, after a first trial at the centre of every distribution.

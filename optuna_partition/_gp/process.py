@@ -46,6 +46,7 @@ from optuna_partition._rules.belief import Evidence
 from optuna_partition._rules.belief import Theta
 from optuna_partition._rules.belief import thinned
 from optuna_partition._rules.belief import winsorised
+from optuna_partition._rules.feasible import told
 
 
 __all__ = ["Fitted", "GaussianProcess", "failing"]
@@ -225,9 +226,10 @@ class Fitted:
         """
         tensor = self.process.tensor
         pending = tensor(self.evidence.pending) if len(self.evidence.pending) else None
-        y = -tensor(self.targets.y).unsqueeze(-1)
+        known, y, constraints = told(self.evidence, self.targets.y)
         bounds = torch.stack([tensor(end) for end in box])
-        found = choose(tensor(self.evidence.x), y, None, bounds, pending)
+        con = None if constraints is None else tensor(constraints)
+        found = choose(tensor(known), -tensor(y).unsqueeze(-1), con, bounds, pending)
         x: Array = np.atleast_2d(found.detach().cpu().numpy())
         if x.ndim != 2 or x.shape[1] != len(box[0]) or not np.isfinite(x).all():
             raise ValueError(

@@ -29,7 +29,7 @@ from optuna_partition._rules.belief import thinned
 from optuna_partition._rules.belief import units
 
 
-__all__ = ["evidence_of"]
+__all__ = ["evidence_of", "told"]
 
 _FEWEST = 2  # values of a constraint that has a model
 _ENDED, _DIED = -1.0, 3.0
@@ -76,6 +76,30 @@ class _About:
     def constraint(self, table: _Table) -> Evidence:
         """Of one constraint; what is nearest to its bound matters most."""
         return self.evidence(table, len(table), np.abs([value for _, value in table]))
+
+
+def told(evidence: Evidence, y: Array) -> tuple[Array, Array, Array | None]:
+    """What a function is told that has a model of its own: points, values, constraints.
+
+    Points that failed have the worst value. Constraints are in the order of their names, (n, k),
+    and NaN where a trial has not set one; None where no trial has.
+
+    Args:
+        evidence: What is known.
+        y: The values of its rows, as the function sees them.
+    """
+    x = evidence.x
+    for each in evidence.constraints:
+        if each.is_grave:
+            died = each.x[each.y > 0]
+            x, y = np.concatenate([x, died]), np.concatenate([y, np.full(len(died), y.max())])
+    tables = [
+        {at.tobytes(): value for at, value in zip(each.x, each.y, strict=True)}
+        for each in evidence.constraints
+        if not each.is_grave
+    ]
+    rows = [[table.get(at.tobytes(), math.nan) for table in tables] for at in x]
+    return x, y, np.array(rows) if tables else None
 
 
 def _named(ended: Sequence[Observation]) -> list[_Table]:

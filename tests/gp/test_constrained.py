@@ -28,6 +28,7 @@ from optuna_partition._rules.belief import Evidence
 from optuna_partition._rules.belief import Fit
 from optuna_partition._rules.belief import renewed
 from optuna_partition._rules.feasible import evidence_of
+from optuna_partition._rules.feasible import told
 
 
 AXES = (Continuous(30), Continuous(30))
@@ -128,6 +129,16 @@ def test_where_trials_fail_is_one_more_constraint() -> None:
     fitted = weighed(evidence).constraints[-1]
     mean, _ = fitted.bounds(np.array([[0.1, 0.5], [0.8, 0.5]]))
     assert mean[0] > 0 > mean[1]
+
+
+def test_a_function_with_a_model_of_its_own_is_told_of_constraints_and_failures() -> None:
+    evidence = evidence_of(grown(30, dies=0.3))
+    x, y, constraints = told(evidence, evidence.y)
+    n = len(evidence.y)
+    assert constraints is not None and constraints.shape == (30, 2) and len(x) == len(y) == 30
+    np.testing.assert_allclose(constraints[:n, 0], 0.5 - x[:n, 0], atol=1e-6)
+    assert np.isnan(constraints[n:]).all()
+    assert (y[n:] == evidence.y.max()).all() and (x[n:, 0] < 0.3).all()
 
 
 def test_no_constraint_is_no_other_model() -> None:

@@ -124,6 +124,7 @@ def _violations(rows: Sequence[Observation]) -> Array:
     given = [dict(o.constraints) for o in rows]
     for name in sorted({name for has in given for name in has}):
         values = np.array([has.get(name, -math.inf) for has in given])
-        spread = float(np.std(values[np.isfinite(values)])) or 1.0
-        found += np.maximum(values, 0) / spread
+        finite = values[np.isfinite(values)]
+        spread = float(finite.std()) if len(finite) else 0.0
+        found += np.maximum(values, 0) / (spread or 1.0)
     return found

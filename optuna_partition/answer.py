@@ -207,7 +207,7 @@ def _believed(
     if not union.axes or len(known) < _FEWEST_VALUES:
         return None
     x = np.array(union.units)
-    kept = known[thinned(losses[known], _MOST_VALUES)]
+    kept = known[thinned(np.argsort(losses[known], kind="stable"), _MOST_VALUES)]
     evidence = Evidence(x[kept], losses[kept], x[:0], len(losses))
     from optuna_partition._gp.evaluated import moments  # imports torch
 

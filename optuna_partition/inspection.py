@@ -28,10 +28,11 @@ from optuna_partition._space.space import AnySpace
 from optuna_partition._space.space import Space
 from optuna_partition._study.attributes import Ask
 from optuna_partition._study.record import History
+from optuna_partition._study.record import is_feasible
 from optuna_partition._study.record import sign_of
 
 
-__all__ = ["CellInfo", "TreeCell", "cells", "search_space", "tree", "unit"]
+__all__ = ["CellInfo", "TreeCell", "cells", "is_feasible", "search_space", "tree", "unit"]
 
 
 def _rule(name: str) -> Rule[Any]:
@@ -54,7 +55,7 @@ class CellInfo:
         low: Parameter name -> lower end in the unit cube, on the axis as the sampler cuts it.
         high: The same for the upper end.
         depth: Number of cuts from the whole space.
-        value: The best value observed inside, None when there is none yet.
+        value: The best feasible value observed inside, None when there is none yet.
         trials: Numbers of the trials inside.
     """
 

@@ -18,6 +18,7 @@ from optuna_partition._rules.hybrid import Hybrid
 from optuna_partition._rules.soo import SOO
 from optuna_partition._study.arguments import check_number
 from optuna_partition._study.arguments import checked_seed
+from optuna_partition._study.arguments import ConstraintsFunc
 from optuna_partition._study.ask import PartitionSampler
 from optuna_partition._study.branches import BranchSampler
 
@@ -35,6 +36,11 @@ class BaMSOOSampler(PartitionSampler):
     that a sweep of SOO (see `SOOSampler`) opens next: the sweep visits every scale, so that every
     cell's turn comes even where the model is wrong. Workers see each other's points: those in
     flight are taken as known to be what the model expects there.
+
+    Constraints of `trial.set_constraint` have a model each. A point is worth its expected
+    improvement over the best feasible value, times the probability that all are met (Gardner et
+    al. 2014); while nothing is feasible, that probability alone. Where trials fail is learnt the
+    same way, so that a region in which trainings die is left after a few deaths.
 
     Hyperparameters of the model are fitted now and then and kept in the trials, so that all
     workers share a fit and a new process goes on where the last one stopped. Where no model can be
@@ -60,7 +66,8 @@ class BaMSOOSampler(PartitionSampler):
         candidates_func: Chooses the point instead of expected improvement, with the signature of
             `optuna_integration.BoTorchSampler`'s; everything is in the unit cube, a category or
             an integer at the middle of its share of the axis. A point outside the bounds it is
-            given is drawn in. Not with `as_published`.
+            given is drawn in. Its third argument has a column for each constraint, by name, above
+            0 where it is violated and NaN where it was not set. Not with `as_published`.
         device: Where the model is computed, as torch names devices.
         search_space: Name -> distribution. By default the parameters that all finished trials
             share, after a first trial at the centre of every distribution.
@@ -76,6 +83,9 @@ class BaMSOOSampler(PartitionSampler):
             evaluated. Otherwise, and in ask and tell, random points are evaluated again.
         show_cells: Whether each trial gets the user attribute `partition` (rule, depth, cell), for
             people who watch in optuna-dashboard; the search does not read it.
+        constraints_func: Ended trial -> what each constraint is violated by, at most 0 where it is
+            met; as Optuna's samplers have it. `trial.set_constraint` in the objective says the
+            same, and a study may have both.
 
     Raises:
         ImportError: BoTorch is not installed.
@@ -103,6 +113,7 @@ class BaMSOOSampler(PartitionSampler):
         warn_independent_sampling: bool = True,
         stop_when_exhausted: bool = True,
         show_cells: bool = True,
+        constraints_func: ConstraintsFunc | None = None,
     ) -> None:
         if find_spec("botorch") is None:
             raise ImportError(
@@ -136,6 +147,7 @@ class BaMSOOSampler(PartitionSampler):
             warn_independent_sampling and independent_sampler is not None,
             stop_when_exhausted,
             show_cells,
+            constraints_func=constraints_func,
         )
 
 
@@ -148,7 +160,8 @@ class DIRECTSampler(PartitionSampler):
     not `scipy.optimize.direct`, which also divides cells above the hull. Iterations never wait:
     workers beyond the width of one get the next one's cells, on what is known. No randomness; no
     point is evaluated twice; trials count by where they lie, and conditional spaces are
-    partitioned, as with `SOOSampler`. Cells of all branches are on one hull.
+    partitioned, as with `SOOSampler`. Cells of all branches are on one hull. Points that violate
+    constraints count as failed, by Gablonsky's rule, as `SOOSampler` has it.
 
     Args:
         locally_biased: Whether cells are sized by their longest side and one cell of a size is
@@ -169,6 +182,9 @@ class DIRECTSampler(PartitionSampler):
             evaluated. Otherwise, and in ask and tell, random points are evaluated again.
         show_cells: Whether each trial gets the user attribute `partition` (rule, depth, cell), for
             people who watch in optuna-dashboard; the search does not read it.
+        constraints_func: Ended trial -> what each constraint is violated by, at most 0 where it is
+            met; as Optuna's samplers have it. `trial.set_constraint` in the objective says the
+            same, and a study may have both.
 
     Example:
         >>> import optuna
@@ -188,6 +204,7 @@ class DIRECTSampler(PartitionSampler):
         warn_independent_sampling: bool = True,
         stop_when_exhausted: bool = True,
         show_cells: bool = True,
+        constraints_func: ConstraintsFunc | None = None,
     ) -> None:
         check_number("epsilon", epsilon, "0 <= epsilon < 1", "1e-4")
         if locally_biased not in (True, False):
@@ -205,6 +222,7 @@ class DIRECTSampler(PartitionSampler):
             stop_when_exhausted,
             show_cells,
             branching=search_space is None and independent_sampler is None,
+            constraints_func=constraints_func,
         )
 
 
@@ -223,6 +241,11 @@ class SOOSampler(PartitionSampler):
     is not tried again; one whose run was interrupted is, three times at most. In ask and tell
     ``study.tell(trial, state=TrialState.FAIL)`` says that the job was lost, and
     ``study.tell(trial, math.nan)`` that the objective has no value there.
+
+    A trial that violates a constraint is a failed point, whatever its value. By Gablonsky's rule
+    for hidden constraints (2001, section 3.5) its cell takes F + 1e-6 |F|, where F is the least
+    feasible value in the cell enlarged twice around its centre. Where there is none, it takes one
+    more than the worst feasible value. So it can still be opened, and the best is always feasible.
 
     In a conditional space each branch is partitioned with all of its parameters, and the sweep
     goes over all branches: the choice or integer that decides which parameters a trial has is
@@ -246,6 +269,9 @@ class SOOSampler(PartitionSampler):
             evaluated. Otherwise, and in ask and tell, random points are evaluated again.
         show_cells: Whether each trial gets the user attribute `partition` (rule, depth, cell), for
             people who watch in optuna-dashboard; the search does not read it.
+        constraints_func: Ended trial -> what each constraint is violated by, at most 0 where it is
+            met; as Optuna's samplers have it. `trial.set_constraint` in the objective says the
+            same, and a study may have both.
 
     Example:
         >>> import optuna
@@ -263,6 +289,7 @@ class SOOSampler(PartitionSampler):
         warn_independent_sampling: bool = True,
         stop_when_exhausted: bool = True,
         show_cells: bool = True,
+        constraints_func: ConstraintsFunc | None = None,
     ) -> None:
         super().__init__(
             SOO(),
@@ -273,4 +300,5 @@ class SOOSampler(PartitionSampler):
             stop_when_exhausted,
             show_cells,
             branching=search_space is None and independent_sampler is None,
+            constraints_func=constraints_func,
         )

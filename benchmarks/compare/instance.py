@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence
 from dataclasses import dataclass
+import math
 import random
 from typing import Any
 from typing import Protocol
@@ -17,6 +18,7 @@ from optuna.distributions import IntDistribution
 
 Params = dict[str, Any]
 Space = dict[str, BaseDistribution]
+Constraints = Callable[[Params], dict[str, float]]
 Noise = Callable[[Params, float, random.Random], float]
 
 
@@ -46,12 +48,13 @@ class Instance:
         family: The family it belongs to.
         name: The problem's name within the family.
         shift: The seed of its random shift: 0, 1, 2 are for tuning, 1000 and above for the table.
-        value: The noise-free value of an assignment.
+        value: The noise-free value of an assignment; NaN where an evaluation fails.
         space: Its search space, or None where the space depends on what was suggested before.
         suggest: Asks a trial for an assignment; from `space` where that is given.
         least: The global minimum, None if nobody knows it.
         best: An assignment that attains `least`, None if nobody knows it.
         noise: What a sampler is told: from the assignment, its value and a source of chance.
+        constraints: From an assignment to constraints by name; at most 0 is feasible.
         reference: Evaluations of the long random search that regret is relative to.
     """
 
@@ -64,6 +67,7 @@ class Instance:
     least: float | None = None
     best: Params | None = None
     noise: Noise | None = None
+    constraints: Constraints | None = None
     reference: int = 20_000
 
     def ask(self, trial: Suggests) -> Params:
@@ -72,6 +76,16 @@ class Instance:
             return self.suggest(trial)
         assert self.space is not None, "an instance has a space or a way to suggest"
         return {name: suggested(trial, name, axis) for name, axis in self.space.items()}
+
+    def constrained(self, params: Params) -> dict[str, float]:
+        """The constraints of an assignment, none where the instance has none."""
+        return {} if self.constraints is None else self.constraints(params)
+
+    def counted(self, params: Params) -> float:
+        """The noise-free value as results have it: infinite where it is infeasible or none."""
+        value = self.value(params)
+        feasible = all(x <= 0 for x in self.constrained(params).values())
+        return value if feasible and not math.isnan(value) else math.inf
 
     def told(self, params: Params, value: float, seed: int, index: int) -> float:
         """What the evaluation `index` of the run `seed` reports: the same at every call."""

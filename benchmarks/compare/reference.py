@@ -60,17 +60,22 @@ def reference(instance: Instance) -> Line:
     The best of n independent values is below the q-quantile of one value in half of all searches
     when (1 - q)**n = 1/2. So a search of N evaluations gives every median at n much below N, and
     more precisely than N / n repetitions of n evaluations.
+
+    Infeasible points are infinite. Until a search has a feasible one it counts as the worst of all
+    feasible ones: so it is no better than any search that has one.
     """
     chance = random.Random(f"{instance.family} {instance.name} {instance.shift}")
     scored = [_score(instance, {}, chance) for _ in range(instance.reference)]
     values = sorted(value for value, _ in scored)
+    worst = max(value for value in values if math.isfinite(value))
     return {
         "kind": "reference",
         "family": instance.family,
         "instance": instance.name,
         "shift": instance.shift,
         "budget": instance.reference,
-        "medians": {str(n): median_best(values, n) for n in MEDIANS},
+        "worst": worst,
+        "medians": {str(n): min(median_best(values, n), worst) for n in MEDIANS},
         "least": _least(instance, scored, chance) if instance.least is None else instance.least,
         "known": instance.least is not None,
     }
@@ -84,7 +89,7 @@ def median_best(ordered: Sequence[float], n: int) -> float:
 
 def _score(instance: Instance, units: dict[str, float], chance: random.Random) -> Scored:
     trial = UnitTrial(units, chance)
-    return instance.value(instance.ask(trial)), trial.units
+    return instance.counted(instance.ask(trial)), trial.units
 
 
 def _least(instance: Instance, scored: list[Scored], chance: random.Random) -> float:

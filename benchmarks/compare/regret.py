@@ -32,10 +32,11 @@ Measure = Callable[[Line, int], float | None]  # a run, evaluations -> what it h
 
 @dataclass(frozen=True)
 class Scale:
-    """What an instance's values are measured by: f* and m(n)."""
+    """What an instance's values are measured by: f*, m(n), and what counts as having none."""
 
     least: float
     medians: dict[int, float]
+    worst: float = math.inf
 
     def median(self, n: int) -> float:
         """m(n).
@@ -53,7 +54,7 @@ class Scale:
         regret = self.median(n) - self.least
         if regret <= 1e-12 * max(1.0, abs(self.least)):
             return None
-        return max(best - self.least, FLOOR * regret) / regret
+        return max(min(best, self.worst) - self.least, FLOOR * regret) / regret
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def scales(lines: dict[Key, Line]) -> dict[Place, Scale]:
         if line["kind"] == "reference":
             known = line["least"] if line["known"] else min(line["least"], least[place(line)])
             medians = {int(n): value for n, value in line["medians"].items()}
-            found[place(line)] = Scale(known, medians)
+            found[place(line)] = Scale(known, medians, line.get("worst", math.inf))
     return found
 
 

@@ -65,7 +65,9 @@ class Session:
     def tell(self, asked: tuple[optuna.Trial, Params]) -> None:
         trial, params = asked
         value = self._instance.value(params)
-        self.values.append(value)
+        self.values.append(self._instance.counted(params))
+        for name, x in self._instance.constrained(params).items():
+            trial.set_constraint(name, x)
         self.told.append(self._instance.told(params, value, self._seed, trial.number))
         began = time.perf_counter()
         self._study.tell(trial, self.told[-1])
@@ -80,10 +82,11 @@ class Session:
 def run(task: Task, instance: Instance) -> Line:
     """The task's line with what came of it.
 
-    `values` are noise-free and `told` is what the sampler was told (null where that is the same),
-    in the order in which the evaluations ended, at the simulated times `ended`; `answered` is the
-    noise-free value of `optuna_partition.best_trial` after so many of them; `ask_seconds` is the
-    time in the sampler, of each ten trials.
+    `values` are noise-free, infinite where constraints are violated or the evaluation failed, and
+    `told` is what the sampler was told (null where that is the same), in the order in which the
+    evaluations ended, at the simulated times `ended`; `answered` is the noise-free value of
+    `optuna_partition.best_trial` after so many of them; `ask_seconds` is the time in the sampler,
+    of each ten trials.
 
     Raises:
         NotAvailable: The sampler cannot be used here.

@@ -8,7 +8,7 @@ state      observations                                  who moves it on
 EMPTY      none                                          an ask evaluates it
 BOUNDED    none; a model's bound is its value            the rule opens it
 FLYING     none with a value, some in flight             the trial's end
-FAILED     none with a value, none in flight             its value is repaired from neighbours
+FAILED     none feasible with a value, none in flight    its value is repaired from neighbours
 KNOWN      some with a value: the best is the cell's     the rule opens it
 OPENING    any; the rule waits for more to cut it        the rule cuts it
 OPEN       handed to its children                        nobody
@@ -27,9 +27,11 @@ from optuna_partition._core.cells import Cell
 from optuna_partition._core.cells import Point
 
 
-__all__ = ["Node", "Observation", "Order", "Reading", "State"]
+__all__ = ["Constraints", "Node", "Observation", "Order", "Reading", "State"]
 
 Order: TypeAlias = tuple[int, ...]
+Constraints: TypeAlias = tuple[tuple[str, float], ...]
+"""Name and value of each constraint, by name; at most 0 is feasible."""
 
 
 class Reading(Enum):
@@ -37,6 +39,7 @@ class Reading(Enum):
 
     FLYING = "in flight"
     FAILED = "failed"
+    INFEASIBLE = "infeasible"
 
 
 class State(Enum):
@@ -51,8 +54,24 @@ class State(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Observation:
+    """What a trial says.
+
+    Args:
+        point: Where.
+        reading: Its value, if it is feasible.
+        constraints: Those it was measured with.
+        measured: The value where it is infeasible, if there is one.
+    """
+
     point: Point
     reading: float | Reading
+    constraints: Constraints = ()
+    measured: float | None = None
+
+    @property
+    def value(self) -> float | None:
+        """What was measured, feasible or not."""
+        return self.measured if isinstance(self.reading, Reading) else self.reading
 
 
 @dataclass(slots=True, eq=False)

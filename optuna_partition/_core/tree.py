@@ -23,6 +23,7 @@ from optuna_partition._core.cells import Point
 from optuna_partition._core.growth import Growth
 from optuna_partition._core.growth import Whole
 from optuna_partition._core.inside import Search
+from optuna_partition._core.node import Constraints
 from optuna_partition._core.node import Node
 from optuna_partition._core.node import Observation
 from optuna_partition._core.node import Order
@@ -69,7 +70,7 @@ class Tree:
         self._searches: dict[Node, Search] = {}  # leaf -> the search for a free point inside
         self._known: dict[int, Observation] = {}
         self._worst: float | None = None  # largest finite value observed
-        self.incumbent: float | None = None  # least value observed
+        self.incumbent: float | None = None  # least feasible value observed
         self._failed: dict[Cell, Node] = {}
         self._around: dict[Cell, float] = {}  # failed cell -> the least value around it
         self._flying: set[Node] = set()
@@ -84,9 +85,16 @@ class Tree:
 
     # ---- what is so ----
 
-    def observe(self, number: int, point: Point, reading: float | Reading) -> None:
+    def observe(
+        self,
+        number: int,
+        point: Point,
+        reading: float | Reading,
+        constraints: Constraints = (),
+        measured: float | None = None,
+    ) -> None:
         """Says what trial `number` observed at a point; replaces what it said before."""
-        observation = Observation(point, reading)
+        observation = Observation(point, reading, constraints, measured)
         leaf = self._holder.get(number)
         if leaf is None or leaf.observations[number].point != point:
             self.forget(number)
@@ -185,10 +193,16 @@ class Tree:
         known = (self._known[number] for number in sorted(self._known))
         return [(o.point, o.reading) for o in known if not isinstance(o.reading, Reading)]
 
-    def points(self, reading: Reading) -> list[Point]:
+    def points(self, *readings: Reading) -> list[Point]:
         """The points in flight, or those that failed, by trial number."""
-        observations = [leaf.observations[n] for n, leaf in sorted(self._holder.items())]
-        return [o.point for o in observations if o.reading is reading]
+        return [o.point for o in self._observations() if o.reading in readings]
+
+    def ended(self) -> list[Observation]:
+        """What trials say that have ended, by trial number."""
+        return [o for o in self._observations() if o.reading is not Reading.FLYING]
+
+    def _observations(self) -> list[Observation]:
+        return [leaf.observations[number] for number, leaf in sorted(self._holder.items())]
 
     def parts(self, cell: Cell, axis: int) -> tuple[Cell, ...]:
         """The parts of a cell cut on an axis, from left to right."""
@@ -432,6 +446,7 @@ class Tree:
 
         With F the least value observed inside the cell enlarged twice around its centre, it is
         F + 1e-6 |F|; where nothing is observed there, one more than the worst value observed.
+        Of infeasible trials no value counts: to the tree, constraints are as good as hidden.
         """
         least = self._around.get(leaf.cell)
         if least is None:

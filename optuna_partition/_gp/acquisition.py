@@ -8,7 +8,6 @@ from botorch.generation.gen import gen_candidates_scipy
 import numpy as np
 import torch
 
-from optuna_partition._gp.exact import Exact
 from optuna_partition._gp.exact import Improvement
 from optuna_partition._rules.belief import Array
 from optuna_partition._rules.belief import Box
@@ -27,7 +26,7 @@ _KEPT = 64
 
 
 def promising(
-    exact: Exact, domain: Domain, evidence: Evidence, best: float, box: Box, seed: int
+    improvement: Improvement, domain: Domain, evidence: Evidence, box: Box, seed: int
 ) -> Array:
     """Points of a box in descending order of expected improvement, (k, D).
 
@@ -35,17 +34,16 @@ def promising(
     axis in turn: so it crosses the steps of integers and categories, and valleys along an axis.
 
     Args:
-        exact: The model.
+        improvement: What a point is worth by the model.
         domain: What its axes are.
         evidence: What it has seen.
-        best: The value to improve on, in the model's units.
         box: Where to look.
         seed: Varies the candidates.
     """
     # The same evidence gives the same points, so that two workers who know the same ask for the
     # same point, one is refused by the claim, and looks again knowing of the other.
     rng = np.random.default_rng([seed, len(evidence.y), len(evidence.pending)])
-    search = _Search(Improvement(exact, best), domain, box, rng)
+    search = _Search(improvement, domain, box, rng)
     found = search.ranked(search.candidates(evidence))
     for _ in range(_ROUNDS):
         climbed = search.ranked(search.climbed(found[:_STARTS]))
@@ -64,7 +62,7 @@ class _Search:
 
     def candidates(self, evidence: Evidence) -> Array:
         """Points all over the box, around the best observed ones and along axes through them."""
-        good = evidence.x[np.argsort(evidence.y, kind="stable")[:_GOOD]]
+        good = evidence.x[evidence.ranking[:_GOOD]]
         good = np.clip(good, *self.box)
         shape = (len(good), _NEAR, good.shape[1])
         distances = 10 ** self.rng.uniform(_NEAREST, _FARTHEST, (*shape[:2], 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 import math
 from typing import Any
@@ -95,12 +96,29 @@ def _dense(model: Any, x1: Tensor, x2: Tensor) -> Tensor:
 
 
 class Improvement(LogExpectedImprovement):  # type: ignore[misc]  # BoTorch has few types
-    """BoTorch's logarithmic expected improvement (Ament et al. 2023) on an `Exact` posterior."""
+    """BoTorch's logarithmic expected improvement (Ament et al. 2023) on an `Exact` posterior.
 
-    def __init__(self, exact: Exact, best: float) -> None:
-        super().__init__(exact.model, best_f=best, maximize=False)
-        self.best_f = exact.weights.new_tensor(best)  # BoTorch's is of torch's default type
+    Args:
+        exact: The posterior.
+        best: The value to improve on; None where nothing is feasible, so that anything would.
+        feasibility: Points (k, D) -> the logarithm of how likely they meet constraints, (k,).
+    """
+
+    def __init__(
+        self,
+        exact: Exact,
+        best: float | None,
+        feasibility: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__(exact.model, best_f=best or 0.0, maximize=False)
+        self.best_f = exact.weights.new_tensor(best or 0.0)  # BoTorch's is of torch's default type
         self.exact = exact
+        self.feasibility, self.is_first = feasibility, best is None
+
+    def forward(self, X: Tensor) -> Tensor:
+        possible = X.new_zeros(()) if self.feasibility is None else self.feasibility(X.squeeze(-2))
+        worth: Tensor = possible if self.is_first else super().forward(X) + possible
+        return worth
 
     def _mean_and_sigma(
         self, X: Tensor, compute_sigma: bool = True, min_var: float = 1e-12

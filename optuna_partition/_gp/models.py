@@ -46,9 +46,12 @@ class Models:
             ) from None
 
     def __call__(self, axes: tuple[Axis, ...]) -> Belief:
+        from optuna_partition._gp.constrained import Constrained
         from optuna_partition._gp.process import GaussianProcess
 
         domain = Domain.of(axes)
-        return GaussianProcess(
-            domain, self.as_published, self.device, self.candidates_func, self.seed
+        return Constrained(
+            GaussianProcess(
+                domain, self.as_published, self.device, self.candidates_func, self.seed
+            )
         )

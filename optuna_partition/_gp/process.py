@@ -5,6 +5,7 @@ This room imports torch, as do `_kernel`, `_exact`, `_acquisition` and `_models`
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from torch import Tensor
 
 from optuna_partition._gp.acquisition import promising
 from optuna_partition._gp.exact import Exact
+from optuna_partition._gp.exact import Improvement
 from optuna_partition._gp.kernel import above
 from optuna_partition._gp.kernel import exact
 from optuna_partition._gp.kernel import log_normal
@@ -46,9 +48,10 @@ from optuna_partition._rules.belief import Evidence
 from optuna_partition._rules.belief import Theta
 from optuna_partition._rules.belief import thinned
 from optuna_partition._rules.belief import winsorised
+from optuna_partition._rules.feasible import told
 
 
-__all__ = ["GaussianProcess"]
+__all__ = ["Fitted", "GaussianProcess", "failing"]
 
 _LEAST_NOISE = 1e-6  # variance; BoTorch's 1e-4 keeps a smooth function from its last digits
 _FIRST_NOISE = 1e-2  # from less, a fit takes noise for the function
@@ -74,6 +77,7 @@ class GaussianProcess:
         device: Where tensors live.
         candidates_func: What chooses points instead of the expected improvement.
         seed: Varies where it looks for promising points.
+        shape: What is done to values before they are standardised.
     """
 
     domain: Domain
@@ -81,25 +85,26 @@ class GaussianProcess:
     device: str = "cpu"
     candidates_func: CandidatesFunc | None = None
     seed: int = 0
+    shape: Callable[[Array], Array] = winsorised
 
-    def fit(self, evidence: Evidence, theta: Theta | None) -> _Fitted:
-        with _failing(self.device):
-            kept = thinned(evidence.y, _MOST_FITTED)
-            targets = _Targets.of(evidence.y)
-            model = self._model(self._tensor(evidence.x[kept]), self._tensor(targets.y[kept]))
+    def fit(self, evidence: Evidence, theta: Theta | None) -> Fitted:
+        with failing(self.device):
+            kept = thinned(evidence.ranking, _MOST_FITTED)
+            targets = _Targets.of(self.shape(evidence.y))
+            model = self._model(self.tensor(evidence.x[kept]), self.tensor(targets.y[kept]))
             if theta is not None:
                 _load(model, theta)
             _climb(model, _FIRST_STEPS if theta is None else _LATER_STEPS)
         return self.condition(evidence, _theta(model))
 
-    def condition(self, evidence: Evidence, theta: Theta) -> _Fitted:
-        with _failing(self.device):
-            targets = _Targets.of(evidence.y)
-            model = self._model(self._tensor(evidence.x), self._tensor(targets.y))
+    def condition(self, evidence: Evidence, theta: Theta) -> Fitted:
+        with failing(self.device):
+            targets = _Targets.of(self.shape(evidence.y))
+            model = self._model(self.tensor(evidence.x), self.tensor(targets.y))
             _load(model, theta)
             return self._fitted(model, evidence, targets)
 
-    def _fitted(self, model: SingleTaskGP, evidence: Evidence, targets: _Targets) -> _Fitted:
+    def _fitted(self, model: SingleTaskGP, evidence: Evidence, targets: _Targets) -> Fitted:
         """The posterior; points in flight count as if the model's mean had been observed there.
 
         That leaves the mean as it is and takes the doubt away (Desautels et al. 2014): the next
@@ -108,17 +113,24 @@ class GaussianProcess:
         model.eval()
         theta = _theta(model)
         if len(evidence.pending):
-            pending = self._tensor(evidence.pending)
+            pending = self.tensor(evidence.pending)
             with torch.no_grad():
                 mean, _ = Exact.of(model).moments(pending)
-            x = torch.cat([self._tensor(evidence.x), pending])
-            model = self._model(x, torch.cat([self._tensor(targets.y), mean]))
+            x = torch.cat([self.tensor(evidence.x), pending])
+            model = self._model(x, torch.cat([self.tensor(targets.y), mean]))
             _load(model, theta)
             model.eval()
-        return _Fitted(self, Exact.of(model), theta, evidence, targets)
+        return Fitted(self, Exact.of(model), theta, evidence, targets)
 
-    def _tensor(self, array: Array) -> Tensor:
+    def tensor(self, array: Array) -> Tensor:
         return torch.as_tensor(array, dtype=torch.double, device=self.device)
+
+    @property
+    def n_parameters(self) -> int:
+        """How many hyperparameters there are."""
+        with failing(self.device):
+            x = self.tensor(np.full((1, len(self.domain.steps)), 0.5))
+            return sum(p.numel() for p in self._model(x, x[:, 0]).parameters())
 
     def _model(self, x: Tensor, y: Tensor) -> SingleTaskGP:
         build = self._published if self.as_published else self._warped
@@ -171,13 +183,12 @@ class _Targets:
 
     @classmethod
     def of(cls, values: Array) -> _Targets:
-        y = winsorised(values)
-        offset, scale = float(y.mean()), float(y.std(ddof=1)) or 1.0
-        return cls((y - offset) / scale, offset, scale)
+        offset, scale = float(values.mean()), float(values.std(ddof=1)) or 1.0
+        return cls((values - offset) / scale, offset, scale)
 
 
 @dataclass(frozen=True)
-class _Fitted:
+class Fitted:
     """See `Posterior`."""
 
     process: GaussianProcess
@@ -194,33 +205,50 @@ class _Fitted:
         return self.exact.log_likelihood() - chance
 
     def bounds(self, x: Array) -> tuple[Array, Array]:
-        with _failing(self.process.device), torch.no_grad():
-            mean, variance = self.exact.moments(self.process._tensor(x))
+        with failing(self.process.device), torch.no_grad():
+            mean, variance = self.exact.moments(self.process.tensor(x))
         deviation = variance.clamp_min(0).sqrt().cpu().numpy()
         targets = self.targets
         return targets.offset + targets.scale * mean.cpu().numpy(), targets.scale * deviation
 
-    def promising(self, box: Box) -> Array:
+    @property
+    def zero(self) -> float:
+        """What 0 is in the model's units, if `shape` keeps it."""
+        return -self.targets.offset / self.targets.scale
+
+    @property
+    def best(self) -> float | None:
+        """The value to improve on, in the model's units; None where nothing is feasible."""
+        feasible = self.targets.y[self.evidence.feasible]
+        return float(feasible.min()) if len(feasible) else None
+
+    def promising(self, box: Box, feasibility: Callable[[Tensor], Tensor] | None = None) -> Array:
+        """See `Posterior`; with a feasibility also what meets constraints."""
         if self.process.candidates_func is not None:
             return self._candidates(self.process.candidates_func, box)
-        with _failing(self.process.device):
-            process, best = self.process, float(self.targets.y.min())
-            return promising(self.exact, process.domain, self.evidence, best, box, process.seed)
+        with failing(self.process.device):
+            improvement = Improvement(self.exact, self.best, feasibility)
+            process = self.process
+            return promising(improvement, process.domain, self.evidence, box, process.seed)
 
     def worth_repeating(self, new: Array) -> Array | None:
-        with _failing(self.process.device):
-            return worth_repeating(self.exact, self.evidence.x, new)
+        if self.best is None:
+            return None
+        with failing(self.process.device):
+            known = self.evidence.x[self.evidence.feasible]
+            return worth_repeating(self.exact, known, new)
 
     def _candidates(self, choose: CandidatesFunc, box: Box) -> Array:
         """A user's choice, called as `optuna_integration.BoTorchSampler` calls it: maximising.
 
         Its errors are the user's to see.
         """
-        tensor = self.process._tensor
+        tensor = self.process.tensor
         pending = tensor(self.evidence.pending) if len(self.evidence.pending) else None
-        y = -tensor(self.targets.y).unsqueeze(-1)
+        known, y, constraints = told(self.evidence, self.targets.y)
         bounds = torch.stack([tensor(end) for end in box])
-        found = choose(tensor(self.evidence.x), y, None, bounds, pending)
+        con = None if constraints is None else tensor(constraints)
+        found = choose(tensor(known), -tensor(y).unsqueeze(-1), con, bounds, pending)
         x: Array = np.atleast_2d(found.detach().cpu().numpy())
         if x.ndim != 2 or x.shape[1] != len(box[0]) or not np.isfinite(x).all():
             raise ValueError(
@@ -233,7 +261,7 @@ class _Fitted:
 
 
 @contextmanager
-def _failing(device: str) -> Iterator[None]:
+def failing(device: str) -> Iterator[None]:
     """Turns what linear algebra raises into `BeliefFailed`, and says so once per process.
 
     Inside, neither the default device nor the gradients are what a user has set around a study.

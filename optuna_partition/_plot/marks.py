@@ -28,6 +28,7 @@ from optuna_partition._plot.axes import PlotAxis
 from optuna_partition._plot.axes import Scale
 from optuna_partition._plot.axes import text
 from optuna_partition.inspection import CellInfo
+from optuna_partition.inspection import is_feasible
 from optuna_partition.inspection import search_space
 from optuna_partition.inspection import tree
 from optuna_partition.inspection import TreeCell
@@ -49,6 +50,7 @@ _RINGED = {"line": {"color": "white", "width": 1}}
 _HOLLOW = {"color": "white", "line": {"color": _INK, "width": 1.2}}
 _MARKS: dict[str, dict[str, Any]] = {  # kind of trial -> marker; the last is on top
     "failed": {"symbol": "x", "color": _INK, **_RINGED},
+    "infeasible": {"symbol": "diamond", **_HOLLOW},
     "pruned without a value": {"symbol": "triangle-down", **_HOLLOW},
     "running": {"symbol": "circle", **_HOLLOW},
     "pruned, with its last value": {"symbol": "triangle-down", **_RINGED},
@@ -58,7 +60,7 @@ _MARKS: dict[str, dict[str, Any]] = {  # kind of trial -> marker; the last is on
 _SIZES = ((40, 10), (300, 8), (600, 6))  # up to so many trials, so many pixels
 _BELOW = {"orientation": "h", "x": 0, "y": 0.01, "yanchor": "bottom", "yref": "container"}
 _PALE = 0.15  # ranks up to here
-_LARGER = {"circle": 0, "x": 2, "triangle-down": 2, "star": 8}
+_LARGER = {"circle": 0, "x": 2, "diamond": 2, "triangle-down": 2, "star": 8}
 
 HATCH: dict[str, Any] = {
     "shape": "/",
@@ -118,7 +120,7 @@ def view(study: Study) -> View:
     held = found[0].cell.trials  # those in flight may not have their parameters yet
     shown = [t for t in trials if t.number in held or unit(space, t.params) is not None]
     minimise = study.direction == StudyDirection.MINIMIZE
-    complete = [t for t in trials if t.state is TrialState.COMPLETE]
+    complete = [t for t in trials if t.state is TrialState.COMPLETE and is_feasible(t)]
     values = (value for trial in shown if (value := value_of(trial)) is not None)
     return View(
         tree=found,
@@ -132,7 +134,11 @@ def view(study: Study) -> View:
 
 
 def value_of(trial: FrozenTrial) -> float | None:
-    """A trial's value; a pruned one's is the last it reported."""
+    """A feasible trial's value; a pruned one's is the last it reported."""
+    return _measured(trial) if is_feasible(trial) else None
+
+
+def _measured(trial: FrozenTrial) -> float | None:
     value = trial.value if trial.state is TrialState.COMPLETE else None
     if trial.state is TrialState.PRUNED and trial.intermediate_values:
         value = trial.intermediate_values[max(trial.intermediate_values)]
@@ -210,6 +216,8 @@ def _kinds(seen: View, trial: FrozenTrial) -> set[str]:
     """The traces a trial is in: the best is complete as well."""
     if trial.state is TrialState.FAIL:
         return {"failed"}
+    if not is_feasible(trial) and trial.state.is_finished():
+        return {"infeasible"}
     if trial.state is TrialState.PRUNED:
         valued = value_of(trial) is not None
         return {"pruned, with its last value" if valued else "pruned without a value"}
@@ -223,10 +231,12 @@ def _rank(seen: View, trial: FrozenTrial) -> float:
 
 
 def _hover(trial: FrozenTrial, note: str) -> str:
-    value = value_of(trial)
+    value = _measured(trial)
     word = "last value" if trial.state is TrialState.PRUNED else "value"
     lines = [f"<b>trial {trial.number}</b>, {trial.state.name.lower()}"]
     lines += [f"{word} {number(value, 6)}"] if value is not None else []
+    violated = {name: x for name, x in trial.constraints.items() if not x <= 0}
+    lines += [f"violates {text(name)}: {number(x, 3)}" for name, x in violated.items()]
     lines += [note] if note else []
     lines += [f"{text(name)} = {text(v)}" for name, v in trial.params.items()]
     return "<br>".join(lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -36,8 +37,10 @@ __all__ = [
     "Fit",
     "Posterior",
     "Theta",
+    "Unfitted",
     "box",
     "centres",
+    "ranking",
     "renewed",
     "thinned",
     "units",
@@ -99,37 +102,61 @@ class Evidence:
         y: Their values, (n,); +-inf allowed.
         pending: Where trials run, (p, D).
         n_values: How many values there are, those thinned out included.
+        apart: What they are ranked by before their values, (n,): how much they violate
+            constraints, 0 where they are feasible. None where all are.
+        constraints: What is known of each constraint; its value is at most 0 where it is met, and
+            it is ranked by how far from 0 it is.
+        is_grave: Whether it is a constraint that nothing is learnt from where it is not met.
     """
 
     x: Array
     y: Array
     pending: Array
     n_values: int
+    apart: Array | None = None
+    constraints: tuple[Evidence, ...] = ()
+    is_grave: bool = False
+
+    @property
+    def ranking(self) -> NDArray[np.intp]:
+        """The rows, the best first."""
+        return ranking(self.y, self.apart)
+
+    @property
+    def feasible(self) -> NDArray[np.bool_]:
+        """Which rows violate no constraint, (n,)."""
+        return np.ones(len(self.y), bool) if self.apart is None else self.apart == 0
 
     @classmethod
     def of(cls, tree: Tree) -> Evidence:
         """What a tree knows, thinned out if it is much.
 
-        Where a trial failed, the model sees the worst value known: it is to look elsewhere.
+        Where a trial failed or is infeasible, the model sees the worst value known: it is to look
+        elsewhere.
         """
         known, flying = tree.known(), tree.points(Reading.FLYING)
         if known:
             worst = max(value for _, value in known)
-            known += [(point, worst) for point in tree.points(Reading.FAILED)]
+            bad = tree.points(Reading.FAILED, Reading.INFEASIBLE)
+            known += [(point, worst) for point in bad]
         y = np.array([value for _, value in known])
-        kept = thinned(y, MOST_VALUES)
+        kept = thinned(ranking(y), MOST_VALUES)
         x = units(tree.axes, [known[i][0] for i in kept])
         return cls(x, y[kept], units(tree.axes, flying), len(known))
 
 
-def thinned(y: Array, most: int) -> NDArray[np.intp]:
+def ranking(y: Array, apart: Array | None = None) -> NDArray[np.intp]:
+    """The rows of evidence, the best first."""
+    return np.argsort(y, kind="stable") if apart is None else np.lexsort((y, apart))
+
+
+def thinned(ranking: NDArray[np.intp], most: int) -> NDArray[np.intp]:
     """Which values a model sees, in their order: the best, and every so many of the others.
 
     So the time of an ask levels off, whatever the length of the study.
     """
-    if len(y) <= most:
-        return np.arange(len(y))
-    ranking = np.argsort(y, kind="stable")
+    if len(ranking) <= most:
+        return np.arange(len(ranking))
     half = most // 2
     others = np.sort(ranking[half:])
     spread = others[np.linspace(0, len(others) - 1, half).astype(int)]
@@ -155,6 +182,10 @@ def box(axes: Sequence[Axis], cell: Cell) -> Box:
 
 class BeliefFailed(Exception):
     """A model that cannot be fitted to the evidence; a rule goes on without it."""
+
+
+class Unfitted(BeliefFailed):
+    """Of hyperparameters that are of other models than the evidence asks for."""
 
 
 class Posterior(Protocol):
@@ -218,11 +249,12 @@ def renewed(belief: Belief, evidence: Evidence, fit: Fit) -> tuple[Posterior | N
     are those that the study's trials carry, so that all workers share one fit.
     """
     n = evidence.n_values
-    if n < _FEWEST_VALUES:
+    if len(evidence.y) < _FEWEST_VALUES:
         return None, fit
     try:
         if not fit.is_due(n):
-            return belief.condition(evidence, fit.theta), fit
+            with suppress(Unfitted):
+                return belief.condition(evidence, fit.theta), fit
         posterior = belief.fit(evidence, fit.theta or None)
         return posterior, Fit(n, posterior.theta)
     except BeliefFailed:

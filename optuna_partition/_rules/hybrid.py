@@ -48,10 +48,10 @@ from optuna_partition._rules.belief import BeliefFailed
 from optuna_partition._rules.belief import Beliefs
 from optuna_partition._rules.belief import box
 from optuna_partition._rules.belief import centres
-from optuna_partition._rules.belief import Evidence
 from optuna_partition._rules.belief import Posterior
 from optuna_partition._rules.belief import renewed
 from optuna_partition._rules.belief import units
+from optuna_partition._rules.feasible import evidence_of
 from optuna_partition._rules.repeat import tells
 from optuna_partition._rules.rule import Choice
 
@@ -132,7 +132,7 @@ class _Isolating(Weighed):
 
     def _believed(self, asking: _Asking) -> Cell | None:
         """The tiny cell around the point of the belief's turn or the sweep's, if there is one."""
-        evidence = Evidence.of(self.tree)
+        evidence = evidence_of(self.tree)
         belief = self._rule.belief(self.tree.axes)
         posterior, fit = renewed(belief, evidence, asking.cursor.fit)
         asking.cursor = replace(asking.cursor, fit=fit)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Sequence
+import math
 import sys
+from typing import TypeAlias
 import warnings
 
 import numpy as np
@@ -11,12 +15,25 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial
 
 from optuna_partition._space.values import integers
 from optuna_partition._space.values import kinds
 
 
-__all__ = ["check_number", "checked_sampler", "checked_seed", "checked_space", "searched"]
+__all__ = [
+    "ConstraintsFunc",
+    "check_number",
+    "checked_constraints",
+    "checked_function",
+    "checked_sampler",
+    "checked_seed",
+    "checked_space",
+    "searched",
+]
+
+ConstraintsFunc: TypeAlias = Callable[[FrozenTrial], Sequence[float]]
+"""An ended trial -> what each constraint is violated by; at most 0 is feasible."""
 
 _FINEST_STEP = sys.float_info.epsilon / 1e-8  # Optuna allows for an error of 1e-8 steps
 
@@ -91,6 +108,32 @@ def checked_sampler(sampler: BaseSampler | None) -> BaseSampler | None:
             f"({sampler!r}); use for example optuna.samplers.TPESampler()."
         )
     return sampler
+
+
+def checked_function(function: ConstraintsFunc | None) -> ConstraintsFunc | None:
+    """A `constraints_func` given by a user, None if none is."""
+    if function is not None and not callable(function):
+        raise ValueError(
+            f"`constraints_func` must be a function, but got ({function!r}); leave it out where "
+            "the objective calls `trial.set_constraint`."
+        )
+    return function
+
+
+def checked_constraints(found: Sequence[float], number: int) -> tuple[float, ...]:
+    """What a `constraints_func` returned for a trial."""
+    is_sequence = isinstance(found, list | tuple | np.ndarray) and np.ndim(found) == 1
+    if not is_sequence or not all(_is_number(x) for x in found):
+        raise ValueError(
+            "`constraints_func` must return a sequence of numbers, each at most 0 where a "
+            f"constraint is met and none of them NaN, but got ({found!r}) for trial {number}; "
+            "for one constraint return a tuple of one, and of what cannot be told return inf."
+        )
+    return tuple(float(x) for x in found)
+
+
+def _is_number(x: object) -> bool:
+    return isinstance(x, int | float | np.integer | np.floating) and not math.isnan(x)
 
 
 def check_number(name: str, value: object, rule: str, usual: str) -> None:

@@ -30,9 +30,12 @@ from optuna_partition._rules.slices import on_slice
 from optuna_partition._space.early import first_value
 from optuna_partition._space.space import AnySpace
 from optuna_partition._space.space import Space
+from optuna_partition._study.arguments import checked_constraints
+from optuna_partition._study.arguments import checked_function
 from optuna_partition._study.arguments import checked_sampler
 from optuna_partition._study.arguments import checked_seed
 from optuna_partition._study.arguments import checked_space
+from optuna_partition._study.arguments import ConstraintsFunc
 from optuna_partition._study.attributes import Ask
 from optuna_partition._study.attributes import Completion
 from optuna_partition._study.attributes import failed
@@ -53,6 +56,7 @@ from optuna_partition._study.inferred import is_begun
 from optuna_partition._study.inferred import SearchSpaces
 from optuna_partition._study.notices import in_words
 from optuna_partition._study.notices import Notices
+from optuna_partition._study.optuna import CONSTRAINTS
 from optuna_partition._study.optuna import enqueued
 from optuna_partition._study.optuna import id_of
 from optuna_partition._study.optuna import identity
@@ -92,6 +96,7 @@ class PartitionSampler(BaseSampler):
         stop_when_exhausted: bool,
         show_cells: bool,
         branching: bool = False,
+        constraints_func: ConstraintsFunc | None = None,
     ) -> None:
         self._rule = rule
         self._spaces = SearchSpaces(checked_space(search_space), branching)
@@ -101,6 +106,7 @@ class PartitionSampler(BaseSampler):
         self._warn_independent_sampling = warn_independent_sampling and not branching
         self._stop_when_exhausted = stop_when_exhausted
         self._show_cells = show_cells
+        self._constraints_func = checked_function(constraints_func)
         self._notices = Notices(type(self).__name__)
         self._completed: dict[TrialIdentity, Chosen] = {}  # what it is to suggest yet
         self._history: tuple[object, History[Any]] | None = None  # whose fold it is, and the fold
@@ -224,8 +230,20 @@ class PartitionSampler(BaseSampler):
             with self._lock:
                 if self._is_last(study, trial, state):
                     study.stop()
-        self._notices.constraints(study, trial)
         self._independent_sampler.after_trial(study, trial, state, values)
+        if self._constraints_func is not None and state is not TrialState.FAIL:
+            self._constrain(study, trial, self._constraints_func)
+
+    def _constrain(self, study: Study, trial: FrozenTrial, function: ConstraintsFunc) -> None:
+        """Writes a trial's constraints; its errors are the user's to see, as of Optuna's samplers.
+
+        The attribute is written in any case, so that the trial is told from one that has none yet.
+        """
+        constraints = None
+        try:
+            constraints = checked_constraints(function(trial), trial.number)
+        finally:
+            write(study, trial, CONSTRAINTS, constraints)
 
     def _is_last(self, study: Study, trial: FrozenTrial, state: TrialState) -> bool:
         """Whether every point has its value when a trial ends."""

@@ -62,9 +62,9 @@ class Notices:
             "constraints",
             study,
             f"`{self._sampler}` does not use constraints, and trial {trial.number} has "
-            f"{names}: points that violate them count as all others do. Take "
-            "`optuna.samplers.GPSampler` or `TPESampler`, or return a penalty: a value that is "
-            "the worse the more is violated.",
+            f"{names}: points that violate them count as all others do. Take `BaMSOOSampler`, "
+            "`DIRECTSampler` or `SOOSampler`, or return a penalty: a value that is the worse the "
+            "more is violated.",
         )
 
     def misfits(self, study: Study, rule: str, words: Callable[[], str]) -> None:

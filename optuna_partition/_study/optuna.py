@@ -18,12 +18,14 @@ from optuna.samplers import BaseSampler
 from optuna.samplers import PartialFixedSampler
 from optuna.storages import BaseStorage
 from optuna.study import Study
+from optuna.study._constrained_optimization import _CONSTRAINTS_KEY
 from optuna.study._optimize import _run_trial
 from optuna.study._tell import _tell_with_warning
 from optuna.trial import FrozenTrial
 
 
 __all__ = [
+    "CONSTRAINTS",
     "Identity",
     "TrialIdentity",
     "enqueued",
@@ -43,6 +45,9 @@ __all__ = [
 
 Identity: TypeAlias = tuple["weakref.ref[BaseStorage]", int]
 TrialIdentity: TypeAlias = tuple[Identity, int]
+
+CONSTRAINTS = _CONSTRAINTS_KEY
+"""The attribute in which Optuna's samplers keep what a `constraints_func` returned."""
 
 
 def trials_of(study: Study) -> list[FrozenTrial]:

@@ -37,7 +37,7 @@ from optuna_partition._study.attributes import says_failed
 from optuna_partition._study.optuna import enqueued
 
 
-__all__ = ["ATTEMPTS", "History", "has_told", "is_asking", "sign_of"]
+__all__ = ["ATTEMPTS", "History", "has_told", "is_asking", "is_feasible", "sign_of"]
 
 _ELSEWHERE = -(2**40)  # and below: numbers that no trial has
 ATTEMPTS = 3
@@ -304,12 +304,20 @@ class History(Generic[CursorT]):
     def _read_off(self, trial: FrozenTrial, point: Point) -> None:
         if not trial.state.is_finished():
             self.tree.observe(trial.number, point, Reading.FLYING)
-        elif (value := _value(trial)) is not None:
-            self.tree.observe(trial.number, point, self._sign * value)
         elif _is_interrupted(trial):
             self._bury(trial.number, point)
         else:
-            self.tree.observe(trial.number, point, Reading.FAILED)
+            self._judge(trial, point)
+
+    def _judge(self, trial: FrozenTrial, point: Point) -> None:
+        """Reads off what an ended trial measured, and whether that is feasible."""
+        value = _value(trial)
+        value = None if value is None else self._sign * value
+        constraints = tuple(sorted(trial.constraints.items()))
+        reading: float | Reading = Reading.FAILED if value is None else value
+        if trial.state is not TrialState.FAIL and not is_feasible(trial):
+            reading = Reading.INFEASIBLE
+        self.tree.observe(trial.number, point, reading, constraints, value)
 
     def _bury(self, number: int, point: Point) -> None:
         """Frees the point of a worker that died, until it has died there too often."""
@@ -334,6 +342,11 @@ def is_asking(trial: FrozenTrial) -> bool:
 def _is_interrupted(trial: FrozenTrial) -> bool:
     """Whether a trial failed and nothing says that its point is bad."""
     return trial.state is TrialState.FAIL and not says_failed(trial)
+
+
+def is_feasible(trial: FrozenTrial) -> bool:
+    """Whether a trial violates no constraint; one that has set none does not, as in Optuna."""
+    return all(x <= 0 for x in trial.constraints.values())
 
 
 def has_told(trial: FrozenTrial) -> bool:

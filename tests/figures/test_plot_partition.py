@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 import math
+from typing import Any
 
 import optuna
 from optuna.distributions import CategoricalDistribution
@@ -22,6 +23,7 @@ from optuna_partition._plot.axes import number
 from optuna_partition._plot.axes import PlotAxis
 from optuna_partition._plot.axes import Scale
 from optuna_partition.inspection import cells
+from optuna_partition.visualization import plot_depths
 from optuna_partition.visualization import plot_partition
 
 
@@ -166,6 +168,35 @@ def test_trials_are_marked_by_their_end(mixed_study: optuna.Study) -> None:
             [-9.5, *(t.value for t in mixed_study.trials if t.value is not None)], minimise=False
         ).rank(-9.5)
     }
+
+
+@pytest.mark.parametrize("plot", [plot_partition, plot_depths])
+def test_no_infeasible_trial_is_the_best_or_has_a_colour(plot: Any) -> None:
+    def objective(trial: optuna.Trial) -> float:
+        x, y = trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)
+        trial.set_constraint("enough", 0.4 - x)
+        return x * x + y
+
+    study = run(objective, 30)
+    infeasible = [t for t in study.trials if t.constraints["enough"] > 0]
+    assert min(infeasible, key=lambda t: t.value or 0).value < study.best_value
+    figure = plot(study)
+    marked = named(figure, "infeasible")
+    assert len(marked.x) == len(infeasible)
+    assert f"violates enough: {number(infeasible[0].constraints['enough'], 3)}" in str(
+        marked.hovertext
+    )
+    (best,) = named(figure, "best").hovertext
+    assert f"<b>trial {study.best_trial.number}</b>" in best
+
+
+def test_a_study_without_a_feasible_trial_is_drawn() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        trial.set_constraint("never", 1.0)
+        return trial.suggest_float("x", 0, 1)
+
+    figure = plot_partition(run(objective, 5))
+    assert [trace.name for trace in figure.data if trace.name == "best"] == []
 
 
 def test_one_parameter_gives_intervals_at_their_value() -> None:

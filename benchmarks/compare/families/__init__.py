@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from benchmarks.compare.families import bbob
 from benchmarks.compare.families import conditional
+from benchmarks.compare.families import constrained
+from benchmarks.compare.families import failing
 from benchmarks.compare.families import integer
 from benchmarks.compare.families import lora
 from benchmarks.compare.families import noisy
@@ -24,6 +26,8 @@ FAMILIES: dict[str, Callable[[int], list[Instance]]] = {  # a shift -> the famil
     "noisy": noisy.instances,
     "conditional": conditional.instances,
     "integer": integer.instances,
+    "constrained": constrained.instances,
+    "failing": failing.instances,
     "sklearn": sklearn.instances,
     **{family: trained.instances(suite) for suite, family in trained.FAMILIES.items()},
 }

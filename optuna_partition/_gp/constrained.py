@@ -1,0 +1,120 @@
+"""The belief where trials violate constraints or fail: a process of the value and of each.
+
+Without constraints and failures it is the value's process and nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from dataclasses import replace
+import math
+
+import numpy as np
+import torch
+
+from optuna_partition._gp.feasibility import Feasibility
+from optuna_partition._gp.process import failing
+from optuna_partition._gp.process import Fitted
+from optuna_partition._gp.process import GaussianProcess
+from optuna_partition._rules.belief import Array
+from optuna_partition._rules.belief import Box
+from optuna_partition._rules.belief import Evidence
+from optuna_partition._rules.belief import Posterior
+from optuna_partition._rules.belief import Theta
+from optuna_partition._rules.belief import Unfitted
+
+
+__all__ = ["Constrained"]
+
+_LIKELY = math.log(0.5)
+
+
+@dataclass(frozen=True)
+class Constrained:
+    """See `Belief`; the hyperparameters are those of all models, one after the other.
+
+    Args:
+        process: The value's.
+    """
+
+    process: GaussianProcess
+
+    @property
+    def _beside(self) -> GaussianProcess:
+        """A constraint's."""
+        return replace(self.process, candidates_func=None, shape=around_zero)
+
+    def fit(self, evidence: Evidence, theta: Theta | None) -> Posterior:
+        if not evidence.constraints:
+            return self.process.fit(evidence, theta)
+        value, *others = self._split(evidence, theta)
+        pairs = zip(evidence.constraints, others, strict=True)
+        return Weighed(
+            self.process.fit(evidence, value), tuple(self._beside.fit(e, t) for e, t in pairs)
+        )
+
+    def condition(self, evidence: Evidence, theta: Theta) -> Posterior:
+        value, *others = self._split(evidence, theta)
+        if value is None or None in others:
+            raise Unfitted("there are models of other constraints now")
+        fitted = self.process.condition(evidence, value)
+        if not others:
+            return fitted
+        pairs = zip(evidence.constraints, others, strict=True)
+        return Weighed(fitted, tuple(self._beside.condition(e, t) for e, t in pairs if t))
+
+    def _split(self, evidence: Evidence, theta: Theta | None) -> list[Theta | None]:
+        """The hyperparameters of each model; none where they are of other models than these."""
+        n_models, size = 1 + len(evidence.constraints), self.process.n_parameters
+        if theta is None or len(theta) != n_models * size:
+            return [None] * n_models
+        return [theta[i * size : (i + 1) * size] for i in range(n_models)]
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """See `Posterior`."""
+
+    value: Fitted
+    constraints: tuple[Fitted, ...]
+
+    @property
+    def theta(self) -> Theta:
+        return sum((model.theta for model in self.constraints), self.value.theta)
+
+    @property
+    def feasibility(self) -> Feasibility:
+        models = self.constraints
+        return Feasibility(
+            [m.exact for m in models],
+            [m.zero for m in models],
+            [m.evidence.is_grave for m in models],
+        )
+
+    def bounds(self, x: Array) -> tuple[Array, Array]:
+        """As if what is likely to be infeasible had failed: it has the worst value there is."""
+        mean, deviation = self.value.bounds(x)
+        with failing(self.value.process.device), torch.no_grad():
+            likely = self.feasibility(self.value.process.tensor(x)).cpu().numpy()
+        feasible = self.value.evidence.y[self.value.evidence.feasible]
+        if not len(feasible):
+            return -likely, deviation
+        return np.where(likely < _LIKELY, max(feasible), mean), deviation
+
+    def promising(self, box: Box) -> Array:
+        return self.value.promising(box, self.feasibility)
+
+    def worth_repeating(self, new: Array) -> Array | None:
+        return self.value.worth_repeating(new)
+
+
+def around_zero(y: Array) -> Array:
+    """A constraint's values with those far from 0 drawn in, each on its side (SCBO's bilog).
+
+    Eriksson and Poloczek 2021, section 3: what matters is where 0 is. Their unit is the median.
+    """
+    size = np.abs(y)
+    known = size[np.isfinite(size) & (size > 0)]
+    unit = float(np.median(known)) if len(known) else 1.0
+    most = known.max() if len(known) else 1.0
+    return np.copysign(np.log1p(np.minimum(size, most) / unit), y)

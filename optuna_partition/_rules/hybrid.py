@@ -7,8 +7,8 @@ start            the centre of the space, then a small Latin hypercube
 belief's turn    the most promising point of the whole space, by the model's acquisition; or one
                  of the best points once more, where that is worth more under noise
 star             the centres of the outer parts of every axis through the centre
-sweep's turn     the star's; then the most promising point of one cell: the next one that a sweep
-                 of SOO opens
+sweep's turn     the most promising point of one cell: the next one that a sweep of SOO opens;
+                 every other time one of the star's, while there are any
 value of a leaf  the least mean of the belief at the points observed inside it; where there are
                  none, its mean at the centre
 ===============  ==============================================================================
@@ -138,10 +138,10 @@ class _Isolating(Weighed):
         asking.cursor = replace(asking.cursor, fit=fit)
         if posterior is None:
             return None
-        is_sweeps = (evidence.n_values + len(evidence.pending)) % self._rule.period == 0
+        turn, rest = divmod(evidence.n_values + len(evidence.pending), self._rule.period)
         try:
-            if is_sweeps:
-                at = self._next_of_star(posterior, asking)
+            if rest == 0:
+                at = self._next_of_star(posterior, asking) if turn % 2 == 0 else None
                 return at or self._promising(posterior, self._turn(posterior, asking))
             at = self._promising(posterior, self.tree.root)
             return self._better_again(posterior, at) or at

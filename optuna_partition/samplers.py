@@ -30,12 +30,13 @@ __all__ = ["BaMSOOSampler", "DIRECTSampler", "SOOSampler"]
 class BaMSOOSampler(PartitionSampler):
     """SOO's tree with a Gaussian process that says where a point is worth its price.
 
-    For 20 to some hundred expensive evaluations, by one worker or many. It starts with the centre
-    of the space and of the outer thirds of every axis; then the most promising point of the whole
+    For 10 to some hundred expensive evaluations, by one worker or many. It starts with the centre
+    of the space and a Latin hypercube of four points; then the most promising point of the whole
     space by expected improvement, and in every third ask the most promising point of the cell
     that a sweep of SOO (see `SOOSampler`) opens next: the sweep visits every scale, so that every
-    cell's turn comes even where the model is wrong. Workers see each other's points: those in
-    flight are taken as known to be what the model expects there.
+    cell's turn comes even where the model is wrong. Every other one of these turns takes an outer
+    third of an axis through the centre, until there is none left. Workers see each other's points:
+    those in flight are taken as known to be what the model expects there.
 
     Constraints of `trial.set_constraint` have a model each. A point is worth its expected
     improvement over the best feasible value, times the probability that all are met (Gardner et
@@ -235,6 +236,9 @@ class SOOSampler(PartitionSampler):
     advance together; there is no parameter to set and no randomness. The rule is Wang et al.
     (AISTATS 2014), algorithm 2, without a depth limit. No point is evaluated twice; a finite
     space is evaluated whole and the study then stops.
+
+    A cell's value is the best one observed inside it. Under noise that is a lucky one, which keeps
+    its cell in front for longer than it deserves; `best_trial` tells luck from value.
 
     Every finished or running trial counts by where it lies, so enqueued, imported and other
     samplers' trials warm-start the search. A failed point takes a value from its neighbours and

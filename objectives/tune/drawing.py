@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 from typing import final
+from typing import Protocol
 
 import numpy as np
 from optuna.distributions import BaseDistribution
@@ -18,6 +18,12 @@ from optuna.trial import TrialState
 __all__ = ["DrawnPerTrial"]
 
 
+class Make(Protocol):
+    """Gives the sampler for a seed."""
+
+    def __call__(self, *, seed: int) -> BaseSampler: ...
+
+
 @final
 class DrawnPerTrial(BaseSampler):
     """A sampler whose numbers depend on the seed and the trial's number, and on no process.
@@ -27,11 +33,11 @@ class DrawnPerTrial(BaseSampler):
     for samplers that keep nothing from trial to trial but what is in it.
 
     Args:
-        make: The sampler for a seed.
+        make: A sampler's class, which takes a seed.
         seed: Of the study.
     """
 
-    def __init__(self, make: Callable[[int], BaseSampler], seed: int) -> None:
+    def __init__(self, make: Make, seed: int) -> None:
         self._make, self._seed = make, seed
         self._drawing: dict[int, BaseSampler] = {}  # by the number of a trial that runs
 
@@ -73,5 +79,5 @@ class DrawnPerTrial(BaseSampler):
     def _of(self, trial: FrozenTrial) -> BaseSampler:
         if trial.number not in self._drawing:
             (seed,) = np.random.SeedSequence((self._seed, trial.number)).generate_state(1)
-            self._drawing[trial.number] = self._make(int(seed))
+            self._drawing[trial.number] = self._make(seed=int(seed))
         return self._drawing[trial.number]

@@ -9,6 +9,9 @@ import warnings
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
+from optuna.samplers import GPSampler
+from optuna.samplers import RandomSampler
+from optuna.samplers import TPESampler
 
 from objectives.errors import UserError
 from objectives.settings.plan import Plan
@@ -27,24 +30,24 @@ Space = dict[str, BaseDistribution]
 
 SAMPLERS: Mapping[str, Callable[[Space, StudySettings], BaseSampler]] = {
     "bamsoo": lambda space, study: BaMSOOSampler(
-        search_space=space, independent_sampler=DrawnPerTrial(_tpe, study.seed)
+        search_space=space, independent_sampler=DrawnPerTrial(TPESampler, study.seed)
     ),
     "soo": lambda space, study: SOOSampler(
-        search_space=space, independent_sampler=DrawnPerTrial(_random, study.seed)
+        search_space=space, independent_sampler=DrawnPerTrial(RandomSampler, study.seed)
     ),
     "direct": lambda space, study: DIRECTSampler(
-        search_space=space, independent_sampler=DrawnPerTrial(_random, study.seed)
+        search_space=space, independent_sampler=DrawnPerTrial(RandomSampler, study.seed)
     ),
     "nomad": lambda space, study: NOMADSampler(
         search_space=space,
         seed=study.seed,
-        independent_sampler=DrawnPerTrial(_random, study.seed),
+        independent_sampler=DrawnPerTrial(RandomSampler, study.seed),
     ),
     "lhs": lambda space, study: LatinHypercubeSampler(n_trials=study.trials, seed=study.seed),
     "bo": lambda space, study: _bayesian(study.seed),
-    "tpe": lambda space, study: DrawnPerTrial(_tpe, study.seed),
-    "gp": lambda space, study: DrawnPerTrial(_gp, study.seed),
-    "random": lambda space, study: DrawnPerTrial(_random, study.seed),
+    "tpe": lambda space, study: DrawnPerTrial(TPESampler, study.seed),
+    "gp": lambda space, study: DrawnPerTrial(GPSampler, study.seed),
+    "random": lambda space, study: DrawnPerTrial(RandomSampler, study.seed),
 }
 # Of the number of reports in a trial: Optuna would learn it from the first trial that finishes,
 # and until then its Hyperband prunes nothing.
@@ -64,18 +67,6 @@ def sampler_of(plan: Plan) -> BaseSampler:
         return SAMPLERS[name](plan.experiment.search_space(), plan.settings)
     except ImportError as error:
         raise UserError(f"--sampler {name}: {error}") from None
-
-
-def _tpe(seed: int) -> BaseSampler:
-    return optuna.samplers.TPESampler(seed=seed)
-
-
-def _gp(seed: int) -> BaseSampler:
-    return optuna.samplers.GPSampler(seed=seed)
-
-
-def _random(seed: int) -> BaseSampler:
-    return optuna.samplers.RandomSampler(seed=seed)
 
 
 def _bayesian(seed: int) -> BaseSampler:

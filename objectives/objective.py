@@ -21,7 +21,6 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
-from objectives.halving import until_it_fits
 from objectives.job import Failed
 from objectives.job import Finished
 from objectives.job import Job
@@ -29,6 +28,7 @@ from objectives.job import Outcome
 from objectives.job import OutOfMemory
 from objectives.job import Pruned
 from objectives.job import Run
+from objectives.job import until_it_fits
 from objectives.job import Validation
 from objectives.record import measured
 from objectives.record import versions

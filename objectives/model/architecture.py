@@ -20,11 +20,11 @@ from torch import nn
 from objectives.errors import UserError
 from objectives.model.base import load_skeleton
 from objectives.model.targets import in_layers
+from objectives.model.targets import is_linear
 from objectives.model.targets import named
 from objectives.model.targets import resolve
-from objectives.model.unfit import is_linear
-from objectives.model.unfit import Unfit
-from objectives.model.unfit import unfit_modules
+from objectives.model.targets import Unfit
+from objectives.model.targets import unfit_modules
 from objectives.settings.config import Experiment
 
 

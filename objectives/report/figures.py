@@ -70,8 +70,7 @@ def progress(history: History, width: float = 10.0) -> Figure:
     """Every value against the trial number, with the running best; `width` is in inches."""
     figure = Figure(figsize=(width, min(4.2, 0.75 * width)))
     axes = figure.add_subplot()
-    _mark_complete(axes, history)
-    _mark_others(axes, history)
+    _mark_trials(axes, history)
     _mark_running_best(axes, history)
     axes.set(xlabel="trial", ylabel=canvas.value_label(history))
     canvas.value_limits(axes, history)
@@ -86,22 +85,20 @@ def _legend(figure: Figure, axes: Axes) -> None:
         figure.legend(loc="outside upper left", ncols=columns)
 
 
-def _mark_complete(axes: Axes, history: History) -> None:
-    shown = [t for t in history.complete if history.window.shows(value_of(t))]
-    beyond = [t for t in history.complete if not history.window.shows(value_of(t))]
-    size = canvas.dot_size(len(history.trials))
-    values, name = [value_of(t) for t in shown], history.value_name
-    _marks(axes, shown, values, label=name, color=PALE, s=size)
-    look = {"marker": "^" if history.minimise else "v", "color": PALE, "s": 30}
-    _marks(axes, beyond, [history.window.edge] * len(beyond), label="off the scale", **look)
-
-
-def _mark_others(axes: Axes, history: History) -> None:
+def _mark_trials(axes: Axes, history: History) -> None:
+    """All that have ended; those without a value that is shown at the edge."""
+    window = history.window
+    shown = [t for t in history.complete if window.shows(value_of(t))]
+    beyond = [t for t in history.complete if not window.shows(value_of(t))]
     pruned, failed = history.that_are(TrialState.PRUNED), history.that_are(TrialState.FAIL)
-    heights = [history.window.clip(value_of(t)) for t in pruned]
-    _marks(axes, pruned, heights, label="pruned", s=20, **canvas.RING)
-    cross = canvas.CROSS | {"color": ACCENT, "s": 24}
-    _marks(axes, failed, [history.window.edge] * len(failed), label="failed", **cross)
+    size, off = canvas.dot_size(len(history.trials)), "^" if history.minimise else "v"
+    for trials, label, look in (
+        (shown, history.value_name, {"color": PALE, "s": size}),
+        (beyond, "off the scale", {"marker": off, "color": PALE, "s": 30}),
+        (pruned, "pruned", canvas.RING | {"s": 20}),
+        (failed, "failed", canvas.CROSS | {"color": ACCENT, "s": 24}),
+    ):
+        _marks(axes, trials, [window.clip(value_of(t)) for t in trials], label=label, **look)
 
 
 def _marks(axes: Axes, trials: Sequence[FrozenTrial], y: Sequence[float], **look: Any) -> None:

@@ -18,8 +18,8 @@ from objectives.result.final import final_test
 from objectives.result.final import honesty
 from objectives.result.final import looks
 from objectives.result.names import named_base
-from objectives.result.names import named_data
 from objectives.settings.plan import Plan
+from objectives.settings.sections import portable
 from objectives.training.checkpoint_files import delete_all
 from optuna_partition import inspection
 import storage
@@ -100,7 +100,7 @@ def _report(plan: Plan, study: optuna.Study, rows: Sequence[FinalRow]) -> Path:
         final_note=honesty(plan.experiment, looks(study)),
         settings={
             "base": named_base(plan.experiment.model).name,
-            "data": named_data(plan.experiment.data.train),
+            "data": portable(plan.experiment.data.train),
             "objective": plan.experiment.value_name,
             "sampler": plan.settings.sampler,
             "storage": storage.shown(plan.url),

@@ -1,4 +1,4 @@
-"""What a trial asks of whoever trains it, and what comes back; values only, no torch.
+"""What a trial asks of whoever trains it, what comes back, and what is tried again; no torch.
 
 A `Run` takes a job and gives its outcome, and an `Examiner` an exam as well:
 `training.runner.Runner` in this process, or `gang.supervisor.Gang` in others.
@@ -10,9 +10,12 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace
+import logging
 from typing import Literal
 from typing import Protocol
 from typing import TypeAlias
+from typing import TypeVar
 
 from objectives.settings.search_space import Hyperparameters
 
@@ -33,7 +36,10 @@ __all__ = [
     "RunPack",
     "Training",
     "Validation",
+    "until_it_fits",
 ]
+
+_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -192,3 +198,32 @@ class Examiner(Protocol):
 
 RunPack: TypeAlias = Callable[[Sequence[Job], Sequence[Report]], list[Ended]]
 """Trains jobs together; a `Training` is still to be scored, as a job that is `trained`."""
+
+Work = TypeVar("Work", Job, Exam)
+Result = TypeVar("Result")
+
+
+def until_it_fits(name: str, work: Work, attempt: Callable[[Work], Result]) -> tuple[Work, Result]:
+    """The last attempt, with batches that fit or cannot be smaller.
+
+    Args:
+        name: Whose work it is, for the warning about each attempt that did not fit.
+        work: With the batches to begin with.
+        attempt: Does it; `OutOfMemory` says which of the batches was too large.
+    """
+    result = attempt(work)
+    while isinstance(result, OutOfMemory) and (smaller := _smaller(work, result)) != work:
+        _logger.warning("%s: %s; tried with half of it", name, result.message)
+        work = smaller
+        result = attempt(work)
+    return work, result
+
+
+def _smaller(work: Work, outcome: OutOfMemory) -> Work:
+    """With half the batch that was too large, or as it is."""
+    if outcome.during == "training":
+        return replace(work, micro_batch=max(1, work.micro_batch // 2))
+    if work.scoring_batch == 1:
+        return work
+    half = replace(work, scoring_batch=work.scoring_batch // 2)
+    return replace(half, trained=outcome.trained) if isinstance(half, Job) else half

@@ -21,7 +21,6 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
-from objectives.halving import until_it_fits
 from objectives.job import Failed
 from objectives.job import Finished
 from objectives.job import Job
@@ -29,6 +28,7 @@ from objectives.job import Outcome
 from objectives.job import OutOfMemory
 from objectives.job import Pruned
 from objectives.job import Run
+from objectives.job import until_it_fits
 from objectives.job import Validation
 from objectives.record import measured
 from objectives.record import versions
@@ -144,10 +144,7 @@ class LoraObjective:
         """A trial whose value is no number has failed, and counts as such."""
         if not isinstance(outcome, Finished) or not math.isnan(outcome.value):
             return outcome
-        scoring = self._experiment.scoring
-        on_loss = scoring.objective == "loss"
-        what = "validation loss" if on_loss else f"{scoring.metric} on {scoring.objective}"
-        return Failed(f"{what} was nan after the training")
+        return Failed(f"{self._experiment.value_name} was nan after the training")
 
     def _until_it_fits(self, job: Job, reports: Reports) -> tuple[Job, Outcome]:
         """The last attempt, with batches that fit or cannot be smaller."""
@@ -224,21 +221,10 @@ class Reports:
 
 def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
     """The `suggest_*` that belongs to a distribution."""
-    if isinstance(distribution, FloatDistribution):
-        return trial.suggest_float(
-            name,
-            distribution.low,
-            distribution.high,
-            step=distribution.step,
-            log=distribution.log,
-        )
-    if isinstance(distribution, IntDistribution):
-        return trial.suggest_int(
-            name,
-            distribution.low,
-            distribution.high,
-            step=distribution.step,
-            log=distribution.log,
-        )
-    assert isinstance(distribution, CategoricalDistribution)
-    return trial.suggest_categorical(name, distribution.choices)
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)
+    assert isinstance(distribution, FloatDistribution | IntDistribution)
+    is_float = isinstance(distribution, FloatDistribution)
+    suggest: Any = trial.suggest_float if is_float else trial.suggest_int
+    low, high, step, log = (getattr(distribution, key) for key in ("low", "high", "step", "log"))
+    return suggest(name, low, high, step=step, log=log)

@@ -1,4 +1,4 @@
-"""What cannot be written below --output, as a message; leaves nothing there."""
+"""Writing below --output: what cannot be, as a message; a file all at once."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import tempfile
 from objectives.errors import UserError
 
 
-__all__ = ["LONGEST", "check_writable", "unwritable", "writing"]
+__all__ = ["LONGEST", "check_writable", "unwritable", "write_whole", "writing"]
 
 LONGEST = 255  # bytes of a file's or folder's name, on all usual file systems
 
@@ -61,6 +61,25 @@ def writing(folder: Path) -> Iterator[None]:
         if _number(error) not in _FULL + _IN_THE_WAY:  # of the network, for one
             raise
         raise unwritable(Path(error.filename or folder), error) from None
+
+
+def write_whole(file: Path, *parts: bytes | memoryview) -> None:
+    """All at once, and on the disk first: another process finds the whole file, or what was there.
+
+    Args:
+        file: In a folder that is made if needed.
+        parts: Its content.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as unfinished:
+        try:
+            unfinished.writelines(parts)
+            unfinished.flush()
+            os.fsync(unfinished.fileno())
+            os.replace(unfinished.name, file)
+        except BaseException:
+            os.unlink(unfinished.name)
+            raise
 
 
 def unwritable(place: Path, error: Exception) -> UserError:

@@ -1,19 +1,29 @@
-"""How an error says that a storage has gone away in the middle; touches no storage."""
+"""What an error says of a storage: that it has gone away, or which disk is full; opens none."""
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+import shutil
 import sys
 
 from optuna.exceptions import StorageInternalError
+from sqlalchemy.engine import URL
 
-from storage._disk import full_disk
+from storage._url import FILES
+from storage._url import in_memory
 from storage._url import parse
 
 
-__all__ = ["broke_off", "reason"]
+__all__ = ["broke_off", "full_disk", "reason"]
 
 _AFTER = (AssertionError, UnboundLocalError)
 """Optuna's, of a trial whose end it could not tell the storage, nor read from it."""
+
+_SAID = ("disk is full", "No space left", "quota exceeded", "File too large")
+"""By SQLite, and by the system to a journal."""
+_FAILED = "disk I/O error"  # SQLite, where its index of the log does not fit any more
+_LITTLE = 1 << 20  # bytes
 
 
 def broke_off(error: BaseException) -> bool:
@@ -48,3 +58,20 @@ def _said(error: BaseException) -> str:
     cause = error.__cause__ or error
     said = str(getattr(cause, "orig", None) or cause).strip()
     return said.splitlines()[0] if said else type(cause).__name__
+
+
+def full_disk(url: URL, reason: str) -> str | None:
+    """Which file could not be written and what to do; None where the reason is another.
+
+    Args:
+        url: The storage's.
+        reason: What the storage said.
+    """
+    if url.get_backend_name() not in FILES or in_memory(url):
+        return None
+    file = Path(url.database or "").absolute()
+    failed = _FAILED in reason and shutil.disk_usage(file.parent).free < _LITTLE
+    if not failed and not any(words in reason for words in _SAID):
+        return None
+    disk = next(folder for folder in file.parents if os.path.ismount(folder))
+    return f"{file} cannot be written, for the disk at {disk} is full; make room there"

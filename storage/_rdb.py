@@ -17,7 +17,7 @@ from sqlalchemy.exc import ArgumentError
 from sqlalchemy.exc import DatabaseError
 from sqlalchemy.exc import IntegrityError
 
-from storage._disk import full_disk
+from storage._away import full_disk
 from storage._recover import try_again
 from storage._sqlite import BUSY_SECONDS
 from storage._sqlite import check_file

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import closing
+import os
 from pathlib import Path
+import re
 import sqlite3
 from typing import Any
 
@@ -11,17 +13,22 @@ from optuna.storages import RDBStorage
 from sqlalchemy import event
 from sqlalchemy.engine import URL
 
-from storage._network import network_file_system
 from storage._url import file
 from storage._url import in_memory
 from storage._url import StorageError
 from storage._url import told
 
 
-__all__ = ["BUSY_SECONDS", "check_file", "tune"]
+__all__ = ["BUSY_SECONDS", "check_file", "network_file_system", "tune"]
 
 BUSY_SECONDS = 60  # how long SQLite waits for another writer
 _MADE_FIRST = "studies"  # of Optuna's tables
+MOUNTS = Path("/proc/mounts")  # Linux; elsewhere it cannot be told
+NETWORK = frozenset(  # not 9p: as often a container's own root, on one machine
+    "afs beegfs beegfs_nodev ceph cifs fuse.ceph fuse.gcsfuse fuse.glusterfs fuse.juicefs "
+    "fuse.rclone fuse.s3fs fuse.sshfs glusterfs gpfs lustre ncpfs nfs nfs4 orangefs pvfs2 smb3 "
+    "smbfs wekafs".split()
+)
 
 
 def check_file(url: URL) -> None:
@@ -72,3 +79,27 @@ def tune(storage: RDBStorage) -> None:
     storage.engine.dispose()  # so that open connections get it as well
     with storage.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+
+
+def network_file_system(file: Path, mounts: str | None = None) -> str | None:
+    """The kind of network file system a file is on; None where it is on none, or unknown.
+
+    Args:
+        file: It need not be there.
+        mounts: The table in the form of /proc/mounts, by default this machine's.
+    """
+    if mounts is None:
+        mounts = MOUNTS.read_text() if MOUNTS.exists() else ""
+    path, deepest, kind = Path(os.path.realpath(file)), -1, None
+    for line in mounts.splitlines():
+        _, folder, found, *_ = line.split()
+        folder = _unescaped(folder)
+        depth = len(Path(folder).parts)
+        if path.is_relative_to(folder) and depth >= deepest:  # of two on one folder the later
+            deepest, kind = depth, found
+    return kind if kind in NETWORK else None
+
+
+def _unescaped(folder: str) -> str:
+    r"""A space in a path stands as \040 in the table."""
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), folder)

@@ -16,13 +16,12 @@ import os
 from pathlib import Path
 import signal
 import subprocess
+import threading
 import time
 from types import FrameType
 
 from storage._away import broke_off
 from storage._devices import worker_environment
-from storage._lifeline import follow
-from storage._lifeline import LIFELINE
 
 
 __all__ = ["MISTAKE", "WorkersFailed", "follow", "run"]
@@ -34,6 +33,10 @@ PAUSE_SECONDS = 1.0  # before a start, for every death in a row: a database rest
 EARLY_SECONDS = 10.0  # a worker that dies younger was not well
 STOP_SECONDS = 30.0  # for ending a trial
 LOOK_SECONDS = 0.2
+LIFELINE = "STORAGE_LIFELINE"
+"""Environment variable of a worker: its end of a pipe that says nothing and closes when the
+supervisor is gone, however it went: the kernel closes the files of a process that was killed."""
+GRACE_SECONDS = 10.0  # for ending the trial, when the supervisor is gone
 _LAST_LINES = 5  # of a log, in a message
 
 
@@ -264,3 +267,21 @@ def _pipe() -> Iterator[int]:
     finally:
         os.close(ours)
         os.close(theirs)
+
+
+def follow(*, grace: float = GRACE_SECONDS) -> None:
+    """Ends this process when its supervisor is gone; nothing to do for one that has none.
+
+    As SIGTERM does it, and after the grace period without asking.
+    """
+    end = os.environ.pop(LIFELINE, None)
+    if end is not None:
+        os.set_inheritable(int(end), False)
+        threading.Thread(target=_follow, args=(int(end), grace), daemon=True).start()
+
+
+def _follow(end: int, grace: float) -> None:
+    os.read(end, 1)  # returns when the other end is closed
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(grace)
+    os.killpg(os.getpgrp(), signal.SIGKILL)  # a worker has a group of its own

@@ -22,11 +22,11 @@ from benchmarks.gpu.work import LONGEST
 from benchmarks.gpu.work import random_bench
 from benchmarks.gpu.work import random_experiment
 from benchmarks.gpu.work import random_samples
-from objectives.halving import until_it_fits
 from objectives.job import Finished
 from objectives.job import Job
 from objectives.job import Outcome
 from objectives.job import OutOfMemory
+from objectives.job import until_it_fits
 from objectives.model.bench import Bench
 from objectives.training.runner import Runner
 

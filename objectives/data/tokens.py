@@ -13,9 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 import hashlib
 import json
-import os
 from pathlib import Path
-import tempfile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +23,7 @@ from safetensors.numpy import save
 from transformers import PreTrainedTokenizerBase
 
 from objectives.output import unwritable
+from objectives.output import write_whole
 
 
 __all__ = ["Pair", "Tokens", "digest", "tokenise", "tokenizer_hash"]
@@ -71,23 +70,10 @@ def tokenise(
     except (OSError, SafetensorError):  # not there, not ours to read, or cut by a full disk
         tokens = _encode_pairs(pairs, tokenizer)
     try:
-        _write(file, save(vars(tokens)))
+        write_whole(file, save(vars(tokens)))
     except OSError as error:
         raise unwritable(cache, error) from None
     return tokens
-
-
-def _write(file: Path, content: bytes) -> None:
-    """All at once: another process finds the whole file or none."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as unfinished:
-        try:
-            unfinished.write(content)
-            unfinished.close()
-            os.replace(unfinished.name, file)
-        except BaseException:
-            os.unlink(unfinished.name)
-            raise
 
 
 def _encode_pairs(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> Tokens:

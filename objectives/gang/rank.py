@@ -24,7 +24,6 @@ from typing import Any
 from typing import Protocol
 
 from objectives.errors import UserError
-from objectives.gang.wire import Goodbye
 from objectives.gang.wire import Hello
 from objectives.gang.wire import KEY
 from objectives.gang.wire import Mistake
@@ -82,7 +81,7 @@ def _serve(link: _Link, load: Load) -> None:
     def report(validation: Validation) -> bool:
         if setup.rank == 0:
             link.send(validation)
-        return bool(link.receive().stop)
+        return bool(link.receive())
 
     while True:
         work = link.receive()
@@ -125,7 +124,7 @@ class _Link:
                 message = self._pipe.recv()
             except (OSError, EOFError):
                 os._exit(1)  # wherever the main thread is
-            if isinstance(message, Goodbye):
+            if message is None:
                 os._exit(0)
             self._heard.put(message)
 

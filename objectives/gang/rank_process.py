@@ -14,8 +14,6 @@ import socket
 import subprocess
 from typing import Any
 
-from objectives.gang.wire import Goodbye
-
 
 __all__ = ["Rank", "environment", "kill_group", "rank_environments"]
 
@@ -87,7 +85,7 @@ class Rank:
     def hang_up(self) -> None:
         """Has a rank that was launched end by itself; all of them, before one is waited for."""
         if self.machine is not None:
-            self.send(Goodbye())
+            self.send(None)
             self.pipe.close()
 
     def end(self) -> None:

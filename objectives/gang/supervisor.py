@@ -25,7 +25,6 @@ from objectives.gang.launched import launch
 from objectives.gang.launched import LaunchFailed
 from objectives.gang.rank_process import Rank
 from objectives.gang.rank_process import rank_environments
-from objectives.gang.wire import Answer
 from objectives.gang.wire import Mistake
 from objectives.gang.wire import Raised
 from objectives.gang.wire import Ready
@@ -231,7 +230,7 @@ class Gang:
     def _answer(self, stop: bool) -> None:
         """To all ranks: they are at the same step, and go on or stop together."""
         for rank in self._ranks:
-            rank.send(Answer(stop))
+            rank.send(stop)
 
     def _check(self, rank: Rank, message: object) -> None:
         """Ends the job where the other ranks may wait for this one for ever."""

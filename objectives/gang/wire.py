@@ -1,10 +1,11 @@
 """What a gang and its ranks say to each other over a pipe, beside jobs and outcomes; no torch.
 
-    gang          Setup         Job                     Answer ... (to all)           (Goodbye)
+    gang          Setup         Job                     Answer ... (to all)              (None)
     rank  (Hello)        Ready      Validation (rank 0)            Outcome
 
-To an Exam the answer is Examined. Only a rank that was launched says Hello and is told Goodbye; a
-gang's own are killed. Python pickles floats as they are: a rank gets every bit of a parameter.
+An Answer is a bool, whether the training ends after that validation. To an Exam the answer is
+Examined. Only a rank that was launched says Hello, and is told None at its end; a gang's own are
+killed. Python pickles floats as they are: a rank gets every bit of a parameter.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from pathlib import Path
 from objectives.settings.config import Experiment
 
 
-__all__ = ["KEY", "Answer", "Goodbye", "Hello", "Mistake", "Raised", "Ready", "Setup"]
+__all__ = ["KEY", "Hello", "Mistake", "Raised", "Ready", "Setup"]
 
 KEY = "GANG_KEY"
 """Environment variable of a launched rank: what proves that it is the gang's."""
@@ -34,11 +35,6 @@ class Hello:
     rank: int
     ranks: int
     machine: str
-
-
-@dataclass(frozen=True)
-class Goodbye:
-    """The rank is to end, as one that has done its work."""
 
 
 @dataclass(frozen=True)
@@ -83,10 +79,3 @@ class Raised:
     """The rank ends with an exception that it does not know."""
 
     message: str
-
-
-@dataclass(frozen=True)
-class Answer:
-    """To a validation loss: whether the training ends here."""
-
-    stop: bool

@@ -21,6 +21,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 import math
 import time
 
@@ -28,18 +29,16 @@ from peft import PeftModel
 import torch
 from torch import nn
 from torch import Tensor
+from torch.nn import functional as F
 
 from objectives.data.corpus import collate
+from objectives.data.corpus import IGNORED
 from objectives.errors import UserError
 from objectives.job import Validation
 from objectives.model.bench import Bench
 from objectives.model.bench import new_adapter
 from objectives.model.bench import release
 from objectives.model.memory import is_out_of_memory
-from objectives.pack.batches import grouped_by_tokens
-from objectives.pack.batches import joined
-from objectives.pack.batches import micro_batches
-from objectives.pack.batches import MicroBatch
 from objectives.pack.layers import Draws
 from objectives.pack.layers import Layout
 from objectives.pack.layers import NAME
@@ -54,7 +53,7 @@ from objectives.training.learner import Batch
 from objectives.training.learner import Learner
 
 
-__all__ = ["as_peft", "check_packable", "train_pack"]
+__all__ = ["as_peft", "check_packable", "grouped_by_tokens", "train_pack"]
 
 CPU_TOKENS = 1024  # of a forward; with more, a CPU core takes longer for each
 
@@ -122,6 +121,21 @@ def _check_process(bench: Bench) -> None:
         )
 
 
+@dataclass(frozen=True)
+class _MicroBatch:
+    """Samples of one adapter.
+
+    Attributes:
+        tensors: On the CPU.
+        weight: One over the labels of the whole step.
+        last: Whether the step ends with it.
+    """
+
+    tensors: Batch
+    weight: float
+    last: bool
+
+
 class _Pack:
     """Learners by their number, those that have ended among them."""
 
@@ -129,7 +143,7 @@ class _Pack:
         self._learners = learners
         self._bench, self._settings = learners[0].bench, learners[0].settings
         self._layout = Layout()
-        self._micro_batches = [micro_batches(learner) for learner in learners]
+        self._micro_batches = [_micro_batches(learner) for learner in learners]
         self._nats: list[list[Tensor]] = [[] for _ in learners]  # of the step that is under way
 
     def validations(self) -> Iterator[tuple[int, Validation]]:
@@ -190,7 +204,7 @@ class _Pack:
         for group in self._groups([batch.tensors for batch in batches]):
             self._learn([numbers[i] for i in group], [batches[i] for i in group])
 
-    def _learn(self, numbers: Sequence[int], batches: Sequence[MicroBatch]) -> None:
+    def _learn(self, numbers: Sequence[int], batches: Sequence[_MicroBatch]) -> None:
         """One forward, one backward, the steps that end with it."""
         nats = self._losses(numbers, [batch.tensors for batch in batches])
         # gradients stay apart in a sum: no weight that learns is in more than one of its terms
@@ -216,7 +230,7 @@ class _Pack:
             Part(n, *batch["input_ids"].shape) for n, batch in zip(numbers, batches, strict=True)
         )
         with accelerator.autocast():
-            rows = joined(batches, self._bench.corpus.pad_id)
+            rows = _joined(batches, self._bench.corpus.pad_id)
             losses = label_losses(self._bench.base, rows, accelerator.device)
         labels = [count_labels(batch) for batch in batches]
         return [part.sum() for part in torch.split(losses, labels)]
@@ -246,3 +260,42 @@ class _Pack:
 
 def _is_due(learner: Learner, part: int) -> bool:
     return learner.is_due and learner.due[learner.steps] == part
+
+
+def _micro_batches(learner: Learner) -> Iterator[_MicroBatch]:
+    """All of one adapter's training, in its order."""
+    for batches in learner.batches():
+        labels = sum(count_labels(batch) for batch in batches)
+        for i, batch in enumerate(batches, start=1):
+            yield _MicroBatch(batch, 1 / labels, last=i == len(batches))
+
+
+def grouped_by_tokens(batches: Sequence[Batch], most: int) -> list[list[int]]:
+    """Indices of the batches in groups, those alike in length together.
+
+    Args:
+        batches: At least one.
+        most: Tokens of a group that has more than one batch, padding to its longest included.
+    """
+    lengths = [batch["input_ids"].shape[1] for batch in batches]
+    groups: list[list[int]] = []
+    rows = 0
+    for i in sorted(range(len(batches)), key=lambda i: -lengths[i]):
+        rows += len(batches[i]["input_ids"])
+        if not groups or rows * lengths[groups[-1][0]] > most:
+            groups.append([])
+            rows = len(batches[i]["input_ids"])
+        groups[-1].append(i)
+    return groups
+
+
+def _joined(batches: Sequence[Batch], pad_id: int) -> Batch:
+    """One batch of all rows, padded on the right to the longest."""
+    longest = max(batch["input_ids"].shape[1] for batch in batches)
+    padding = {"input_ids": pad_id, "attention_mask": 0, "labels": IGNORED}
+    return {
+        name: torch.cat(
+            [F.pad(b[name], (0, longest - b[name].shape[1]), value=value) for b in batches]
+        )
+        for name, value in padding.items()
+    }

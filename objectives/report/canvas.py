@@ -1,4 +1,4 @@
-"""The look that all figures share: palette, axes, panels, how a trial and its value are drawn."""
+"""The look that all figures share: palette, style, panels, how a trial and its value are drawn."""
 
 from __future__ import annotations
 
@@ -24,79 +24,67 @@ from objectives.report.history import History
 from objectives.report.history import value_of
 
 
-INK, MUTED, GRID = "#1f2933", "#66727f", "#e8ecf0"
+INK, MUTED, GRID, FRAME = "#1f2933", "#66727f", "#e8ecf0", "#c5ced6"
 BLUE, PALE, SAND, ACCENT = "#2f6690", "#a3b8ca", "#e3b063", "#d1512d"
 BY_VALUE = LinearSegmentedColormap.from_list("value", ["#bccddb", "#7ba3c2", BLUE, "#12344d"])
-LEGEND: dict[str, Any] = {
-    "frameon": False,
-    "fontsize": 9,
-    "labelcolor": INK,
-    "handlelength": 1.3,
-    "handletextpad": 0.5,
-    "columnspacing": 1.4,
+TICKS = {"color": FRAME, "labelcolor": MUTED, "labelsize": 9, "major.size": 3}
+STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # a user's `$` is a dollar sign
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "grid.color": GRID,
+    "axes.edgecolor": FRAME,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10,
+    "axes.titlepad": 7,
+    "axes.formatter.useoffset": False,
+    **{f"{axis}tick.{key}": value for axis in "xy" for key, value in TICKS.items()},
+    "legend.frameon": False,
+    "legend.fontsize": 9,
+    "legend.labelcolor": INK,
+    "legend.handlelength": 1.3,
+    "legend.handletextpad": 0.5,
+    "legend.columnspacing": 1.4,
+    "figure.constrained_layout.use": True,
+    "figure.constrained_layout.w_pad": 0.06,
+    "figure.constrained_layout.h_pad": 0.06,
+    "figure.constrained_layout.wspace": 0.03,
+    "figure.constrained_layout.hspace": 0.09,
 }
+"""For `matplotlib.rc_context`, around all that draws and saves a figure."""
 RING: dict[str, Any] = {"facecolor": "white", "edgecolor": MUTED, "linewidth": 0.9}
 """Of a pruned trial."""
 CROSS: dict[str, Any] = {"marker": "x", "color": MUTED, "linewidth": 1.0}
 """Of a failed one."""
 
-# Above this many marks they are stored as pixels: an SVG of ten thousand circles is slow to show.
-MANY = 600
-
-
-def blank(width: float, height: float) -> Figure:
-    """An empty figure, `width` by `height` inches, without pyplot's global state."""
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-    figure.get_layout_engine().set(w_pad=0.06, h_pad=0.06, wspace=0.03, hspace=0.09)  # type: ignore[union-attr, call-arg]
-    return figure
-
-
-def dress(axes: Axes, grid: bool = True) -> Axes:
-    """Light grid below the marks, two thin spines, small grey tick labels."""
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#c5ced6")
-    axes.tick_params(labelsize=9, labelcolor=MUTED, color="#c5ced6", length=3)
-    if grid:
-        axes.grid(color=GRID, linewidth=0.8)
-    return axes
-
 
 def panels(
-    names: Sequence[str], width: float, *, height: float = 2.5, most: int = 3
+    names: Sequence[str], width: float, *, height: float = 2.5
 ) -> tuple[Figure, dict[str, Axes]]:
     """Small multiples: as many columns as `width` (inches) has room for, `height` inches a row."""
-    columns = max(1, min(len(names), most, int(width / 3.0)))
+    columns = max(1, min(len(names), 3, int(width / 3.0)))
     rows = max(1, math.ceil(len(names) / columns))
-    figure = blank(width, 0.35 + height * rows)
-    grid = figure.add_gridspec(rows, columns)
-    cells = [grid[divmod(i, columns)] for i in range(len(names))]
-    added = {n: dress(figure.add_subplot(c)) for n, c in zip(names, cells, strict=True)}
-    return figure, added
+    figure = Figure(figsize=(width, 0.35 + height * rows))
+    return figure, {n: figure.add_subplot(rows, columns, i) for i, n in enumerate(names, start=1)}
 
 
 def panel_title(axes: Axes, name: str, note: str = "") -> None:
     """The panel's name at the left; a grey note at the right."""
-    look: dict[str, Any] = {"fontsize": 10, "parse_math": False, "pad": 7}
-    axes.set_title(name, loc="left", color=INK, fontweight="bold", **look)
-    axes.set_title(note, loc="right", color=MUTED, **(look | {"fontsize": 9}))
+    axes.set_title(name, loc="left", color=INK, fontweight="bold")
+    axes.set_title(note, loc="right", color=MUTED, fontsize=9)
 
 
 def outer_labels(added: Mapping[str, Axes], xlabel: str = "", ylabel: str = "") -> None:
     """One label per outer edge instead of one per panel."""
     for axes in added.values():
         place = axes.get_subplotspec()
-        if place is None:
-            continue
-        columns = place.get_gridspec().ncols
-        below = place.num1 + columns >= len(added)
-        label(axes.xaxis, xlabel if below else "")
-        label(axes.yaxis, ylabel if place.is_first_col() else "")
-
-
-def label(axis: Any, text: str) -> None:
-    """An axis label; a user's `$` in it is a dollar sign."""
-    axis.set_label_text(text, parse_math=False, color=INK, fontsize=10)
+        assert place is not None
+        if place.num1 + place.get_gridspec().ncols >= len(added):
+            axes.set_xlabel(xlabel)
+        if place.is_first_col():
+            axes.set_ylabel(ylabel)
 
 
 def value_label(history: History, between: str = " ") -> str:
@@ -107,7 +95,6 @@ def value_label(history: History, between: str = " ") -> str:
 def value_limits(axes: Axes, history: History) -> None:
     axes.set_ylim(*history.window.padded())
     axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.ticklabel_format(axis="y", useOffset=False)
     if not history.complete:
         axes.set_yticks([])
 
@@ -122,15 +109,15 @@ def trial_axis(axes: Axes, history: History) -> None:
 
 def parameter_axis(axes: Axes, which: Literal["x", "y"], distribution: BaseDistribution) -> None:
     """Scale, limits and ticks of a parameter on the axis `which`."""
-    axis = axes.xaxis if which == "x" else axes.yaxis
-    ends = scales.limits(distribution)
-    if scales.is_log(distribution):
-        (axes.set_xscale if which == "x" else axes.set_yscale)("log")
-    (axes.set_xlim if which == "x" else axes.set_ylim)(*ends)
     marks = scales.ticks(distribution)
-    places = [scales.position(distribution, value) for value, _ in marks]
-    axis.set_ticks(places, [text for _, text in marks], parse_math=False)
-    axis.set_minor_locator(NullLocator())
+    settings = {
+        f"{which}scale": "log" if scales.is_log(distribution) else "linear",
+        f"{which}lim": scales.limits(distribution),
+        f"{which}ticks": [scales.position(distribution, value) for value, _ in marks],
+        f"{which}ticklabels": [text for _, text in marks],
+    }
+    axes.set(**settings)
+    (axes.xaxis if which == "x" else axes.yaxis).set_minor_locator(NullLocator())
 
 
 def jittered(distribution: BaseDistribution, trial: FrozenTrial, name: str) -> float:
@@ -146,26 +133,21 @@ def coloured(
     axes: Axes,
     history: History,
     trials: Sequence[FrozenTrial],
-    x: list[float],
-    y: list[float],
-    size: float = 0.0,
+    x: Sequence[float],
+    y: Sequence[float],
+    size: float,
 ) -> None:
-    """Complete trials, darker the better, the best ones on top; the best of all as a star.
-
-    `size` is the area of a dot in square points; 0: what suits their number.
-    """
+    """Complete trials, darker the better, the best ones on top; the best of all as a star."""
     order = sorted(range(len(trials)), key=lambda i: -history.loss(trials[i]))
-    colours = [history.window.clip(value_of(trials[i])) for i in order]
     axes.scatter(
         [x[i] for i in order],
         [y[i] for i in order],
-        c=colours,
+        c=[history.window.clip(value_of(trials[i])) for i in order],
         cmap=colour_map(history),
         norm=Normalize(*history.shades),
-        s=size or dot_size(len(trials)),
+        s=size,
         linewidth=0.5,
         edgecolor="white",
-        rasterized=len(trials) > MANY,
         zorder=3,
     )
     star_best(axes, history, trials, x, y)
@@ -187,7 +169,7 @@ def star_best(
 
 def dot_size(trials: int) -> float:
     """Area of a dot in square points: smaller the more there are."""
-    return 40.0 if trials < 40 else 22.0 if trials < 1000 else 10.0
+    return 40.0 if trials < 40 else 22.0
 
 
 def colour_map(history: History) -> LinearSegmentedColormap:
@@ -198,14 +180,16 @@ def value_bar(figure: Figure, around: Sequence[Axes], history: History) -> None:
     """The colour bar of the values: at the right of a wide figure, below a narrow one."""
     if not history.complete:
         return
-    scale = ScalarMappable(Normalize(*history.shades), colour_map(history))
-    wide = figure.get_figwidth() > 6
-    side = "right" if wide else "bottom"
-    beyond = "max" if history.minimise else "min"
-    look: dict[str, Any] = {"aspect": 32, "shrink": 0.8, "pad": 0.02}
-    bar = figure.colorbar(scale, ax=list(around), location=side, extend=beyond, **look)
+    bar = figure.colorbar(
+        ScalarMappable(Normalize(*history.shades), colour_map(history)),
+        ax=list(around),
+        location="right" if figure.get_figwidth() > 6 else "bottom",
+        extend="max" if history.minimise else "min",
+        ticks=MaxNLocator(5),
+        label=value_label(history),
+        aspect=32,
+        shrink=0.8,
+        pad=0.02,
+    )
     bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=9, labelcolor=MUTED, length=0)
-    bar.ax.ticklabel_format(useOffset=False)
-    bar.locator = MaxNLocator(5)
-    label(bar.ax.yaxis if wide else bar.ax.xaxis, value_label(history))
+    bar.ax.tick_params(length=0)

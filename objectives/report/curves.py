@@ -50,8 +50,8 @@ def _curve(trial: FrozenTrial, parts: int) -> Curve:
 
 def learning_curves(history: History, width: float = 10.0) -> Figure:
     """A line for each trial, the best one's on top; pruned ones are dotted and end in a ring."""
-    figure = canvas.blank(width, height=min(3.8, 0.75 * width))
-    axes = canvas.dress(figure.add_subplot())
+    figure = Figure(figsize=(width, min(3.8, 0.75 * width)))
+    axes = figure.add_subplot()
     known = curves(history)
     window = scales.value_window([loss for c in known.values() for _, loss in c], minimise=True)
     shown = {n: [(x, window.clip(loss)) for x, loss in curve] for n, curve in known.items()}
@@ -61,7 +61,7 @@ def learning_curves(history: History, width: float = 10.0) -> Figure:
     _ends(axes, pruned)
     _best(axes, history, shown)
     _label(axes, window)
-    figure.legend(loc="outside upper left", ncols=3, **canvas.LEGEND)
+    figure.legend(loc="outside upper left", ncols=3)
     return figure
 
 
@@ -71,15 +71,13 @@ def _of(trials: Sequence[FrozenTrial], shown: Mapping[int, Curve]) -> list[Curve
 
 def _lines(axes: Axes, lines: Sequence[Curve], **look: Any) -> None:
     if lines:
-        many = len(lines) > canvas.MANY
-        axes.add_collection(LineCollection(lines, linewidths=1.1, rasterized=many, **look))
+        axes.add_collection(LineCollection(lines, linewidths=1.1, **look))
 
 
 def _ends(axes: Axes, lines: Sequence[Curve]) -> None:
     if lines:
         x, y = zip(*(line[-1] for line in lines), strict=True)
-        many = len(lines) > canvas.MANY
-        axes.scatter(x, y, s=20, zorder=3, rasterized=many, label="pruned", **canvas.RING)
+        axes.scatter(x, y, s=20, zorder=3, label="pruned", **canvas.RING)
 
 
 def _best(axes: Axes, history: History, shown: Mapping[int, Curve]) -> None:
@@ -90,9 +88,7 @@ def _best(axes: Axes, history: History, shown: Mapping[int, Curve]) -> None:
 
 
 def _label(axes: Axes, window: scales.Window) -> None:
-    canvas.label(axes.xaxis, "share of the training")
-    canvas.label(axes.yaxis, "validation loss")
-    axes.set_xlim(0, 1.02)
+    axes.set(xlabel="share of the training", ylabel="validation loss")
+    axes.set(xlim=(0, 1.02), ylim=window.padded())
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    axes.set_ylim(*window.padded())
     axes.yaxis.set_major_locator(MaxNLocator(5))

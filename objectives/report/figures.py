@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 import numpy as np
-from numpy.typing import NDArray
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
@@ -69,13 +68,11 @@ class FinalRow:
 
 def progress(history: History, width: float = 10.0) -> Figure:
     """Every value against the trial number, with the running best; `width` is in inches."""
-    figure = canvas.blank(width, height=min(4.2, 0.75 * width))
-    axes = canvas.dress(figure.add_subplot())
-    _mark_complete(axes, history)
-    _mark_others(axes, history)
+    figure = Figure(figsize=(width, min(4.2, 0.75 * width)))
+    axes = figure.add_subplot()
+    _mark_trials(axes, history)
     _mark_running_best(axes, history)
-    canvas.label(axes.xaxis, "trial")
-    canvas.label(axes.yaxis, canvas.value_label(history))
+    axes.set(xlabel="trial", ylabel=canvas.value_label(history))
     canvas.value_limits(axes, history)
     canvas.trial_axis(axes, history)
     _legend(figure, axes)
@@ -85,31 +82,28 @@ def progress(history: History, width: float = 10.0) -> Figure:
 def _legend(figure: Figure, axes: Axes) -> None:
     columns = 5 if figure.get_figwidth() > 6 else 3
     if axes.get_legend_handles_labels()[0]:
-        figure.legend(loc="outside upper left", ncols=columns, **canvas.LEGEND)
+        figure.legend(loc="outside upper left", ncols=columns)
 
 
-def _mark_complete(axes: Axes, history: History) -> None:
-    shown = [t for t in history.complete if history.window.shows(value_of(t))]
-    beyond = [t for t in history.complete if not history.window.shows(value_of(t))]
-    size = canvas.dot_size(len(history.trials))
-    values, name = [value_of(t) for t in shown], history.value_name
-    _marks(axes, shown, values, label=name, color=PALE, s=size)
-    look = {"marker": "^" if history.minimise else "v", "color": PALE, "s": 30}
-    _marks(axes, beyond, [history.window.edge] * len(beyond), label="off the scale", **look)
-
-
-def _mark_others(axes: Axes, history: History) -> None:
+def _mark_trials(axes: Axes, history: History) -> None:
+    """All that have ended; those without a value that is shown at the edge."""
+    window = history.window
+    shown = [t for t in history.complete if window.shows(value_of(t))]
+    beyond = [t for t in history.complete if not window.shows(value_of(t))]
     pruned, failed = history.that_are(TrialState.PRUNED), history.that_are(TrialState.FAIL)
-    heights = [history.window.clip(value_of(t)) for t in pruned]
-    _marks(axes, pruned, heights, label="pruned", s=20, **canvas.RING)
-    cross = canvas.CROSS | {"color": ACCENT, "s": 24}
-    _marks(axes, failed, [history.window.edge] * len(failed), label="failed", **cross)
+    size, off = canvas.dot_size(len(history.trials)), "^" if history.minimise else "v"
+    for trials, label, look in (
+        (shown, history.value_name, {"color": PALE, "s": size}),
+        (beyond, "off the scale", {"marker": off, "color": PALE, "s": 30}),
+        (pruned, "pruned", canvas.RING | {"s": 20}),
+        (failed, "failed", canvas.CROSS | {"color": ACCENT, "s": 24}),
+    ):
+        _marks(axes, trials, [window.clip(value_of(t)) for t in trials], label=label, **look)
 
 
 def _marks(axes: Axes, trials: Sequence[FrozenTrial], y: Sequence[float], **look: Any) -> None:
     if trials:
-        numbers = [t.number for t in trials]
-        axes.scatter(numbers, y, rasterized=len(trials) > canvas.MANY, zorder=3, **look)
+        axes.scatter([t.number for t in trials], y, zorder=3, **look)
 
 
 def _mark_running_best(axes: Axes, history: History) -> None:
@@ -160,8 +154,7 @@ def _against_value(
     """Dots; where they are."""
     x = [canvas.jittered(history.space[name], t, name) for t in trials]
     y = [history.window.clip(value_of(t)) for t in trials]
-    size, many = canvas.dot_size(len(x)), len(x) > canvas.MANY
-    axes.scatter(x, y, s=size, rasterized=many, zorder=3, **look)
+    axes.scatter(x, y, s=canvas.dot_size(len(x)), zorder=3, **look)
     return x, y
 
 
@@ -174,7 +167,8 @@ def parameters_by_trial(
         canvas.panel_title(axes, name)
         trials = history.placed(name, history.complete)
         y = [canvas.jittered(history.space[name], t, name) for t in trials]
-        canvas.coloured(axes, history, trials, [t.number for t in trials], y)
+        numbers, size = [t.number for t in trials], canvas.dot_size(len(trials))
+        canvas.coloured(axes, history, trials, numbers, y, size)
         for state, look in ((TrialState.FAIL, canvas.CROSS), (TrialState.PRUNED, canvas.RING)):
             lost = history.placed(name, history.that_are(state))
             heights = [canvas.jittered(history.space[name], t, name) for t in lost]
@@ -191,19 +185,17 @@ def parameters_by_trial(
 
 def times(history: History, width: float = 10.0) -> Figure:
     """Time of each trial that has ended, stacked by part: set-up, training, scoring, other."""
-    figure = canvas.blank(width, height=min(3.4, 0.7 * width))
-    axes = canvas.dress(figure.add_subplot())
+    figure = Figure(figsize=(width, min(3.4, 0.7 * width)))
+    axes = figure.add_subplot()
     ended = [t for t in history.trials if duration(t) > 0]
     divisor, word = _time_unit(max((sum(parts(t).values()) for t in ended), default=0.0))
     base = np.zeros(len(ended))
     for name, colour in PART_COLOURS.items():
         heights = np.array([parts(t)[name] for t in ended]) / divisor
         if heights.sum() > 0.01 * history.seconds() / divisor:
-            _bars(axes, [t.number for t in ended], base, heights, color=colour, label=name)
+            axes.bar([t.number for t in ended], heights, bottom=base, color=colour, label=name)
             base = base + heights
-    canvas.label(axes.xaxis, "trial")
-    canvas.label(axes.yaxis, f"time per trial ({word})")
-    axes.set_ylim(bottom=0)
+    axes.set(xlabel="trial", ylabel=f"time per trial ({word})")
     canvas.trial_axis(axes, history)
     _legend(figure, axes)
     return figure
@@ -213,26 +205,6 @@ def _time_unit(longest: float) -> tuple[float, str]:
     if longest < 180:
         return 1.0, "seconds"
     return (60.0, "minutes") if longest < 180 * 60 else (3600.0, "hours")
-
-
-def _bars(
-    axes: Axes,
-    numbers: Sequence[int],
-    base: NDArray[np.float64],
-    heights: NDArray[np.float64],
-    **look: Any,
-) -> None:
-    """Bars as one staircase with gaps, so that ten thousand of them are drawn at once."""
-    half = 0.4 if len(numbers) < 120 else 0.5
-    edges = [edge for n in numbers for edge in (n - half, n + half)]
-    tops = _with_gaps(base + heights)
-    bars = axes.stairs(tops, edges, baseline=_with_gaps(base), fill=True, lw=0, zorder=2, **look)
-    bars.set_rasterized(len(numbers) > canvas.MANY)
-
-
-def _with_gaps(heights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The heights of the bars with a nan between any two of them."""
-    return np.column_stack([heights, np.full(len(heights), math.nan)]).ravel()[:-1]
 
 
 def final_scores(rows: Sequence[FinalRow], width: float = 10.0) -> Figure:
@@ -245,7 +217,7 @@ def final_scores(rows: Sequence[FinalRow], width: float = 10.0) -> Figure:
         for y, row in enumerate(rows):
             if task in row.scores and math.isfinite(row.scores[task][0]):
                 _score(axes, y, row.name, *row.scores[task])
-        axes.set_yticks(range(len(rows)), [row.name for row in rows], parse_math=False)
+        axes.set_yticks(range(len(rows)), [row.name for row in rows])
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(axis="y", visible=False)
         axes.margins(x=0.12)

@@ -9,14 +9,13 @@ from functools import cached_property
 import math
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
+from scipy.stats import kruskal
 
 from objectives.report import scales
 
@@ -181,33 +180,17 @@ def importance(history: History) -> dict[str, float]:
 
 
 def _explained(history: History, name: str) -> float:
-    trials = history.placed(name, history.complete)
-    if len(trials) < 3:
+    trials, distribution = history.placed(name, history.complete), history.space[name]
+    groups: dict[int, list[float]] = {}
+    for trial in trials:
+        groups.setdefault(_group(distribution, trial.params[name]), []).append(history.loss(trial))
+    n, k = len(trials), len(groups)
+    if n < 3 or k in (1, n) or len(set().union(*groups.values())) == 1:
         return 0.0
-    ranks = _ranks(np.array([history.loss(t) for t in trials]))
-    groups = np.array([_group(history.space[name], t.params[name]) for t in trials])
-    return _epsilon_squared(ranks, groups)
-
-
-def _ranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks from 1, equal values sharing the mean of theirs."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    means = np.cumsum(counts) - (counts - 1) / 2
-    return np.asarray(means[inverse], dtype=np.float64)
+    return max(0.0, float((kruskal(*groups.values()).statistic - k + 1) / (n - k)))
 
 
 def _group(distribution: BaseDistribution, value: Any) -> int:
     if isinstance(distribution, CategoricalDistribution):
         return int(scales.position(distribution, value))
     return min(int(3 * scales.unit(distribution, value)), 2)
-
-
-def _epsilon_squared(ranks: NDArray[np.float64], groups: NDArray[np.int64]) -> float:
-    labels, sizes = np.unique(groups, return_counts=True)
-    total = float(((ranks - ranks.mean()) ** 2).sum())
-    if total == 0.0 or len(labels) in (1, len(ranks)):
-        return 0.0
-    means = np.array([ranks[groups == label].mean() for label in labels])
-    between = float((sizes * (means - ranks.mean()) ** 2).sum())
-    n, k = len(ranks), len(labels)
-    return max(0.0, 1.0 - (total - between) / (n - k) * (n - 1) / total)

@@ -146,18 +146,14 @@ def _tiles(history: History) -> str:
     states = ", ".join(f"{count} {state}" for state, count in counts.items()) or "none yet"
     ended = [duration(t) for t in history.complete]
     each = f"{scales.seconds(sum(ended) / len(ended))} per complete trial" if ended else NONE
+    best = history.best
+    shown = (_value(best.value), f"trial {best.number}") if best else (NONE, "no complete trial")
     tiles = [
-        _best_tile(history),
+        (f"best {history.value_name}", *shown),
         ("trials", str(len(history.trials)), states),
         ("time in trials", scales.seconds(history.seconds()), each),
     ]
     return f'<div class="tiles">{"".join(_tile(*tile) for tile in tiles)}</div>'
-
-
-def _best_tile(history: History) -> tuple[str, str, str]:
-    best = history.best
-    shown = (_value(best.value), f"trial {best.number}") if best else (NONE, "no complete trial")
-    return f"best {history.value_name}", *shown
 
 
 def _tile(name: str, number: str, note: str) -> str:

@@ -54,8 +54,9 @@ def partition(
             outside the cells; by default each parameter's own linear or log scale.
         width: Inches.
     """
-    figure = canvas.blank(width, height=min(5.8, 0.95 * width))
-    axes = canvas.dress(figure.add_subplot(), grid=False)
+    figure = Figure(figsize=(width, min(5.8, 0.95 * width)))
+    axes = figure.add_subplot()
+    axes.grid(False)
     place = to_unit or _default_place(history)
     _outline(axes, cells, names)
     inside = [t for t in history.trials if _inside(history, t) and place(t.params)]
@@ -90,11 +91,8 @@ def _outline(axes: Axes, cells: Sequence[CellBox], names: Sequence[str]) -> None
     """Each distinct projected outline once: many cells share one, and thin lines stay thin."""
     boxes = sorted({tuple(_ends(cell, name) for name in names) for cell in cells})
     corners = [_corners(*box, *[(0.0, 1.0)] * (2 - len(box))) for box in boxes]
-    outlines = PolyCollection(corners, facecolors="none", edgecolors="#a9b4bf")
-    outlines.set_linewidth(0.9 if len(corners) < 300 else 0.4)
-    outlines.set_rasterized(len(corners) > canvas.MANY)
-    outlines.set_clip_on(False)
-    axes.add_collection(outlines)
+    thin: dict[str, Any] = {"linewidths": 0.9 if len(corners) < 300 else 0.4, "clip_on": False}
+    axes.add_collection(PolyCollection(corners, facecolors="none", edgecolors="#a9b4bf", **thin))
 
 
 def _ends(cell: CellBox, name: str) -> tuple[float, float]:
@@ -114,7 +112,6 @@ def _label_axes(axes: Axes, history: History, names: Sequence[str], place: ToUni
             (place(corner | {name: x}), text) for x, text in scales.ticks(history.space[name])
         ]
         marks = [(spot[name], text) for spot, text in ticks if spot]
-        axis.set_ticks([at for at, _ in marks], [text for _, text in marks], parse_math=False)
-        log = " (log scale)" if scales.is_log(history.space[name]) else ""
-        canvas.label(axis, name + log)
+        axis.set_ticks([at for at, _ in marks], [text for _, text in marks])
+        axis.set_label_text(name + (" (log scale)" if scales.is_log(history.space[name]) else ""))
     axes.spines[:].set_visible(False)

@@ -12,12 +12,14 @@ import io
 from pathlib import Path
 from typing import Any
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 
 from objectives.output import unwritable
+from objectives.report import canvas
 from objectives.report import figures
 from objectives.report import page
 from objectives.report.belief import Belief
@@ -39,12 +41,18 @@ WIDE, NARROW = 10.0, 4.6
 
 @dataclass(frozen=True)
 class Section:
-    """A figure of the report; `draw` takes its width in inches; an empty heading is left out."""
+    """A figure of the report; an empty heading is left out.
+
+    Attributes:
+        draw: Takes its width in inches.
+        tells: Whether it has something to show.
+    """
 
     slug: str
     heading: str
     caption: str
     draw: Callable[[float], Figure]
+    tells: bool
 
 
 def write_report(
@@ -112,111 +120,78 @@ def _sections(
     final: Sequence[FinalRow],
 ) -> list[Section]:
     """The figures that have something to show, in the order of the page."""
-    sections = []
-    if any(row.scores for row in final):
-        sections.append(_final_section(final))
-    if history.trials:
-        sections.append(_progress_section(history))
-    if curves(history):
-        sections.append(_curves_section(history))
-    if history.complete and shares:
-        sections += _parameter_sections(history, shares)
-    if history.complete and shares and cells:
-        sections.append(_partition_section(history, shares, cells, to_unit))
-    if history.seconds() > 0:
-        sections.append(_times_section(history))
-    return sections
-
-
-def _final_section(final: Sequence[FinalRow]) -> Section:
-    return Section(
-        "final_scores",
-        "",  # it stands below its table
-        "The same scores with one standard error; the dashed line is the untuned base.",
-        partial(figures.final_scores, final),
-    )
-
-
-def _progress_section(history: History) -> Section:
-    return Section(
-        "progress",
-        "Best so far",
-        "Every trial's value and the best found so far. Trials without a value, and values off "
-        "the scale, are drawn at the edge.",
-        partial(figures.progress, history),
-    )
-
-
-def _curves_section(history: History) -> Section:
-    return Section(
-        "learning_curves",
-        "Learning curves",
-        "The validation losses of each trial, by the share of its training that was done. A loss "
-        f"off the scale is drawn at the edge. {_rings(history)}",
-        partial(learning_curves, history),
-    )
-
-
-def _rings(history: History) -> str:
-    return "Rings are pruned trials. " if history.that_are(TrialState.PRUNED) else ""
-
-
-def _crosses(history: History) -> str:
-    return "Crosses are failed trials. " if history.that_are(TrialState.FAIL) else ""
-
-
-def _parameter_sections(history: History, shares: Mapping[str, float]) -> list[Section]:
+    rings = "Rings are pruned trials. " if history.that_are(TrialState.PRUNED) else ""
+    crosses = "Crosses are failed trials. " if history.that_are(TrialState.FAIL) else ""
     few = "With fewer than 30 trials take this as a hint. " if len(history.complete) < 30 else ""
-    return [
+    names, searched = list(shares)[:2], bool(history.complete and shares)
+    sections = [
+        Section(
+            "final_scores",
+            "",  # it stands below its table
+            "The same scores with one standard error; the dashed line is the untuned base.",
+            partial(figures.final_scores, final),
+            any(row.scores for row in final),
+        ),
+        Section(
+            "progress",
+            "Best so far",
+            "Every trial's value and the best found so far. Trials without a value, and values "
+            "off the scale, are drawn at the edge.",
+            partial(figures.progress, history),
+            bool(history.trials),
+        ),
+        Section(
+            "learning_curves",
+            "Learning curves",
+            "The validation losses of each trial, by the share of its training that was done. A "
+            f"loss off the scale is drawn at the edge. {rings}",
+            partial(learning_curves, history),
+            bool(curves(history)),
+        ),
         Section(
             "parameters_by_value",
             f"Parameters and {history.value_name}",
             "Most important parameter first: how much of the ranking of the trials is explained "
             "by the third of its range (or the category) that a trial lies in. Where no number "
-            f"stands, it is no more than chance would explain. {few}{_rings(history)}"
-            "The star is the best trial.",
+            f"stands, it is no more than chance would explain. {few}{rings}The star is the best "
+            "trial.",
             partial(figures.parameters_by_value, history, shares),
+            searched,
         ),
         Section(
             "parameters_by_trial",
             "Where the search looked",
-            "Each parameter over the course of the study: the darker, the better. "
-            f"{_crosses(history)}{_rings(history)}The star is the best trial.",
+            f"Each parameter over the course of the study: the darker, the better. {crosses}"
+            f"{rings}The star is the best trial.",
             partial(figures.parameters_by_trial, history, shares),
+            searched,
+        ),
+        Section(
+            "partition",
+            "The partition",
+            f"All {len(cells):,} cells, projected on {' and '.join(names)}: the search refines "
+            f"where it found good values. {crosses}{rings}The star is the best trial.",
+            partial(partition, history, cells, names, to_unit),
+            searched and bool(cells),
+        ),
+        Section(
+            "times",
+            "Time per trial",
+            "Where the time of each trial went. Parts that took less than 1 % in all are left "
+            "out.",
+            partial(figures.times, history),
+            history.seconds() > 0,
         ),
     ]
-
-
-def _partition_section(
-    history: History,
-    shares: Mapping[str, float],
-    cells: Sequence[CellBox],
-    to_unit: ToUnit | None,
-) -> Section:
-    names = list(shares)[:2]
-    return Section(
-        "partition",
-        "The partition",
-        f"All {len(cells):,} cells, projected on {' and '.join(names)}: the search refines where "
-        f"it found good values. {_crosses(history)}{_rings(history)}The star is the best trial.",
-        partial(partition, history, cells, names, to_unit),
-    )
-
-
-def _times_section(history: History) -> Section:
-    return Section(
-        "times",
-        "Time per trial",
-        "Where the time of each trial went. Parts that took less than 1 % in all are left out.",
-        partial(figures.times, history),
-    )
+    return [section for section in sections if section.tells]
 
 
 def _drawn(section: Section) -> tuple[str, bytes]:
     """The section as HTML, and its picture as PNG."""
-    figure = section.draw(WIDE)
-    wide, picture = _data_uri(figure), _rendered(figure, "png")
-    narrow = _data_uri(section.draw(NARROW))
+    with rc_context(canvas.STYLE):
+        figure = section.draw(WIDE)
+        wide, picture = _data_uri(figure), _rendered(figure, "png")
+        narrow = _data_uri(section.draw(NARROW))
     html = page.figure(section.slug, section.heading, section.caption, wide, narrow)
     return html, picture
 

@@ -22,8 +22,8 @@ from objectives.result.final import looks
 from objectives.result.model_card import model_card
 from objectives.result.names import Named
 from objectives.result.names import named_base
-from objectives.result.names import named_data
 from objectives.settings.config import Experiment
+from objectives.settings.sections import portable
 
 
 __all__ = ["save_best"]
@@ -81,8 +81,8 @@ def _settings(experiment: Experiment, trial: FrozenTrial) -> dict[str, Any]:
     )
     base, data = named_base(experiment.model), experiment.data
     told["model"] |= {"name": base.name, "revision": base.revision}
-    told["data"]["train"] = named_data(data.train)
-    told["data"]["validation"] = data.validation and named_data(data.validation)
+    told["data"]["train"] = portable(data.train)
+    told["data"]["validation"] = data.validation and portable(data.validation)
     return {
         "hyperparameters": asdict(experiment.hyperparameters(trial.params)),
         "experiment": told,

@@ -20,8 +20,8 @@ from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial
+from pydantic import TypeAdapter
 
-from objectives.halving import until_it_fits
 from objectives.job import Exam
 from objectives.job import Examined
 from objectives.job import Examiner
@@ -29,6 +29,7 @@ from objectives.job import Failed
 from objectives.job import Finished
 from objectives.job import Job
 from objectives.job import OutOfMemory
+from objectives.job import until_it_fits
 from objectives.report.figures import FinalRow
 from objectives.result.adapters import best_trials
 from objectives.settings.config import Experiment
@@ -40,6 +41,7 @@ __all__ = ["FINAL", "final_test", "honesty", "looks"]
 FINAL = "final"
 """Study user attribute: rows of the final test, their trials, its date, the looks before it."""
 BASE, DEFAULTS = "base", "PEFT defaults"
+_ROW = TypeAdapter(FinalRow)  # as JSON has it, lists for tuples
 
 
 def final_test(
@@ -182,7 +184,7 @@ class _Test:
         json = study.user_attrs.get(FINAL)
         if json is None:
             return cls(numbers, _now(), {}, [])
-        rows = {row["name"]: _row(row) for row in json["rows"]}
+        rows = {row.name: row for row in map(_ROW.validate_python, json["rows"])}
         same_tasks = all(row.scores.keys() == set(tasks) for row in rows.values())
         if set(json["trials"]) == set(numbers) and same_tasks:
             return cls(numbers, json["date"], rows, json["earlier"])
@@ -212,7 +214,7 @@ class _Test:
         """The attribute's value."""
         return {
             "trials": self.trials,
-            "rows": [_json(row) for row in self.rows.values()],
+            "rows": [asdict(row) for row in self.rows.values()],
             "date": self.date,
             "earlier": self.earlier,
         }
@@ -225,16 +227,6 @@ def _now() -> str:
 def _told(row: FinalRow) -> str:
     scores = [f"{row.heading(task)} {row.told(task, '+-')}" for task in row.scores]
     return "   ".join([f"{row.name:<14}", f"validation loss {row.validation_loss:.4f}", *scores])
-
-
-def _json(row: FinalRow) -> dict[str, Any]:
-    return {**asdict(row), "scores": {task: list(pair) for task, pair in row.scores.items()}}
-
-
-def _row(json: dict[str, Any]) -> FinalRow:
-    scores = {task: (value, error) for task, (value, error) in json["scores"].items()}
-    metrics = json.get("metrics", {})  # older studies did not say
-    return FinalRow(json["name"], json["value"], json["validation_loss"], scores, metrics)
 
 
 def looks(study: optuna.Study) -> int:
@@ -250,17 +242,13 @@ def honesty(experiment: Experiment, looks: int) -> str:
         looks: How often adapters of the study have been scored on those tasks.
     """
     scoring = experiment.scoring
-    part = "" if scoring.limit is None else f" Of each task, {scoring.limit} documents."
-    return _chosen_by(experiment, looks) + part
-
-
-def _chosen_by(experiment: Experiment, looks: int) -> str:
-    scoring = experiment.scoring
     if scoring.objective in scoring.test:
-        return f"The adapters were chosen by {scoring.objective}: their scores on it flatter."
-    if looks > 1:
-        return (
+        told = f"The adapters were chosen by {scoring.objective}: their scores on it flatter."
+    elif looks > 1:
+        told = (
             f"This is look {looks} at these tasks, after more search: the scores flatter, "
             "as those of a validation do."
         )
-    return "The adapters were chosen without these tasks, and scored on them once."
+    else:
+        told = "The adapters were chosen without these tasks, and scored on them once."
+    return told + ("" if scoring.limit is None else f" Of each task, {scoring.limit} documents.")

@@ -12,11 +12,11 @@ from objectives.data.corpus import prompt
 from objectives.report.figures import FinalRow
 from objectives.result.final import honesty
 from objectives.result.names import named_base
-from objectives.result.names import named_data
 from objectives.result.names import origin
 from objectives.settings.config import Experiment
 from objectives.settings.sections import DataSettings
 from objectives.settings.sections import ModelSettings
+from objectives.settings.sections import portable
 
 
 __all__ = ["model_card"]
@@ -124,7 +124,7 @@ def model_card(
 
 def _front_matter(experiment: Experiment) -> str:
     """The hub links base and data by it, so it names what is on the hub."""
-    base, data = named_base(experiment.model), named_data(experiment.data.train)
+    base, data = named_base(experiment.model), portable(experiment.data.train)
     lines = [
         f"base_model: {base.name}" if base.on_hub else "",
         f"datasets: [{data}]" if data == experiment.data.train else "",
@@ -141,7 +141,7 @@ def _made_of(experiment: Experiment) -> str:
     rows = "" if data.limit is None else f" ({data.limit} of its rows)"
     return (
         f"The base is {_base(experiment.model)}. The adapter was trained for {epochs:g} "
-        f"epoch{'' if epochs == 1 else 's'} on `{named_data(data.train)}`{rows}."
+        f"epoch{'' if epochs == 1 else 's'} on `{portable(data.train)}`{rows}."
     )
 
 

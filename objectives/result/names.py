@@ -1,9 +1,8 @@
-"""What a base and data are called where others read it: no path of this machine, no user's folder.
+"""What a base is called where others read it: no path of this machine, no user's folder.
 
 a name on the hub                                      the same
 ~/.cache/.../models--org--name/snapshots/0a1b...       org/name at 0a1b..., as in the hub's cache
 /data/standin/model                                    standin
-/data/standin/train.jsonl                              train.jsonl
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import re
 from objectives.settings.sections import ModelSettings
 
 
-__all__ = ["Named", "named_base", "named_data", "origin"]
+__all__ = ["Named", "named_base", "origin"]
 
 _CACHED = "models--"  # huggingface_hub's folder of a model begins so
 _SAYS_NOTHING = {"base", "final", "hf", "merged", "model", "weights"}
@@ -43,11 +42,6 @@ def named_base(model: ModelSettings) -> Named:
     if not folder.is_absolute():
         return Named(model.name, model.revision, on_hub=True)
     return _in_cache(folder) or Named(_own_name(folder), None, on_hub=False)
-
-
-def named_data(source: str) -> str:
-    """Of a file, or a data set on the hub."""
-    return Path(source).name if Path(source).is_absolute() else source
 
 
 def origin(model: ModelSettings) -> str | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import check_distribution_compatibility
@@ -14,6 +12,7 @@ from optuna.distributions import json_to_distribution
 
 from objectives.errors import UserError
 from objectives.settings.config import Experiment
+from objectives.settings.sections import portable
 
 
 __all__ = ["check_comparable", "keep_experiment"]
@@ -122,9 +121,9 @@ def _values_depend_on(experiment: Experiment) -> dict[str, str]:
     training = experiment.training.model_dump(exclude={"micro_batch", "validations"})
     model = experiment.model.model_dump(exclude={"sharded"})
     data = experiment.data.model_dump()
-    model["name"] = _portable(model["name"])
+    model["name"] = portable(model["name"])
     for key in ("train", "validation"):
-        data[key] = data[key] and _portable(data[key])
+        data[key] = data[key] and portable(data[key])
     sections = {
         "model": model,
         "search": {**space, **experiment.search.fixed()},
@@ -133,8 +132,3 @@ def _values_depend_on(experiment: Experiment) -> dict[str, str]:
         "scoring": scoring,
     }
     return {f"[{s}] {k}": str(v) for s, keys in sections.items() for k, v in keys.items()}
-
-
-def _portable(source: str) -> str:
-    """Files and folders by their last part, which other machines share; names on the hub whole."""
-    return Path(source).name if Path(source).is_absolute() else source

@@ -94,7 +94,7 @@ def read_plan(
     }
     check_choice("--sampler", given.get("sampler", experiment.study.sampler), samplers)
     check_choice("--pruner", given.get("pruner", experiment.study.pruner), pruners)
-    _check_storage(given.get("storage"))
+    _check_filled("--storage", given.get("storage"), "a URL", "SQLite in --output")
     _check_output(given.get("output", experiment.study.output))
     settings = _over(experiment.study, given)
     _check_name(settings.name)
@@ -124,11 +124,11 @@ def _over(settings: StudySettings, given: dict[str, Any]) -> StudySettings:
         raise UserError(describe_option(error, StudySettings)) from None
 
 
-def _check_storage(url: str | None) -> None:
-    if url == "":
+def _check_filled(option: str, value: str | None, what: str, otherwise: str) -> None:
+    if value == "":
         raise UserError(
-            "--storage '': is empty, as a variable that is not set; give a URL, or leave "
-            "--storage out for SQLite in --output"
+            f"{option} '': is empty, as a variable that is not set; give {what}, or leave "
+            f"{option} out for {otherwise}"
         )
 
 
@@ -153,11 +153,7 @@ def _check_name(name: str | None) -> None:
 
 
 def _check_output(folder: str) -> None:
-    if folder == "":
-        raise UserError(
-            "--output '': is empty, as a variable that is not set; give a folder, or leave "
-            "--output out for runs/"
-        )
+    _check_filled("--output", folder, "a folder", "runs/")
     if "\0" in folder:
         raise UserError(f"--output {folder!r}: holds a NUL, which no path can; give another")
 

@@ -28,6 +28,7 @@ __all__ = [
     "ScoringSettings",
     "StudySettings",
     "TrainingSettings",
+    "portable",
 ]
 
 
@@ -89,6 +90,11 @@ def _folder_or_hub(value: str, info: ValidationInfo) -> str:
             "name the folder that holds its configuration, weights and tokenizer",
         )
     return source
+
+
+def portable(source: str) -> str:
+    """Files and folders by their last part, which other machines share; names on the hub whole."""
+    return Path(source).name if Path(source).is_absolute() else source
 
 
 Source = Annotated[str, Field(min_length=1), AfterValidator(_file_or_hub)]
@@ -185,7 +191,7 @@ class TrainingSettings(BaseModel):
         clip: Largest norm of the gradient.
         targets: Modules that get an adapter: "all-linear", "attention", "mlp", or their names.
             `[search]` can have choices of it, and of the next two. No group has the output head,
-            a router, experts whose weights are fused, or what `model.unfit` has besides.
+            a router, experts whose weights are fused, or what `model.targets` has besides.
         rslora: Scale by alpha / sqrt(rank) instead of alpha / rank.
         dora: Weight-decomposed adapter; about 1.5 times the time.
         seed: Of the adapter's start, the dropout and the order of the samples.

@@ -10,6 +10,7 @@ A list of module names is one choice; Optuna, whose choices are scalars, gets th
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated
 from typing import Any
 
@@ -73,17 +74,9 @@ def _groups() -> str:
     return ", ".join(f'"{group}"' for group in GROUPS)
 
 
-def _target_alternatives(value: object, info: ValidationInfo) -> object:
-    return value if isinstance(value, Alternatives) else _alternatives(value, info, _joined)
-
-
-def _switch_alternatives(value: object, info: ValidationInfo) -> object:
-    return value if isinstance(value, Alternatives) else _alternatives(value, info, _switch)
-
-
-def _alternatives(value: object, info: ValidationInfo, read: Any) -> Alternatives | None:
-    if value is None:
-        return None
+def _alternatives(value: object, info: ValidationInfo, *, read: Any) -> object:
+    if value is None or isinstance(value, Alternatives):
+        return value
     if not (isinstance(value, dict) and set(value) == {"choices"}):
         fixed = f"a fixed one belongs under [training]: {info.field_name} = ..."
         raise refuse("must be {choices = [...]}", fixed)
@@ -111,5 +104,9 @@ def _switch(choice: object) -> bool:
 
 
 Targets = Annotated[str | list[str], BeforeValidator(_targets)]
-TargetAlternatives = Annotated[Alternatives | None, BeforeValidator(_target_alternatives)]
-SwitchAlternatives = Annotated[Alternatives | None, BeforeValidator(_switch_alternatives)]
+TargetAlternatives = Annotated[
+    Alternatives | None, BeforeValidator(partial(_alternatives, read=_joined))
+]
+SwitchAlternatives = Annotated[
+    Alternatives | None, BeforeValidator(partial(_alternatives, read=_switch))
+]

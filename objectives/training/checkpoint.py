@@ -19,9 +19,7 @@ from dataclasses import dataclass
 import hashlib
 import io
 import logging
-import os
 from pathlib import Path
-import tempfile
 from typing import Any
 
 import torch
@@ -29,6 +27,7 @@ from torch import nn
 from torch import Tensor
 
 from objectives.model.bench import Bench
+from objectives.output import write_whole
 from objectives.record import versions
 from objectives.settings.search_space import Hyperparameters
 from objectives.settings.sections import TrainingSettings
@@ -95,7 +94,8 @@ class Checkpoint:
         content = io.BytesIO()
         torch.save({"made_with": dict(self.made_with), "state": vars(state)}, content)
         try:
-            _write(self.file, content.getbuffer())
+            digest = hashlib.sha256(content.getbuffer()).digest()
+            write_whole(self.file, digest, content.getbuffer())
         except OSError as error:
             _logger.warning(
                 "%s: cannot be written (%s); interrupted, its trial would start from an earlier "
@@ -128,21 +128,6 @@ class Checkpoint:
                 was = f"{name} was {before.get(name)}, is {now.get(name)}"
                 raise _Unusable(f"is of another training ({was})")
         return State(**saved["state"])
-
-
-def _write(file: Path, content: memoryview) -> None:
-    """All at once, and on the disk before it replaces what was there."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=file.parent, delete=False) as unfinished:
-        try:
-            unfinished.write(hashlib.sha256(content).digest())
-            unfinished.write(content)
-            unfinished.flush()
-            os.fsync(unfinished.fileno())
-            os.replace(unfinished.name, file)
-        except BaseException:
-            os.unlink(unfinished.name)
-            raise
 
 
 def made_with(

@@ -117,9 +117,9 @@ class Runner:
         """Leaves the adapter on the base, and in its folder."""
         learner = Learner(self._bench, self._settings(job.micro_batch), job.chosen)
         main = self._bench.accelerator.is_main_process
-        with tracked(self._experiment.study.tracker, job, main=main) as losses:
+        with tracked(self._experiment.study.tracker, job, main=main) as send:
             for validation in train(learner, self._checkpoint(job, learner)):
-                losses.validated(validation, learner.losses)
+                send(validation, learner.losses)
                 if report(validation):
                     learner.prune()
                     break

@@ -9,6 +9,7 @@ into `tracking`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -22,7 +23,11 @@ from objectives.job import Job
 from objectives.job import Validation
 
 
-__all__ = ["Losses", "check_tracker", "tracked"]
+__all__ = ["check_tracker", "tracked"]
+
+Send = Callable[[Validation, Sequence[float]], None]
+"""Takes a validation and the training losses of all steps, at least up to there: it sends the
+validation loss, and the mean training loss since the one before."""
 
 
 def check_tracker(name: str | None) -> None:
@@ -38,31 +43,9 @@ def check_tracker(name: str | None) -> None:
         )
 
 
-class Losses:
-    """Where a trial's losses go."""
-
-    def __init__(self, tracker: Any = None) -> None:
-        """`tracker` is Accelerate's; without one the losses go nowhere."""
-        self._tracker, self._sent = tracker, 0
-
-    def validated(self, validation: Validation, losses: Sequence[float]) -> None:
-        """Sends a validation loss, and the mean training loss since the one before.
-
-        Args:
-            validation: The validation.
-            losses: Training loss of every step, at least up to there.
-        """
-        if self._tracker is None:
-            return
-        since = losses[self._sent : validation.step]
-        self._sent = validation.step
-        values = {"validation_loss": validation.loss, "training_loss": sum(since) / len(since)}
-        self._tracker.log(values, step=validation.step)
-
-
 @contextmanager
-def tracked(name: str | None, job: Job, *, main: bool) -> Iterator[Losses]:
-    """The run of a job.
+def tracked(name: str | None, job: Job, *, main: bool) -> Iterator[Send]:
+    """The run of a job, and where each of its validations goes.
 
     Args:
         name: Of the tracker; None sends nothing.
@@ -70,14 +53,21 @@ def tracked(name: str | None, job: Job, *, main: bool) -> Iterator[Losses]:
         main: Whether this is the rank that speaks for all.
     """
     if name is None or job.trial is None or not main:
-        yield Losses()
+        yield lambda validation, losses: None
         return
-    tracker = _tracker(name, Path(job.adapter).parents[1], f"trial-{job.trial:04d}")
+    tracker, sent = _tracker(name, Path(job.adapter).parents[1], f"trial-{job.trial:04d}"), 0
+
+    def send(validation: Validation, losses: Sequence[float]) -> None:
+        nonlocal sent
+        since, sent = losses[sent : validation.step], validation.step
+        values = {"validation_loss": validation.loss, "training_loss": sum(since) / len(since)}
+        tracker.log(values, step=validation.step)
+
     tracker.start()
     try:
         chosen = {k: v for k, v in asdict(job.chosen).items() if v is not None}
         tracker.store_init_configuration(chosen)
-        yield Losses(tracker)
+        yield send
     finally:
         tracker.finish()
 

@@ -72,7 +72,8 @@ def run(arguments: Sequence[str] | None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        return _stopped()
+        print(STOPPED, flush=True)
+        return INTERRUPTED
 
 
 def _check_started_once() -> None:
@@ -104,11 +105,6 @@ def _leave_no_holes() -> None:
     """
     if "PYTORCH_ALLOC_CONF" not in os.environ and sys.platform == "linux":
         os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-
-
-def _stopped() -> int:
-    print(STOPPED, flush=True)
-    return INTERRUPTED
 
 
 def _run(plan: Plan) -> int:
@@ -170,9 +166,10 @@ def _run_alone(plan: Plan) -> int:
     end_in_order()
     objective = LoraObjective(plan.experiment, run, plan.folder)
     packs = _packs(plan, bench, objective)
-    together = packs is not None and search_packs(plan, study, packs)
-    if together or (packs is None and search(plan, study, objective)):
-        return _stopped()
+    if packs is None:
+        search(plan, study, objective)
+    else:
+        search_packs(plan, study, packs)
     return 0 if plan.search_only else _finish(plan, study, run)
 
 
@@ -195,8 +192,7 @@ def _run_with_gang(plan: Plan, ranks: int) -> int:
         ready = gang.start()  # a mistake shows before there is a study
         _tell(ready.notes)
         study = open_study(plan, ready.samples)
-        if search(plan, study, LoraObjective(plan.experiment, gang, plan.folder)):
-            return _stopped()
+        search(plan, study, LoraObjective(plan.experiment, gang, plan.folder))
         return 0 if plan.search_only else _finish(plan, study, gang)
 
 
@@ -245,8 +241,7 @@ def _run_workers(plan: Plan) -> int:
     _tell([*adapters, *corpus.notes])
     study = open_study(plan, corpus.fingerprint)
     end_in_order()
-    if search_with_workers(plan, study):
-        return _stopped()
+    search_with_workers(plan, study)
     if plan.ranks is None:
         return _finish(plan, study, load_runner(plan.experiment, plan.cache, test=True))
     with _gang(plan, plan.ranks) as gang:

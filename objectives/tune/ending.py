@@ -19,8 +19,8 @@ from objectives.result.final import final_test
 from objectives.result.final import honesty
 from objectives.result.final import looks
 from objectives.result.names import named_base
-from objectives.result.names import named_data
 from objectives.settings.plan import Plan
+from objectives.settings.sections import portable
 from objectives.training.checkpoint_files import delete_all
 from objectives.tune.answer import believed
 from optuna_partition import inspection
@@ -115,7 +115,7 @@ def _report(
         beliefs=beliefs,
         settings={
             "base": named_base(plan.experiment.model).name,
-            "data": named_data(plan.experiment.data.train),
+            "data": portable(plan.experiment.data.train),
             "objective": plan.experiment.value_name,
             "sampler": plan.settings.sampler,
             "storage": storage.shown(plan.url),

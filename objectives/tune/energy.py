@@ -12,12 +12,10 @@ no figure.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
 from contextlib import suppress
-from dataclasses import dataclass
 import fcntl
 from importlib.util import find_spec
 import logging
@@ -26,7 +24,6 @@ from pathlib import Path
 import socket
 import tempfile
 from typing import Any
-from typing import Protocol
 
 import optuna
 from optuna.exceptions import UpdateFinishedTrialError
@@ -34,42 +31,11 @@ from optuna.exceptions import UpdateFinishedTrialError
 from objectives.errors import UserError
 
 
-__all__ = [
-    "Energy",
-    "Meter",
-    "Spans",
-    "check_can_measure",
-    "host_meter",
-    "kept_in_study",
-    "kept_in_trial",
-]
+__all__ = ["Meter", "check_can_measure", "host_meter", "kept_in_study", "kept_in_trial"]
 
-
-@dataclass(frozen=True)
-class Energy:
-    """What the machine has used in a time.
-
-    Attributes:
-        kwh: Kilowatt hours of processors, memory and GPUs; None where nobody measured.
-        kg_co2eq: Kilograms of CO2-equivalent, for the electricity of the country.
-    """
-
-    kwh: float | None = None
-    kg_co2eq: float | None = None
-
-    def attributes(self) -> dict[str, float]:
-        """As a trial keeps it; nothing where nobody measured."""
-        if self.kwh is None or self.kg_co2eq is None:
-            return {}
-        return {"energy_kwh": self.kwh, "co2eq_kg": self.kg_co2eq}
-
-
-class Spans(Protocol):
-    """Measures one span at a time."""
-
-    def start(self) -> None: ...
-
-    def stop(self) -> Energy: ...
+Used = dict[str, float]
+"""What a trial keeps: `energy_kwh`, of processors, memory and GPUs, and `co2eq_kg`, kilograms of
+CO2-equivalent for the electricity of the country."""
 
 
 class Meter:
@@ -102,12 +68,12 @@ class Meter:
         self._spans += 1
         self._tracker.start_task(str(self._spans))
 
-    def stop(self) -> Energy:
-        """Ends it; what was used in it."""
+    def stop(self) -> Used:
+        """Ends it; what was used in it, nothing where codecarbon hides an error."""
         measured = self._tracker.stop_task(str(self._spans))
-        if measured is None:  # codecarbon hides its errors
-            return Energy()
-        return Energy(measured.energy_consumed, measured.emissions)
+        if measured is None:
+            return {}
+        return {"energy_kwh": measured.energy_consumed, "co2eq_kg": measured.emissions}
 
     def close(self) -> None:
         """Ends codecarbon's threads."""
@@ -148,21 +114,36 @@ def _lock() -> Path:
 
 
 @contextmanager
-def kept_in_trial(trial: optuna.Trial, meter: Spans | None) -> Iterator[None]:
+def kept_in_trial(trial: optuna.Trial, meter: Meter | None) -> Iterator[None]:
     """Writes to the trial what the block has used, however it ends."""
-    with _spent(meter, lambda used: _set(trial, used.attributes())):
-        yield
+    used: Used = {}
+    try:
+        with _spent(meter, used):
+            yield
+    finally:
+        with suppress(UpdateFinishedTrialError):  # another worker has failed the trial meanwhile
+            for name, value in used.items():
+                trial.set_user_attr(name, value)
 
 
 @contextmanager
 def kept_in_study(study: optuna.Study, meter: Meter | None) -> Iterator[None]:
     """Adds what the block has used to the study's user attribute `energy <host>`."""
-    with _spent(meter, lambda used: _add_to_study(study, used)):
-        yield
+    used: Used = {}
+    try:
+        with _spent(meter, used):
+            yield
+    finally:
+        if used:
+            key = f"energy {socket.gethostname()}"
+            before = study.user_attrs.get(key, {})
+            now = {name: before.get(name, 0.0) + more for name, more in used.items()}
+            study.set_user_attr(key, now)
 
 
 @contextmanager
-def _spent(meter: Spans | None, keep: Callable[[Energy], None]) -> Iterator[None]:
+def _spent(meter: Meter | None, used: Used) -> Iterator[None]:
+    """Adds to `used` what the block has used."""
     if meter is None:
         yield
         return
@@ -170,19 +151,4 @@ def _spent(meter: Spans | None, keep: Callable[[Energy], None]) -> Iterator[None
     try:
         yield
     finally:
-        keep(meter.stop())
-
-
-def _set(trial: optuna.Trial, attributes: dict[str, float]) -> None:
-    with suppress(UpdateFinishedTrialError):  # another worker has failed the trial meanwhile
-        for name, value in attributes.items():
-            trial.set_user_attr(name, value)
-
-
-def _add_to_study(study: optuna.Study, used: Energy) -> None:
-    """To its user attribute `energy <host>`."""
-    key = f"energy {socket.gethostname()}"
-    before = study.user_attrs.get(key, {})
-    now = {name: before.get(name, 0.0) + more for name, more in used.attributes().items()}
-    if now:
-        study.set_user_attr(key, now)
+        used.update(meter.stop())

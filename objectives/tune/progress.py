@@ -10,8 +10,10 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from objectives.report.scales import seconds
 
-__all__ = ["Progress", "finished", "readable"]
+
+__all__ = ["Progress", "finished"]
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
@@ -26,16 +28,6 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
 
 def _counts(trial: FrozenTrial) -> bool:
     return trial.state is not TrialState.FAIL or "failure" in trial.user_attrs
-
-
-def readable(seconds: float) -> str:
-    """A duration for people: 45 s, 3 min 20 s, 2 h 5 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 class Progress:
@@ -83,7 +75,7 @@ class Progress:
         )
 
     def _result(self, trial: FrozenTrial) -> str:
-        took = f"({readable(trial.duration.total_seconds())})" if trial.duration else ""
+        took = f"({seconds(trial.duration.total_seconds())})" if trial.duration else ""
         if trial.state is TrialState.COMPLETE:
             return f"{self._unit} {trial.value:.4f} {took}"
         if trial.state is TrialState.PRUNED:
@@ -92,7 +84,7 @@ class Progress:
 
     def _left(self, trials: int) -> str:
         pace = (time.monotonic() - self._start) / self._done_here
-        return f"{readable(pace * trials)} left" if trials > 0 else "done"
+        return f"{seconds(pace * trials)} left" if trials > 0 else "done"
 
 
 def _best(study: optuna.Study) -> str:

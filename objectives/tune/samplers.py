@@ -1,19 +1,29 @@
-"""The samplers and pruners of the command, by name."""
+"""The samplers and pruners of the command, by name; those that draw, each trial by itself."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+from typing import final
+from typing import Protocol
 import warnings
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
+from optuna.samplers import GPSampler
+from optuna.samplers import RandomSampler
+from optuna.samplers import TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
 
 from objectives.errors import UserError
 from objectives.settings.plan import Plan
 from objectives.settings.sections import StudySettings
-from objectives.tune.drawing import DrawnPerTrial
 from optuna_partition import BaMSOOSampler
 from optuna_partition import DIRECTSampler
 from optuna_partition import LatinHypercubeSampler
@@ -25,29 +35,95 @@ __all__ = ["PRUNERS", "SAMPLERS", "sampler_of"]
 
 Space = dict[str, BaseDistribution]
 
+
+class Make(Protocol):
+    """Gives the sampler for a seed."""
+
+    def __call__(self, *, seed: int) -> BaseSampler: ...
+
+
+@final
+class DrawnPerTrial(BaseSampler):
+    """A sampler whose numbers depend on the seed and the trial's number, and on no process.
+
+    Workers with one seed would otherwise draw the same trials, and a study that is continued its
+    first ones again. Trials may be asked for together, as those of a pack are. For one study, and
+    for samplers that keep nothing from trial to trial but what is in it.
+
+    Args:
+        make: A sampler's class, which takes a seed.
+        seed: Of the study.
+    """
+
+    def __init__(self, make: Make, seed: int) -> None:
+        self._make, self._seed = make, seed
+        self._drawing: dict[int, BaseSampler] = {}  # by the number of a trial that runs
+
+    def reseed_rng(self) -> None:
+        """Nothing to do: a thread's trials are its own."""
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._of(trial).before_trial(study, trial)
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._of(trial).infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        return self._of(trial).sample_relative(study, trial, search_space)
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        return self._of(trial).sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        self._of(trial).after_trial(study, trial, state, values)
+        del self._drawing[trial.number]
+
+    def _of(self, trial: FrozenTrial) -> BaseSampler:
+        if trial.number not in self._drawing:
+            (seed,) = np.random.SeedSequence((self._seed, trial.number)).generate_state(1)
+            self._drawing[trial.number] = self._make(seed=int(seed))
+        return self._drawing[trial.number]
+
+
 SAMPLERS: Mapping[str, Callable[[Space, StudySettings], BaseSampler]] = {
     "bamsoo": lambda space, study: BaMSOOSampler(
         search_space=space,
         deterministic=True,  # every training starts from the same seed
         seed=study.seed,
-        independent_sampler=DrawnPerTrial(_tpe, study.seed),
+        independent_sampler=DrawnPerTrial(TPESampler, study.seed),
     ),
     "soo": lambda space, study: SOOSampler(
-        search_space=space, independent_sampler=DrawnPerTrial(_random, study.seed)
+        search_space=space, independent_sampler=DrawnPerTrial(RandomSampler, study.seed)
     ),
     "direct": lambda space, study: DIRECTSampler(
-        search_space=space, independent_sampler=DrawnPerTrial(_random, study.seed)
+        search_space=space, independent_sampler=DrawnPerTrial(RandomSampler, study.seed)
     ),
     "nomad": lambda space, study: NOMADSampler(
         search_space=space,
         seed=study.seed,
-        independent_sampler=DrawnPerTrial(_random, study.seed),
+        independent_sampler=DrawnPerTrial(RandomSampler, study.seed),
     ),
     "lhs": lambda space, study: LatinHypercubeSampler(n_trials=study.trials, seed=study.seed),
     "bo": lambda space, study: _bayesian(study.seed),
-    "tpe": lambda space, study: DrawnPerTrial(_tpe, study.seed),
-    "gp": lambda space, study: DrawnPerTrial(_gp, study.seed),
-    "random": lambda space, study: DrawnPerTrial(_random, study.seed),
+    "tpe": lambda space, study: DrawnPerTrial(TPESampler, study.seed),
+    "gp": lambda space, study: DrawnPerTrial(GPSampler, study.seed),
+    "random": lambda space, study: DrawnPerTrial(RandomSampler, study.seed),
 }
 # Of the number of reports in a trial: Optuna would learn it from the first trial that finishes,
 # and until then its Hyperband prunes nothing.
@@ -67,18 +143,6 @@ def sampler_of(plan: Plan) -> BaseSampler:
         return SAMPLERS[name](plan.experiment.search_space(), plan.settings)
     except ImportError as error:
         raise UserError(f"--sampler {name}: {error}") from None
-
-
-def _tpe(seed: int) -> BaseSampler:
-    return optuna.samplers.TPESampler(seed=seed)
-
-
-def _gp(seed: int) -> BaseSampler:
-    return optuna.samplers.GPSampler(seed=seed)
-
-
-def _random(seed: int) -> BaseSampler:
-    return optuna.samplers.RandomSampler(seed=seed)
 
 
 def _bayesian(seed: int) -> BaseSampler:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from contextlib import nullcontext
+from functools import partial
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -29,11 +30,11 @@ import storage
 __all__ = ["search", "search_packs", "search_with_workers"]
 
 
-def search(plan: Plan, study: optuna.Study, objective: Callable[[optuna.Trial], float]) -> bool:
-    """Runs trials until enough have finished; whether the user stopped it."""
+def search(plan: Plan, study: optuna.Study, objective: Callable[[optuna.Trial], float]) -> None:
+    """Runs trials until enough have finished; a KeyboardInterrupt where the user stops it."""
     wanted = plan.settings.trials
     if tell_finished(plan, study) >= wanted:
-        return False
+        return
     turns, interruption = storage.Turns(wanted, finished), Interruption()
 
     def run(trial: optuna.Trial) -> float:
@@ -48,21 +49,17 @@ def search(plan: Plan, study: optuna.Study, objective: Callable[[optuna.Trial], 
 
     prune = keep_best_adapters(plan.experiment.scoring.best)
     with _meter(plan) as meter, interruption.installed():
-        try:
-            with interruption.welcome():
-                needed = turns.wait(study)
-            if needed:
-                study.optimize(run, callbacks=[Progress(wanted, plan.unit), prune, take_turn])
-        except KeyboardInterrupt:
-            return True
-    return False
+        with interruption.welcome():
+            needed = turns.wait(study)
+        if needed:
+            study.optimize(run, callbacks=[Progress(wanted, plan.unit), prune, take_turn])
 
 
-def search_packs(plan: Plan, study: optuna.Study, packs: Packs) -> bool:
+def search_packs(plan: Plan, study: optuna.Study, packs: Packs) -> None:
     """The same with several trials at a time."""
     wanted = plan.settings.trials
     if tell_finished(plan, study) >= wanted:
-        return False
+        return
     turns, interruption = storage.Turns(wanted, finished), Interruption()
 
     def room() -> int:
@@ -73,22 +70,18 @@ def search_packs(plan: Plan, study: optuna.Study, packs: Packs) -> bool:
         return max(1, wanted - len(finished(study)) - len(running))
 
     with _meter(plan) as meter, kept_in_study(study, meter), interruption.installed():
-        try:
-            search_in_packs(
-                study,
-                packs,
-                room=room,
-                exhausted=lambda: _is_exhausted(study),
-                mark=storage.mark_worker,
-                callbacks=[
-                    Progress(wanted, plan.unit),
-                    keep_best_adapters(plan.experiment.scoring.best),
-                ],
-                welcome=interruption.welcome,
-            )
-        except KeyboardInterrupt:
-            return True
-    return False
+        search_in_packs(
+            study,
+            packs,
+            room=room,
+            exhausted=lambda: _is_exhausted(study),
+            mark=storage.mark_worker,
+            callbacks=[
+                Progress(wanted, plan.unit),
+                keep_best_adapters(plan.experiment.scoring.best),
+            ],
+            welcome=interruption.welcome,
+        )
 
 
 def _is_exhausted(study: optuna.Study) -> bool:
@@ -97,18 +90,18 @@ def _is_exhausted(study: optuna.Study) -> bool:
     return asked is not None and bool(asked(study))
 
 
-def search_with_workers(plan: Plan, study: optuna.Study) -> bool:
-    """Has trials run by workers until enough have finished; whether the user stopped it."""
+def search_with_workers(plan: Plan, study: optuna.Study) -> None:
+    """Has trials run by workers until enough have finished; interrupted as `search` is."""
     assert plan.workers is not None
     wanted = plan.settings.trials
     if tell_finished(plan, study) >= wanted:
-        return False
+        return
     progress = Progress(wanted, plan.unit, seen=finished(study))
     logs = plan.folder / "workers"
     with _meter(plan) as meter, kept_in_study(study, meter), writing(logs):
-        return storage.workers.run(
-            plan.worker, plan.workers, logs=logs, look=lambda: progress.look(study)
-        )
+        look = partial(progress.look, study)
+        if storage.workers.run(plan.worker, plan.workers, logs=logs, look=look):
+            raise KeyboardInterrupt
 
 
 def _meter(plan: Plan) -> AbstractContextManager[Meter | None]:

@@ -32,13 +32,13 @@ LAYERS = {  # from the lowest; a room is a folder or a file beside it, and impor
     ),
     "objectives": (
         *({"__init__", "errors"}, {"output"}, {"settings"}, {"data"}, {"job"}),
-        *({"halving", "record"}, {"model"}, {"scoring"}, {"training"}),
+        *({"record"}, {"model"}, {"scoring"}, {"training"}),
         *({"gang", "objective", "report"}, {"pack", "result"}, {"tune"}),
     ),
     "storage": (
-        {"_devices", "_lifeline", "_network", "_process", "_url"},
-        {"_disk", "_grpc", "_lock", "_recover", "_sqlite"},
-        *({"_away", "_journal", "_rdb"}, {"_open", "workers"}, {"_turns"}, {"__init__"}),
+        {"_devices", "_process", "_url"},
+        {"_away", "_grpc", "_lock", "_recover", "_sqlite"},
+        *({"_journal", "_rdb"}, {"_open", "workers"}, {"_turns"}, {"__init__"}),
     ),
 }
 PURE = ("_core", "_rules")  # of the library

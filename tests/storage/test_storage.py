@@ -26,7 +26,7 @@ import yaml
 
 import storage
 from storage import _rdb
-from storage._network import network_file_system
+from storage._sqlite import network_file_system
 
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -247,7 +247,7 @@ def test_sqlite_on_a_network_file_system_is_refused(
 ) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(f"server:/export {tmp_path} nfs rw 0 0\n")
-    monkeypatch.setattr("storage._network.MOUNTS", mounts)
+    monkeypatch.setattr("storage._sqlite.MOUNTS", mounts)
     message = refused(f"sqlite:///{tmp_path}/study.db")
     assert "network file system (nfs)" in message and "journal:///" in message
     assert not (tmp_path / "study.db").exists()

@@ -27,8 +27,8 @@ from objectives.model.bench import load_bench
 from objectives.model.bench import release
 from objectives.model.bench import save_adapter
 from objectives.pack import packed
-from objectives.pack.batches import grouped_by_tokens
 from objectives.pack.packed import as_peft
+from objectives.pack.packed import grouped_by_tokens
 from objectives.pack.packed import train_pack
 from objectives.scoring.score import validation_loss
 from objectives.settings.config import Experiment

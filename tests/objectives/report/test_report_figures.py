@@ -90,7 +90,8 @@ def test_partition_leaves_out_what_its_cells_do_not_hold() -> None:
 def test_times_are_stacked_to_the_duration() -> None:
     known = {"seconds_setup": 1.0, "seconds_training": 6.0, "seconds_scoring": 2.0}
     axes = figures.times(history_of(trial(1.0, user_attrs=known, seconds=10))).axes[0]
-    tops = {str(p.get_label()): p.get_data().values[0] for p in axes.patches}
+    bars = {c.get_label(): c.patches[0] for c in axes.containers}
+    tops = {label: bar.get_y() + bar.get_height() for label, bar in bars.items()}
     assert tops == {"set-up": 1.0, "training": 7.0, "scoring": 9.0, "other": 10.0}
 
 

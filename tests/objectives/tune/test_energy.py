@@ -14,7 +14,6 @@ from commands import run
 import optuna
 import pytest
 
-from objectives.tune.energy import Energy
 from objectives.tune.energy import host_meter
 from objectives.tune.energy import kept_in_study
 from objectives.tune.energy import kept_in_trial
@@ -36,8 +35,8 @@ class Steady:
 
     def start(self) -> None: ...
 
-    def stop(self) -> Energy:
-        return Energy(6.0, 0.6)
+    def stop(self) -> dict[str, float]:
+        return {"energy_kwh": 6.0, "co2eq_kg": 0.6}
 
 
 def test_a_trial_keeps_what_was_used_in_it(meter: Meter) -> None:
@@ -102,8 +101,8 @@ def test_a_country_with_clean_electricity_emits_less() -> None:
         time.sleep(0.2)
         used = meter.stop()
         meter.close()
-        assert used.kwh and used.kg_co2eq
-        return used.kg_co2eq / used.kwh
+        assert used["energy_kwh"] and used["co2eq_kg"]
+        return used["co2eq_kg"] / used["energy_kwh"]
 
     assert intensity("SWE") < 0.2 < 0.4 < intensity("POL") < 1.5
 

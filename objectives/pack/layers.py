@@ -16,6 +16,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from peft.tuners.lora import LoraLayer
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -25,6 +26,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from objectives.errors import UserError
+from objectives.pack.products import add
+from objectives.pack.products import Addend
+from objectives.pack.products import Factors
+from objectives.pack.products import Stack
 
 
 __all__ = ["Draws", "Layout", "PackedLinear", "Pair", "Part", "place", "take_pairs"]
@@ -82,22 +87,24 @@ class Pair(nn.Module):
         self.dropout = layer.lora_dropout[NAME]
         self._draws = draws
 
-    def forward(self, x: Tensor, tokens: int) -> Tensor:
-        """What the adapter adds to the module's output.
+    def dropped(self, x: Tensor, tokens: int) -> Tensor:
+        """dropout(x) in A's type, or in any under autocast; x itself where nothing is dropped.
 
         Args:
             x: (rows, tokens, features).
             tokens: Of them, those that are not padding; dropout draws for all it gets.
         """
-        down = F.linear(self._dropped(x.to(self.A.dtype), tokens), self.A)
-        return F.linear(down * self.scaling, self.B)
-
-    def _dropped(self, x: Tensor, tokens: int) -> Tensor:
         if not (self.dropout.training and isinstance(self.dropout, nn.Dropout)):
-            return x
+            return x if torch.is_autocast_enabled(x.device.type) else x.to(self.A.dtype)
+        own = x[:, :tokens].to(self.A.dtype)
         # contiguous as it is when the adapter trains alone
-        dropped = self._draws(self.dropout, x[:, :tokens].contiguous())
+        dropped = self._draws(self.dropout, own.contiguous())
         return F.pad(dropped, (0, 0, 0, x.shape[1] - tokens)) if tokens < x.shape[1] else dropped
+
+    @property
+    def factors(self) -> Factors:
+        """A, B and scaling."""
+        return Factors(self.A, self.B, self.scaling)
 
 
 class PackedLinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]
@@ -108,22 +115,36 @@ class PackedLinear(nn.Module, BaseTunerLayer):  # type: ignore[misc]
         self.base_layer = base_layer
         self.pairs = nn.ModuleDict({str(adapter): pair for adapter, pair in pairs.items()})
         self._layout = layout
+        self._stack = Stack([pair.factors for pair in pairs.values()])
+        self._places = {adapter: place for place, adapter in enumerate(pairs)}
 
     def forward(self, x: Tensor) -> Tensor:
         """The module's output on all rows, (rows, tokens, features), each with its adapter's."""
         parts = self._layout.parts
-        sizes = [part.rows for part in parts]
-        if x.dim() != 3 or x.shape[0] != sum(sizes):
+        if x.dim() != 3 or x.shape[0] != sum(part.rows for part in parts):
             raise UserError(
                 "--pack: an adapted module does not get the batch's rows as they are (an output "
                 "head or an expert does not); name other targets, or leave --pack out"
             )
-        outputs = list(torch.split(self.base_layer(x), sizes))
-        for i, (part, own) in enumerate(zip(parts, torch.split(x, sizes), strict=True)):
+        # not flattened afterwards: to change a view, autograd copies what it is a view of
+        result: Tensor = self.base_layer(x.flatten(0, 1))
+        return self._plus_addends(result, x).view(*x.shape[:2], -1)
+
+    def _plus_addends(self, result: Tensor, x: Tensor) -> Tensor:
+        """What the adapters that have a pair here add to the base's result."""
+        addends, start, nothing_dropped = [], 0, True
+        sizes = [part.rows for part in self._layout.parts]
+        for part, own in zip(self._layout.parts, torch.split(x, sizes), strict=True):
+            rows = slice(start, start + part.rows * x.shape[1])
+            start = rows.stop
             if str(part.adapter) in self.pairs:
-                added = self.pairs[str(part.adapter)](own, part.tokens)
-                outputs[i] = (outputs[i] + added).to(outputs[i].dtype)
-        return torch.cat(outputs)
+                pair: Any = self.pairs[str(part.adapter)]
+                dropped = pair.dropped(own, part.tokens)
+                nothing_dropped = nothing_dropped and dropped is own
+                place = self._places[part.adapter]
+                addends.append(Addend(rows, dropped.flatten(0, 1), pair.factors, place))
+        whole = x.flatten(0, 1) if nothing_dropped else None
+        return add(result, addends, self._stack, whole)
 
 
 def take_pairs(base: nn.Module, draws: Draws) -> dict[str, Pair]:

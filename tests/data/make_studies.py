@@ -140,7 +140,7 @@ KINDS = {
     "direct-l inferred": Kind(DIRECTSampler, mixed, direction="maximize"),
     "direct-l conditional": Kind(DIRECTSampler, branches, n_trials=30),
     "bamsoo begun": Kind(
-        lambda: BaMSOOSampler(search_space=dict(SPACE)), mixed, n_trials=3, n_sure=6
+        lambda: BaMSOOSampler(search_space=dict(SPACE)), mixed, n_trials=3, n_sure=0
     ),
     "bamsoo given": Kind(lambda: BaMSOOSampler(search_space=dict(SPACE)), mixed, n_sure=1),
     "bamsoo inferred": Kind(BaMSOOSampler, mixed, n_sure=1),

@@ -120,13 +120,19 @@ def test_a_value_outside_its_distribution_is_left_to_the_user() -> None:
 
 
 def test_bamsoo_completes_it_near_its_best_points() -> None:
-    """Expected improvement would go where it doubts most: on a slice nothing beats the best."""
-    study = optuna.create_study(sampler=BaMSOOSampler(search_space=dict(SPACE), seed=0))
-    study.optimize(bowl, n_trials=25)
-    for x in (0.1, 0.5):
-        study.enqueue_trial({"x": x})
-        study.optimize(bowl, n_trials=1)
-        assert study.trials[-1].params["n"] == study.best_params["n"]
+    """Expected improvement would go where it doubts most: on a slice nothing beats the best.
+
+    A cell may be good for a point of it that is not on the slice, so that not all are at the best.
+    """
+    at_best = []
+    for seed in range(6):
+        study = optuna.create_study(sampler=BaMSOOSampler(search_space=dict(SPACE), seed=seed))
+        study.optimize(bowl, n_trials=25)
+        for x in (0.1, 0.5):
+            study.enqueue_trial({"x": x})
+            study.optimize(bowl, n_trials=1)
+            at_best.append(study.trials[-1].params["n"] == study.best_params["n"])
+    assert sum(at_best) >= 8  # of 12; by chance it would be one in nine
 
 
 def test_nomad_completes_it_by_the_best_point() -> None:

@@ -61,6 +61,8 @@ __all__ = ["Hybrid", "STARTS"]
 STARTS = 5
 """Trials before the model is asked: the centre, and a Latin hypercube of the others."""
 _DRAWS = 16  # hypercubes, of which that is taken whose points are farthest apart
+SURE_PER_AXIS = 2
+"""Trials per parameter, and as many more, before a model can tell noise from the function."""
 SWEEP_EVERY = 3
 CUTS_PER_AXIS = 2
 """How far an ask cuts around its point; two that are closer stay together in a leaf."""
@@ -150,9 +152,11 @@ class _Isolating(Weighed):
 
     def _better_again(self, posterior: Posterior, new: Cell | None) -> Cell | None:
         """The tiny cell of a point that is better evaluated again than a new one is."""
-        if self._rule.deterministic or new is None or not (self.may_repeat and tells(self.tree)):
-            return None
         axes = self.tree.axes
+        if new is None or len(self.tree.asked()) < SURE_PER_AXIS * (len(axes) + 1):
+            return None
+        if self._rule.deterministic or not self.may_repeat or not tells(self.tree):
+            return None
         x = posterior.worth_repeating(centres(axes, [new])[0])
         return None if x is None else _pinned(axes, x)
 

@@ -15,8 +15,10 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_partition._rules.belief import Array
+from optuna_partition._rules.belief import AS_GOOD_AS_INFINITE
 from optuna_partition._rules.belief import Evidence
 from optuna_partition._rules.belief import thinned
+from optuna_partition._rules.repeat import is_noisy
 from optuna_partition._space.union import Union
 from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.record import sign_of
@@ -25,7 +27,6 @@ from optuna_partition._study.record import sign_of
 __all__ = ["Best", "best_trial", "ranked_trials"]
 
 _FEWEST_VALUES = 4
-_AS_GOOD_AS_INFINITE = 1e100
 _MOST_VALUES = 1000  # beyond, a model takes more than seconds
 _REACH = 1.96  # standard deviations from the mean to an end of a 95 % interval
 
@@ -64,7 +65,8 @@ class Best:
         """Whether there is a model of the objective here.
 
         There is none of fewer than four values, of trials that all have the same parameters, and
-        where a value is infinite; nor where a model explains no more than chance would.
+        where a value is infinite; nor where a model explains no more than chance would, or where
+        a point that was evaluated twice shows no noise.
         """
         return not math.isnan(self.deviation)
 
@@ -153,20 +155,28 @@ class _Point:
     @property
     def loss(self) -> float:
         """The mean of the values, smaller being better; the worst where one is out of range."""
-        losses = [_loss(trial, self.sign) for trial in self.trials]
-        is_safe = all(abs(loss) < _AS_GOOD_AS_INFINITE for loss in losses)
-        return statistics.fmean(losses) if is_safe else max(losses)
+        is_safe = all(abs(loss) < AS_GOOD_AS_INFINITE for loss in self.losses)
+        return statistics.fmean(self.losses) if is_safe else max(self.losses)
+
+    @property
+    def losses(self) -> list[float]:
+        """The values, smaller being better."""
+        return [_loss(trial, self.sign) for trial in self.trials]
 
     @property
     def is_feasible(self) -> bool:
         """Whether no trial here has broken a constraint."""
-        return all(c <= 0 for trial in self.trials for c in trial.constraints.values())
+        return all(map(_is_feasible, self.trials))
 
     def best(self, mean: float, deviation: float) -> Best:
         """What is told of it, given the moments of its loss."""
         trial = min(self.trials, key=lambda trial: _loss(trial, self.sign))
         value, mean = self.sign * self.loss, self.sign * mean
         return Best(copy.deepcopy(trial), value, mean, deviation, len(self.trials))
+
+
+def _is_feasible(trial: FrozenTrial) -> bool:
+    return all(c <= 0 for c in trial.constraints.values())
 
 
 def _loss(trial: FrozenTrial, sign: float) -> float:
@@ -189,7 +199,7 @@ def _moments(trials: Sequence[FrozenTrial], points: Sequence[_Point]) -> tuple[A
     found = _believed(trials, points)
     if found is None:
         return observed, unknown
-    has_value = np.abs(observed) < _AS_GOOD_AS_INFINITE
+    has_value = np.abs(observed) < AS_GOOD_AS_INFINITE
     means, deviations = found
     return np.where(has_value, means, observed), np.where(has_value, deviations, unknown)
 
@@ -202,8 +212,12 @@ def _believed(
     What is infinite is no noise of something finite, and not told to the model.
     """
     losses = np.array([_loss(trial, points[0].sign) for trial in trials] if points else [])
+    if is_noisy([point.losses for point in points]) is False:
+        return None
     union = Union.of(trials)
-    known = np.flatnonzero(np.abs(losses) < _AS_GOOD_AS_INFINITE)
+    # A model draws in what is far from the best: infeasible values would be all that it sees.
+    feasible = np.array([_is_feasible(trial) for trial in trials], dtype=bool)
+    known = np.flatnonzero(feasible & (np.abs(losses) < AS_GOOD_AS_INFINITE))
     if not union.axes or len(known) < _FEWEST_VALUES:
         return None
     x = np.array(union.units)

@@ -180,13 +180,10 @@ class Tree:
         """The trials that have said something."""
         return self._holder.keys()
 
-    def repeated(self) -> Iterator[list[float]]:
-        """The values of each point that has several."""
-        for numbers in self._at.values():
-            readings = [self._holder[n].observations[n].reading for n in sorted(numbers)]
-            values = [reading for reading in readings if not isinstance(reading, Reading)]
-            if len(values) > 1:
-                yield values
+    def readings(self) -> Iterator[tuple[Point, list[float | Reading]]]:
+        """What trials say at each point, by trial number."""
+        for point, numbers in self._at.items():
+            yield point, [self._holder[n].observations[n].reading for n in sorted(numbers)]
 
     def known(self) -> list[tuple[Point, float]]:
         """The points with a value, by trial number, and their values."""

@@ -26,6 +26,7 @@ from optuna_partition._core.tree import Tree
 
 
 __all__ = [
+    "AS_GOOD_AS_INFINITE",
     "Array",
     "Belief",
     "BeliefFailed",
@@ -56,7 +57,7 @@ Theta: TypeAlias = tuple[float, ...]
 MOST_VALUES = 300
 """Values a model sees at most."""
 
-_AS_GOOD_AS_INFINITE = 1e100
+AS_GOOD_AS_INFINITE = 1e100  # its square would be
 _FEWEST_VALUES = 2
 _MOST_STEPS = 1024  # a longer grid is as good as real
 
@@ -267,7 +268,7 @@ def winsorised(y: Array) -> Array:
     One diverged trial would otherwise flatten the model everywhere else. Infinite values, and
     those whose square would be, take the ends of the others.
     """
-    y = np.where(np.abs(y) < _AS_GOOD_AS_INFINITE, y, np.copysign(np.inf, y))
+    y = np.where(np.abs(y) < AS_GOOD_AS_INFINITE, y, np.copysign(np.inf, y))
     finite = y[np.isfinite(y)]
     if finite.size == 0:
         return np.zeros_like(y)

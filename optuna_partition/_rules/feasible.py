@@ -22,6 +22,7 @@ from optuna_partition._core.node import Observation
 from optuna_partition._core.node import Reading
 from optuna_partition._core.tree import Tree
 from optuna_partition._rules.belief import Array
+from optuna_partition._rules.belief import AS_GOOD_AS_INFINITE
 from optuna_partition._rules.belief import Evidence
 from optuna_partition._rules.belief import MOST_VALUES
 from optuna_partition._rules.belief import ranking
@@ -124,7 +125,7 @@ def _violations(rows: Sequence[Observation]) -> Array:
     given = [dict(o.constraints) for o in rows]
     for name in sorted({name for has in given for name in has}):
         values = np.array([has.get(name, -math.inf) for has in given])
-        finite = values[np.isfinite(values)]
+        finite = values[np.abs(values) < AS_GOOD_AS_INFINITE]
         spread = float(finite.std()) if len(finite) else 0.0
         found += np.maximum(values, 0) / (spread or 1.0)
     return found

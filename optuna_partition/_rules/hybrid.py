@@ -155,10 +155,14 @@ class _Isolating(Weighed):
         axes = self.tree.axes
         if new is None or len(self.tree.asked()) < SURE_PER_AXIS * (len(axes) + 1):
             return None
-        if self._rule.deterministic or not self.may_repeat or not tells(self.tree):
+        if self._rule.deterministic or not self.may_repeat:
             return None
         x = posterior.worth_repeating(centres(axes, [new])[0])
-        return None if x is None else _pinned(axes, x)
+        if x is None:
+            return None
+        at = _pinned(axes, x)
+        point = cells.centre(axes, at)
+        return at if not self.tree.has(point) or tells(self.tree, point) else None
 
     def _next_of_star(self, posterior: Posterior, asking: _Asking) -> Cell | None:
         """The leaf of the star that may be best, of those in which nothing is observed."""

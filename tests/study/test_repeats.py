@@ -13,8 +13,10 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
+import pytest
 
 from optuna_partition._rules.hybrid import Hybrid
+from optuna_partition._rules.repeat import is_noisy
 from optuna_partition._study.ask import PartitionSampler
 from optuna_partition._study.attributes import Ask
 
@@ -147,3 +149,54 @@ def test_values_that_differ_in_one_place_are_enough() -> None:
         study.add_trial(optuna.trial.create_trial(params=point, distributions=SPACE, value=value))
     study.optimize(lambda trial: math.floor(4 * bowl(trial)), n_trials=20)
     assert any(ask is not None and ask.repeat for ask in (Ask.of(trial) for trial in study.trials))
+
+
+def rough(trial: optuna.Trial) -> float:
+    """Like noise to any model, and the same at every evaluation."""
+    point = trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)
+    return random.Random(repr(point)).random()
+
+
+def test_while_nobody_knows_of_noise_one_repeat_is_in_flight() -> None:
+    study = optuna.create_study(sampler=sampler())
+    study.optimize(rough, n_trials=8)
+    for _ in range(2):
+        running = [study.ask() for _ in range(16)]
+        for trial, value in [(trial, rough(trial)) for trial in running]:
+            study.tell(trial, value)
+    assert sum(repeat > 0 for _, repeat in repeats(study)) == 1
+
+
+@pytest.mark.parametrize("size", [1e-14, 1e-6])
+def test_what_nobody_would_notice_is_no_noise(size: float) -> None:
+    study = optuna.create_study(sampler=sampler())
+    study.optimize(lambda trial: rough(trial) * (1 + size * (trial.number % 3)), n_trials=30)
+    assert sum(repeat > 0 for _, repeat in repeats(study)) == 1
+
+
+@pytest.mark.parametrize("end", ["raises", "nan", "pruned"])
+def test_a_repeat_that_fails_is_not_tried_again(end: str) -> None:
+    def once(trial: optuna.Trial) -> float:
+        value = noisy(trial)
+        if repeats(study)[-1][1] == 0:
+            return value
+        if end == "raises":
+            raise RuntimeError("the folder exists")
+        if end == "pruned":
+            raise optuna.TrialPruned
+        return math.nan
+
+    study = optuna.create_study(sampler=sampler())
+    study.optimize(once, n_trials=30, catch=(RuntimeError,))
+    found = Counter(where for where, _ in repeats(study))
+    assert max(found.values()) == 2
+
+
+def test_a_tie_is_no_proof_where_values_of_different_points_tie() -> None:
+    assert is_noisy([[1.0, 1.0], [2.0], [3.0]]) is False
+    assert is_noisy([[1.0, 1.0], [2.0], [1.0]]) is None
+    assert is_noisy([[1.0, 1.0], [2.0, 2.0], [1.0], [3.0, 3.0]]) is False
+    assert is_noisy([[1.0, 1.0], [2.0, 4.0], [1.0]]) is True
+    assert is_noisy([[math.inf, math.inf], [math.inf], [1.0]]) is None
+    assert is_noisy([[-math.inf, math.inf], [1.0]]) is True
+    assert is_noisy([[], [1.0]]) is None

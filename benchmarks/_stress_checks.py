@@ -38,7 +38,8 @@ class Verdict:
     """What is wrong with a study; the samplers of this project must have zero everywhere.
 
     Args:
-        duplicates: Evaluations of points that were evaluated before.
+        duplicates: Evaluations of points that were evaluated before, but for the repeats that a
+            rule has decided on, each once.
         lost: Cells that died with a worker, are not evaluated, and never come again, however long
             the search goes on; None for a sampler without a plan.
         outside: Cells that the rule cannot have come to, and evaluations that it did not ask for;
@@ -68,8 +69,10 @@ def judge(
         space: What the study searched.
         inferred: Whether the sampler was not told.
     """
-    evaluated = Counter(_point(t.params) for t in trials if t.state is TrialState.COMPLETE)
-    duplicates = evaluated.total() - len(evaluated)
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    evaluated = {_point(trial.params) for trial in complete}
+    repeats = {(_point(trial.params), _repeat(trial)) for trial in complete}
+    duplicates = len(complete) - len(repeats)
     if isinstance(sampler, optuna.samplers.GridSampler):
         return Verdict(duplicates, lost=_lost_of_grid(trials))
     if not any(Ask.of(trial) for trial in trials):
@@ -79,10 +82,15 @@ def judge(
     early = _early(trials) if inferred else set()
     study = optuna.create_study(sampler=sampler)
     study.add_trials([trial for trial in trials if trial.state.is_finished()])
-    lost, repeated = _go_on(study, space, _dead(trials, space), set(evaluated))
+    lost, repeated = _go_on(study, space, _dead(trials, space), evaluated)
     return Verdict(
         duplicates, lost=lost, outside=_outside(trials, space, early), repeated=repeated
     )
+
+
+def _repeat(trial: FrozenTrial) -> int:
+    ask = Ask.of(trial)
+    return 0 if ask is None else ask.repeat
 
 
 def _go_on(

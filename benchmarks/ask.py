@@ -16,7 +16,9 @@ import argparse
 from collections import deque
 from collections.abc import Callable
 import itertools
+from pathlib import Path
 import statistics
+import sys
 import time
 
 import optuna
@@ -26,6 +28,9 @@ from optuna.samplers import BaseSampler
 from optuna.samplers import RandomSampler
 from optuna.samplers import TPESampler
 
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks._asks import value
 from optuna_partition import DIRECTSampler
 from optuna_partition import SOOSampler
 
@@ -39,12 +44,6 @@ SAMPLERS: dict[str, Callable[[Space], BaseSampler]] = {
     "tpe": lambda space: TPESampler(seed=0),
 }
 USUAL = ["random", "soo", "direct", "tpe"]
-
-
-def value(params: dict[str, float]) -> float:
-    """Rosenbrock's function."""
-    x = list(params.values())
-    return sum(100 * (b - a * a) ** 2 + (1 - a) ** 2 for a, b in zip(x[:-1], x[1:], strict=True))
 
 
 class Running:

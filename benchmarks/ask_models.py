@@ -24,14 +24,14 @@ from optuna.samplers import RandomSampler
 
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from benchmarks.ask import SPACE
-from benchmarks.ask import timed_ask
-from benchmarks.ask import value
+from benchmarks._asks import SPACE
+from benchmarks._asks import timed_ask
+from benchmarks._asks import value
 from benchmarks.compare import peers
 from benchmarks.compare.instance import Instance
 
 
-INSTANCE = Instance("ask", "rosenbrock6", 0, value, dict(SPACE))
+INSTANCE = Instance("ask", "rosenbrock6", 0, value, SPACE)
 
 
 @dataclass

@@ -10,13 +10,18 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 import statistics
+import sys
 import tempfile
 import time
 
-from ask import grown
-from ask import SAMPLERS
-from ask import timed_ask
 import optuna
+
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from benchmarks._asks import grown
+from benchmarks._asks import SPACE
+from benchmarks._asks import timed_ask
+from benchmarks.ask import SAMPLERS
 
 
 def written(study: optuna.Study, url: str) -> None:
@@ -31,7 +36,7 @@ def written(study: optuna.Study, url: str) -> None:
 
 def measured(name: str, url: str, asks: int) -> tuple[float, float, float]:
     """Seconds of Optuna's read, of the first ask after it, and of a later one (median)."""
-    study = optuna.load_study(study_name="cold", storage=url, sampler=SAMPLERS[name]())
+    study = optuna.load_study(study_name="cold", storage=url, sampler=SAMPLERS[name](SPACE))
     start = time.perf_counter()
     study._storage.get_all_trials(study._study_id, deepcopy=False)
     read = time.perf_counter() - start
@@ -51,7 +56,7 @@ def main() -> None:
         for name in arguments.samplers:
             with tempfile.TemporaryDirectory() as folder:
                 url = f"sqlite:///{Path(folder) / 'study.db'}"
-                written(grown(SAMPLERS[name](), n), url)
+                written(grown(SAMPLERS[name](SPACE), n), url)
                 read, first, later = measured(name, url, arguments.asks)
             print(f"{n:>7}  {name:<7}  {read:>7.2f}  {first:>11.2f}  {later:>11.3f}", flush=True)
 

@@ -247,7 +247,7 @@ class SOOSampler(PartitionSampler):
     ``study.tell(trial, math.nan)`` that the objective has no value there.
 
     A trial that violates a constraint is a failed point, whatever its value. By Gablonsky's rule
-    for hidden constraints (2001, section 3.5) its cell takes ``F + 1e-6 |F|``, where F is the least
+    for hidden constraints (2001, section 3.5) its cell takes ``F + 1e-6 |F|``: F is the least
     feasible value in the cell enlarged twice around its centre. Where there is none, it takes one
     more than the worst feasible value. So it can still be opened, and the best is always feasible.
 

@@ -1,0 +1,66 @@
+"""The knowledge gradient against its definition, and against what it is without noise."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import numpy as np
+import pytest
+
+from optuna_partition._core.axes import Continuous
+from optuna_partition._gp.knowledge import _gains
+from optuna_partition._gp.knowledge import worth_repeating
+from optuna_partition._gp.process import GaussianProcess
+from optuna_partition._rules.belief import Domain
+from optuna_partition._rules.belief import Evidence
+
+
+NORMAL = NormalDist()
+MEANS = np.array([0.0, 0.1, 0.3, -0.2])  # the last is a new point's
+ROOT = np.array(
+    [[0.3, 0.0, 0.0, 0.0], [0.2, 0.2, 0.0, 0.0], [0.0, 0.1, 0.4, 0.0], [0.1, 0.0, 0.2, 0.5]]
+)
+COVARIANCES = ROOT @ ROOT.T
+
+
+def improvement(mean: float, deviation: float, best: float) -> float:
+    """Expected improvement in closed form."""
+    z = (best - mean) / deviation
+    return (best - mean) * NORMAL.cdf(z) + deviation * NORMAL.pdf(z)
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.5])
+def test_it_is_what_the_least_mean_is_expected_to_lose(noise: float) -> None:
+    rng = np.random.default_rng(0)
+    truth = MEANS + rng.standard_normal((400_000, 4)) @ ROOT.T
+    for j in range(4):
+        told = truth[:, j] + math.sqrt(noise) * rng.standard_normal(len(truth))
+        slopes = COVARIANCES[:, j] / (COVARIANCES[j, j] + noise)
+        after = MEANS + (told - MEANS[j])[:, None] * slopes
+        known = after if j == 3 else after[:, :3]
+        expected = MEANS[:3].min() - known.min(axis=1).mean()
+        assert _gains(MEANS, COVARIANCES, noise)[j] == pytest.approx(expected, abs=3e-3)
+
+
+def test_without_noise_it_is_the_improvement_of_a_new_point_and_nothing_of_an_old() -> None:
+    covariances = np.diag([0.0, 0.0, 0.0, 0.25])
+    gains = _gains(MEANS, covariances, 1e-12)
+    assert gains[:3] == pytest.approx([0, 0, 0], abs=1e-9)
+    assert gains[3] == pytest.approx(improvement(-0.2, 0.5, 0.0), rel=1e-2)
+
+
+def test_a_noisy_leader_is_worth_a_repeat_and_an_exact_one_is_not() -> None:
+    rng = np.random.default_rng(1)
+    x = rng.random((40, 2))
+    domain = Domain.of((Continuous(20), Continuous(20)))
+    bowl = ((x - 0.5) ** 2).sum(axis=1)
+
+    def repeated(y: np.ndarray) -> np.ndarray | None:
+        fitted = GaussianProcess(domain).fit(Evidence(x, y, x[:0], 40), None)
+        corner = np.array([0.99, 0.99])  # where nothing is to be gained
+        return worth_repeating(fitted.exact, x, corner)
+
+    found = repeated(bowl + 0.1 * rng.standard_normal(40))
+    assert found is not None and ((found - 0.5) ** 2).sum() < 0.15
+    assert repeated(bowl) is None

@@ -115,9 +115,9 @@ def ranked_trials(study: Study, n: int | None = None) -> list[Best]:
 
     Raises:
         ImportError: BoTorch is not installed.
-        ValueError: The study has several objectives.
+        ValueError: The study has several objectives, or `n` is no number of trials.
     """
-    _check(study)
+    _check(study, n)
     trials = [trial for trial in trials_of(study) if trial.state is TrialState.COMPLETE]
     points = _points(trials, sign_of(study.direction))
     means, deviations = _moments(trials, points)
@@ -125,7 +125,9 @@ def ranked_trials(study: Study, n: int | None = None) -> list[Best]:
     return [points[i].best(float(means[i]), float(deviations[i])) for i in order[:n]]
 
 
-def _check(study: Study) -> None:
+def _check(study: Study, n: int | None) -> None:
+    if n is not None and not (isinstance(n, int) and n >= 0):
+        raise ValueError(f"`n` must be an integer and `n >= 0`, but got ({n=}); None is all.")
     if find_spec("botorch") is None:
         raise ImportError(
             "`best_trial` and `ranked_trials` need BoTorch; install it with "

@@ -1,4 +1,4 @@
-"""The samplers: final classes, one per rule, over the shared ask in `_sampler`."""
+"""The samplers: final classes, one per rule, over the shared ask in `_study`."""
 
 from __future__ import annotations
 
@@ -135,7 +135,10 @@ class BaMSOOSampler(PartitionSampler):
                 "expected improvement."
             )
         if deterministic not in (True, False):
-            raise ValueError(f"`deterministic` must be True or False, but got ({deterministic=}).")
+            raise ValueError(
+                f"`deterministic` must be True or False, but got ({deterministic=}); with False "
+                "one repeat finds out."
+            )
         tpe = TPESampler(seed=checked_seed(seed))
         models = Models(as_published, device, candidates_func, seed or 0)
         hybrid = Hybrid(models, deterministic=bool(deterministic), seed=seed or 0)
@@ -161,8 +164,9 @@ class DIRECTSampler(PartitionSampler):
     not `scipy.optimize.direct`, which also divides cells above the hull. Iterations never wait:
     workers beyond the width of one get the next one's cells, on what is known. No randomness; no
     point is evaluated twice; trials count by where they lie, and conditional spaces are
-    partitioned, as with `SOOSampler`. Cells of all branches are on one hull. Points that violate
-    constraints count as failed, by Gablonsky's rule, as `SOOSampler` has it.
+    partitioned, as with `SOOSampler`. Cells of all branches are on one hull. Noise does to it what
+    it does to SOO: a lucky value keeps its cell in front. Points that violate constraints count as
+    failed, by Gablonsky's rule, as `SOOSampler` has it.
 
     Args:
         locally_biased: Whether cells are sized by their longest side and one cell of a size is

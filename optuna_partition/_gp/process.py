@@ -1,7 +1,4 @@
-"""The belief: a BoTorch Gaussian process over the unit cube.
-
-This room imports torch, as do `_kernel`, `_exact`, `_acquisition` and `_models`; no other does.
-"""
+"""The belief: a BoTorch Gaussian process over the unit cube; torch inside."""
 
 from __future__ import annotations
 

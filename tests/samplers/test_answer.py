@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import math
 from pathlib import Path
 import random
+from typing import Any
 
 from backends import python
 from bowl import bowl
@@ -294,3 +295,9 @@ def test_where_a_point_shows_no_noise_the_best_value_stands() -> None:
     )
     best = best_trial(study)
     assert best.trial.number == study.best_trial.number and not best.believed
+
+
+@pytest.mark.parametrize("n", [-1, 2.5, "3"])
+def test_how_many_is_a_number_of_trials(n: Any) -> None:
+    with pytest.raises(ValueError, match="`n` must be an integer and `n >= 0`"):
+        ranked_trials(lucky(), n)

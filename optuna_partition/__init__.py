@@ -5,6 +5,7 @@ from optuna_partition._nomad.sampler import NOMADSampler
 from optuna_partition.answer import Best
 from optuna_partition.answer import best_trial
 from optuna_partition.answer import ranked_trials
+from optuna_partition.pruners import BoundPruner
 from optuna_partition.samplers import BaMSOOSampler
 from optuna_partition.samplers import DIRECTSampler
 from optuna_partition.samplers import SOOSampler
@@ -13,6 +14,7 @@ from optuna_partition.samplers import SOOSampler
 __all__ = [
     "BaMSOOSampler",
     "Best",
+    "BoundPruner",
     "DIRECTSampler",
     "LatinHypercubeSampler",
     "NOMADSampler",

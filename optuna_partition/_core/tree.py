@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Container
 from collections.abc import Hashable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -180,10 +181,12 @@ class Tree:
         """The trials that have said something."""
         return self._holder.keys()
 
-    def readings(self) -> Iterator[tuple[Point, list[float | Reading]]]:
-        """What trials say at each point, by trial number."""
-        for point, numbers in self._at.items():
-            yield point, [self._holder[n].observations[n].reading for n in sorted(numbers)]
+    def readings(self, but: Container[int] = ()) -> dict[Point, list[float | Reading]]:
+        """What trials say at each point, by trial number, some trials aside."""
+        return {
+            point: [self._holder[n].observations[n].reading for n in sorted(there) if n not in but]
+            for point, there in self._at.items()
+        }
 
     def known(self) -> list[tuple[Point, float]]:
         """The points with a value, by trial number, and their values."""
@@ -192,14 +195,11 @@ class Tree:
 
     def points(self, *readings: Reading) -> list[Point]:
         """The points in flight, or those that failed, by trial number."""
-        return [o.point for o in self._observations() if o.reading in readings]
+        return [o.point for o in self.said().values() if o.reading in readings]
 
-    def ended(self) -> list[Observation]:
-        """What trials say that have ended, by trial number."""
-        return [o for o in self._observations() if o.reading is not Reading.FLYING]
-
-    def _observations(self) -> list[Observation]:
-        return [leaf.observations[number] for number, leaf in sorted(self._holder.items())]
+    def said(self) -> dict[int, Observation]:
+        """What trials say, by number."""
+        return {number: leaf.observations[number] for number, leaf in sorted(self._holder.items())}
 
     def parts(self, cell: Cell, axis: int) -> tuple[Cell, ...]:
         """The parts of a cell cut on an axis, from left to right."""

@@ -104,8 +104,8 @@ class Weighed:
     def promising(self, box: Box) -> Array:
         return self.value.promising(box, self.feasibility)
 
-    def worth_repeating(self, new: Array) -> Array | None:
-        return self.value.worth_repeating(new)
+    def worth_repeating(self, new: Array, *, stopped_only: bool) -> Array | None:
+        return self.value.worth_repeating(new, stopped_only=stopped_only)
 
 
 def around_zero(y: Array) -> Array:

@@ -41,17 +41,29 @@ class Exact:
     prior: Tensor
 
     @classmethod
-    def of(cls, model: Any) -> Exact:
-        """Inverts; the model keeps what it is fitted to."""
+    def of(cls, model: Any, beside: Tensor | None = None) -> Exact:
+        """Inverts; the model keeps what it is fitted to.
+
+        Args:
+            model: Fitted.
+            beside: Covariances of the errors that values have beside the noise of all, (n, n).
+        """
         with torch.no_grad():
             x = model.train_inputs[0]
             identity = torch.eye(len(x), dtype=x.dtype, device=x.device)
-            covariance = _dense(model, x, x) + model.likelihood.noise * identity
+            covariance = _dense(model, x, x) + _noise(model) * identity
+            if beside is not None:
+                covariance = covariance + beside
             root = psd_safe_cholesky(covariance)
             inverse = torch.linalg.solve_triangular(root, identity, upper=False)
             residuals = model.train_targets - model.mean_module(x)
             prior = model.covar_module(x[:1], diag=True)
             return cls(model, inverse, inverse.T @ (inverse @ residuals), prior)
+
+    @property
+    def noise(self) -> float:
+        """Variance of the noise that every value has."""
+        return float(_noise(self.model).detach())
 
     def log_likelihood(self) -> float:
         """The logarithm of the density of what was observed."""
@@ -87,6 +99,13 @@ class Exact:
         with_known = _dense(self.model, x, self.model.train_inputs[0])
         mean = self.model.mean_module(x) + with_known @ self.weights
         return mean, with_known @ self.inverse.T
+
+
+def _noise(model: Any) -> Tensor:
+    """Variance of the noise that every value has, (1,)."""
+    likelihood = model.likelihood
+    noise: Tensor = getattr(likelihood, "second_noise", likelihood.noise)
+    return noise
 
 
 def _dense(model: Any, x1: Tensor, x2: Tensor) -> Tensor:

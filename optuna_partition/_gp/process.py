@@ -20,11 +20,13 @@ from botorch.models import MixedSingleTaskGP
 from botorch.models import SingleTaskGP
 from botorch.models.transforms.input import Warp
 from botorch.optim.fit import fit_gpytorch_mll_scipy
+from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
 from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from linear_operator.utils.errors import NanError
 from linear_operator.utils.errors import NotPSDError
 import numpy as np
+from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
@@ -45,7 +47,7 @@ from optuna_partition._rules.belief import Evidence
 from optuna_partition._rules.belief import Theta
 from optuna_partition._rules.belief import thinned
 from optuna_partition._rules.belief import winsorised
-from optuna_partition._rules.feasible import told
+from optuna_partition._rules.evidence import told
 
 
 __all__ = ["Fitted", "GaussianProcess", "failing"]
@@ -88,7 +90,7 @@ class GaussianProcess:
         with failing(self.device):
             kept = thinned(evidence.ranking, _MOST_FITTED)
             targets = _Targets.of(self.shape(evidence.y))
-            model = self._model(self.tensor(evidence.x[kept]), self.tensor(targets.y[kept]))
+            model = self._told(evidence, targets, kept)
             if theta is not None:
                 _load(model, theta)
             _climb(model, _FIRST_STEPS if theta is None else _LATER_STEPS)
@@ -97,9 +99,20 @@ class GaussianProcess:
     def condition(self, evidence: Evidence, theta: Theta) -> Fitted:
         with failing(self.device):
             targets = _Targets.of(self.shape(evidence.y))
-            model = self._model(self.tensor(evidence.x), self.tensor(targets.y))
+            model = self._told(evidence, targets, np.arange(len(evidence.y)))
             _load(model, theta)
             return self._fitted(model, evidence, targets)
+
+    def _told(self, evidence: Evidence, targets: _Targets, rows: NDArray[np.intp]) -> SingleTaskGP:
+        """The model of some rows."""
+        noise = self._noise(evidence, targets)
+        own = None if noise is None else noise.diagonal()[rows]
+        return self._model(self.tensor(evidence.x[rows]), self.tensor(targets.y[rows]), own)
+
+    def _noise(self, evidence: Evidence, targets: _Targets) -> Tensor | None:
+        """Covariances of the errors of forecasts, in the model's units, (n, n)."""
+        early = evidence.early
+        return None if early is None else self.tensor(early.noise / targets.scale**2)
 
     def _fitted(self, model: SingleTaskGP, evidence: Evidence, targets: _Targets) -> Fitted:
         """The posterior; points in flight count as if the model's mean had been observed there.
@@ -108,16 +121,19 @@ class GaussianProcess:
         worker looks elsewhere, and nobody has to invent a value.
         """
         model.eval()
-        theta = _theta(model)
+        theta, noise = _theta(model), self._noise(evidence, targets)
         if len(evidence.pending):
             pending = self.tensor(evidence.pending)
             with torch.no_grad():
-                mean, _ = Exact.of(model).moments(pending)
+                mean, _ = Exact.of(model, noise).moments(pending)
             x = torch.cat([self.tensor(evidence.x), pending])
-            model = self._model(x, torch.cat([self.tensor(targets.y), mean]))
+            if noise is not None:
+                noise = torch.nn.functional.pad(noise, (0, len(pending), 0, len(pending)))
+            own = None if noise is None else noise.diagonal()
+            model = self._model(x, torch.cat([self.tensor(targets.y), mean]), own)
             _load(model, theta)
             model.eval()
-        return Fitted(self, Exact.of(model), theta, evidence, targets)
+        return Fitted(self, Exact.of(model, noise), theta, evidence, targets)
 
     def tensor(self, array: Array) -> Tensor:
         return torch.as_tensor(array, dtype=torch.double, device=self.device)
@@ -129,9 +145,11 @@ class GaussianProcess:
             x = self.tensor(np.full((1, len(self.domain.steps)), 0.5))
             return sum(p.numel() for p in self._model(x, x[:, 0]).parameters())
 
-    def _model(self, x: Tensor, y: Tensor) -> SingleTaskGP:
-        build = self._published if self.as_published else self._warped
-        return cast(SingleTaskGP, build(x, y.unsqueeze(-1)).to(x))
+    def _model(self, x: Tensor, y: Tensor, noise: Tensor | None = None) -> SingleTaskGP:
+        """The model of values, with the variance that each has beside the noise of all."""
+        if self.as_published:
+            return cast(SingleTaskGP, self._published(x, y.unsqueeze(-1)).to(x))
+        return cast(SingleTaskGP, self._warped(x, y.unsqueeze(-1), noise).to(x))
 
     def _published(self, x: Tensor, y: Tensor) -> SingleTaskGP:
         categorical = list(self.domain.categorical)
@@ -139,18 +157,31 @@ class GaussianProcess:
             return MixedSingleTaskGP(x, y, cat_dims=categorical, outcome_transform=None)
         return SingleTaskGP(x, y, outcome_transform=None)
 
-    def _warped(self, x: Tensor, y: Tensor) -> SingleTaskGP:
-        noise = above(_LEAST_NOISE, _FIRST_NOISE)
-        likelihood = GaussianLikelihood(noise_prior=_NOISE_PRIOR, noise_constraint=noise).double()
-        likelihood.noise = exact(_FIRST_NOISE)
+    def _warped(self, x: Tensor, y: Tensor, noise: Tensor | None) -> SingleTaskGP:
         return SingleTaskGP(
             x,
             y,
-            likelihood=likelihood,
+            likelihood=_likelihood(noise),
             covar_module=ProductAndSum(x.shape[-1], self.domain.categorical),
             outcome_transform=None,
             input_transform=_warp(self.domain),
         )
+
+
+def _likelihood(own: Tensor | None) -> GaussianLikelihood | FixedNoiseGaussianLikelihood:
+    """Noise that is learnt, and what each value has beside it; both have the same parameter."""
+    prior = {
+        "noise_prior": _NOISE_PRIOR,
+        "noise_constraint": above(_LEAST_NOISE, _FIRST_NOISE),
+    }
+    if own is None:
+        likelihood = GaussianLikelihood(**prior).double()
+        likelihood.noise = exact(_FIRST_NOISE)
+        return likelihood
+    own = own.clamp_min(_LEAST_NOISE)
+    both = FixedNoiseGaussianLikelihood(own, learn_additional_noise=True, **prior).double()
+    both.second_noise = exact(_FIRST_NOISE)
+    return both
 
 
 def _warp(domain: Domain) -> Warp | None:
@@ -215,8 +246,9 @@ class Fitted:
 
     @property
     def best(self) -> float | None:
-        """The value to improve on, in the model's units; None where nothing is feasible."""
-        feasible = self.targets.y[self.evidence.feasible]
+        """The least value measured, in the model's units; None where nothing is feasible."""
+        evidence = self.evidence
+        feasible = self.targets.y[evidence.feasible & evidence.measured]
         return float(feasible.min()) if len(feasible) else None
 
     def promising(self, box: Box, feasibility: Callable[[Tensor], Tensor] | None = None) -> Array:
@@ -228,12 +260,12 @@ class Fitted:
             process = self.process
             return promising(improvement, process.domain, self.evidence, box, process.seed)
 
-    def worth_repeating(self, new: Array) -> Array | None:
-        if self.best is None:
+    def worth_repeating(self, new: Array, *, stopped_only: bool) -> Array | None:
+        early = self.evidence.early
+        if self.best is None or (stopped_only and early is None):
             return None
         with failing(self.process.device):
-            known = self.evidence.x[self.evidence.feasible]
-            return worth_repeating(self.exact, known, new)
+            return worth_repeating(self.exact, self.evidence, new, stopped_only=stopped_only)
 
     def _candidates(self, choose: CandidatesFunc, box: Box) -> Array:
         """A user's choice, called as `optuna_integration.BoTorchSampler` calls it: maximising.

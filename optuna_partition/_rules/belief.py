@@ -34,6 +34,7 @@ __all__ = [
     "Box",
     "CandidatesFunc",
     "Domain",
+    "Early",
     "Evidence",
     "Fit",
     "Posterior",
@@ -95,6 +96,24 @@ def _steps(axis: Axis) -> Array | None:
 
 
 @dataclass(frozen=True)
+class Early:
+    """What of some evidence is forecast, because its trials have not come to their end.
+
+    Args:
+        noise: Covariances of the forecasts' errors, (n, n); 0 where values were measured.
+        rest: Share of an evaluation that would measure it, (n,): 1 where it was measured, and inf
+            where a trial is on its way there.
+    """
+
+    noise: Array
+    rest: Array
+
+    def of(self, rows: NDArray[np.intp]) -> Early:
+        """Of some rows."""
+        return Early(self.noise[np.ix_(rows, rows)], self.rest[rows])
+
+
+@dataclass(frozen=True)
 class Evidence:
     """What trials say, smaller values being better.
 
@@ -108,6 +127,7 @@ class Evidence:
         constraints: What is known of each constraint; its value is at most 0 where it is met, and
             it is ranked by how far from 0 it is.
         is_grave: Whether it is a constraint that nothing is learnt from where it is not met.
+        early: What of it is forecast; None where all values are measured.
     """
 
     x: Array
@@ -117,6 +137,7 @@ class Evidence:
     apart: Array | None = None
     constraints: tuple[Evidence, ...] = ()
     is_grave: bool = False
+    early: Early | None = None
 
     @property
     def ranking(self) -> NDArray[np.intp]:
@@ -127,6 +148,11 @@ class Evidence:
     def feasible(self) -> NDArray[np.bool_]:
         """Which rows violate no constraint, (n,)."""
         return np.ones(len(self.y), bool) if self.apart is None else self.apart == 0
+
+    @property
+    def measured(self) -> NDArray[np.bool_]:
+        """Which rows are no forecast, (n,)."""
+        return np.ones(len(self.y), bool) if self.early is None else np.diag(self.early.noise) == 0
 
     @classmethod
     def of(cls, tree: Tree) -> Evidence:
@@ -202,8 +228,13 @@ class Posterior(Protocol):
     def promising(self, box: Box) -> Array:
         """Points of a box worth an evaluation, (k, D), the best first."""
 
-    def worth_repeating(self, new: Array) -> Array | None:
-        """An evaluated point whose repeat is worth more than a new one (D,), if any is."""
+    def worth_repeating(self, new: Array, *, stopped_only: bool) -> Array | None:
+        """An evaluated point whose repeat is worth more than a new one (D,), if any is.
+
+        Args:
+            new: The new one, (D,).
+            stopped_only: Whether only points may be taken up whose evaluation was stopped.
+        """
 
 
 @dataclass(frozen=True, slots=True, order=True)

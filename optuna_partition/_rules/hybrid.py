@@ -51,7 +51,8 @@ from optuna_partition._rules.belief import centres
 from optuna_partition._rules.belief import Posterior
 from optuna_partition._rules.belief import renewed
 from optuna_partition._rules.belief import units
-from optuna_partition._rules.feasible import evidence_of
+from optuna_partition._rules.evidence import evidence_of
+from optuna_partition._rules.evidence import Reports
 from optuna_partition._rules.repeat import tells
 from optuna_partition._rules.rule import Choice
 
@@ -111,6 +112,11 @@ class _Isolating(Weighed):
     def __init__(self, swept: soo.Swept, rule: Hybrid) -> None:
         super().__init__(swept)
         self._rule = rule
+        self._reports: dict[int, Reports] = {}
+
+    def hear(self, number: int, reports: Sequence[tuple[float, float]], end: float | None) -> None:
+        steps, values = zip(*reports, strict=True)
+        self._reports[number] = Reports(steps, values, end)
 
     def choose(self, cursor: Cursor) -> Choice[Cursor]:
         asking = _Asking(cursor)
@@ -134,7 +140,7 @@ class _Isolating(Weighed):
 
     def _believed(self, asking: _Asking) -> Cell | None:
         """The tiny cell around the point of the belief's turn or the sweep's, if there is one."""
-        evidence = evidence_of(self.tree)
+        evidence = evidence_of(self.tree, self._reports)
         belief = self._rule.belief(self.tree.axes)
         posterior, fit = renewed(belief, evidence, asking.cursor.fit)
         asking.cursor = replace(asking.cursor, fit=fit)
@@ -151,18 +157,27 @@ class _Isolating(Weighed):
             return None
 
     def _better_again(self, posterior: Posterior, new: Cell | None) -> Cell | None:
-        """The tiny cell of a point that is better evaluated again than a new one is."""
+        """The tiny cell of a point that is better evaluated again than a new one is.
+
+        It may have been stopped on its way, and then goes on; else it is a repeat.
+        """
         axes = self.tree.axes
-        if new is None or len(self.tree.asked()) < SURE_PER_AXIS * (len(axes) + 1):
+        if new is None or not self.may_repeat:
             return None
-        if self._rule.deterministic or not self.may_repeat:
-            return None
-        x = posterior.worth_repeating(centres(axes, [new])[0])
+        early = len(self.tree.asked()) < SURE_PER_AXIS * (len(axes) + 1)
+        only = self._rule.deterministic or early
+        x = posterior.worth_repeating(centres(axes, [new])[0], stopped_only=only)
         if x is None:
             return None
         at = _pinned(axes, x)
         point = cells.centre(axes, at)
-        return at if not self.tree.has(point) or tells(self.tree, point) else None
+        return at if not self.tree.has(point) or self._tells(point) else None
+
+    def _tells(self, point: Point) -> bool:
+        """Whether there is something to learn at a point where trials have been."""
+        stopped = {number for number, told in self._reports.items() if told.end is None}
+        there = self.tree.readings(but=stopped)[point]
+        return not there or tells(self.tree, point, stopped)
 
     def _next_of_star(self, posterior: Posterior, asking: _Asking) -> Cell | None:
         """The leaf of the star that may be best, of those in which nothing is observed."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from collections.abc import Sequence
 import math
 import statistics
@@ -17,13 +18,18 @@ _NOTHING = 1e-3  # of the distance from the best value to the median
 _TIES = 3
 
 
-def tells(tree: Tree, point: Point) -> bool:
+def tells(tree: Tree, point: Point, stopped: Container[int]) -> bool:
     """Whether another value of a point may differ from those that it has.
 
     Nobody knows before a point has two values, and one repeat in flight is enough to find out. A
     repeat that failed says that its objective cannot be evaluated twice.
+
+    Args:
+        tree: What is known.
+        point: The point.
+        stopped: Trials that have not come to their end: their last words are no values.
     """
-    readings = dict(tree.readings())
+    readings = tree.readings(but=stopped)
     if Reading.FAILED in readings[point]:
         return False
     noisy = is_noisy([_values(each) for each in readings.values()])

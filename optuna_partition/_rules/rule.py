@@ -85,6 +85,16 @@ class Partition(ABC, Generic[CursorT]):
         """Gives a cell the value that an ask spared it with."""
         raise AssertionError("a rule without a belief spares no cell")
 
+    def hear(self, number: int, reports: Sequence[tuple[float, float]], end: float | None) -> None:
+        """Says what a trial has reported; a rule without a belief has no use for that.
+
+        Args:
+            number: The trial's.
+            reports: Step and value, by step.
+            end: The value it ended with; None while it runs and where it was stopped.
+        """
+        return
+
     @abstractmethod
     def settle(self) -> None:
         """Does what follows from the values in the tree without a decision."""

@@ -25,6 +25,7 @@ from optuna_partition._core.cells import Cell
 from optuna_partition._core.cells import Point
 from optuna_partition._core.node import Reading
 from optuna_partition._core.tree import Tree
+from optuna_partition._rules.belief import AS_GOOD_AS_INFINITE
 from optuna_partition._rules.rule import Choice
 from optuna_partition._rules.rule import CursorT
 from optuna_partition._rules.rule import Rule
@@ -37,7 +38,16 @@ from optuna_partition._study.attributes import says_failed
 from optuna_partition._study.optuna import enqueued
 
 
-__all__ = ["ATTEMPTS", "History", "has_told", "is_asking", "is_feasible", "sign_of"]
+__all__ = [
+    "ATTEMPTS",
+    "History",
+    "ended_with",
+    "has_told",
+    "is_asking",
+    "is_feasible",
+    "reported",
+    "sign_of",
+]
 
 _ELSEWHERE = -(2**40)  # and below: numbers that no trial has
 ATTEMPTS = 3
@@ -91,6 +101,8 @@ class History(Generic[CursorT]):
         begun = (trial for trial in reversed(fresh) if trial.datetime_start is not None)
         self._latest = next(begun, self._latest)
         waiting = (*(trials[number] for number in self._pending), *fresh)
+        for trial in waiting:
+            self._hear(trial)
         self._pending = [t.number for t in waiting if self._says_no_more(t) or not self.fold(t)]
 
     def _says_no_more(self, trial: FrozenTrial) -> bool:
@@ -309,6 +321,11 @@ class History(Generic[CursorT]):
         else:
             self._judge(trial, point)
 
+    def _hear(self, trial: FrozenTrial) -> None:
+        """Tells the rule what a trial has reported so far."""
+        if reports := reported(trial, self._sign):
+            self._partition.hear(trial.number, reports, ended_with(trial, self._sign))
+
     def _judge(self, trial: FrozenTrial, point: Point) -> None:
         """Reads off what an ended trial measured, and whether that is feasible."""
         value = _value(trial)
@@ -331,6 +348,23 @@ class History(Generic[CursorT]):
 def sign_of(direction: StudyDirection) -> float:
     """What values are multiplied with, as all here minimises."""
     return 1.0 if direction == StudyDirection.MINIMIZE else -1.0
+
+
+def reported(trial: FrozenTrial, sign: float) -> list[tuple[float, float]]:
+    """Step and value of what a trial has reported, by step; what is no number is no report."""
+    reports = sorted(trial.intermediate_values.items())
+    return [(float(step), _drawn_in(sign * v)) for step, v in reports if not math.isnan(v)]
+
+
+def ended_with(trial: FrozenTrial, sign: float) -> float | None:
+    """The value that a trial came to; None of one that runs, failed or was stopped."""
+    if trial.state is not TrialState.COMPLETE or trial.value is None:
+        return None
+    return _drawn_in(sign * trial.value)
+
+
+def _drawn_in(value: float) -> float:
+    return min(max(value, -AS_GOOD_AS_INFINITE), AS_GOOD_AS_INFINITE)
 
 
 def is_asking(trial: FrozenTrial) -> bool:

@@ -27,8 +27,8 @@ from optuna_partition._rules.belief import Domain
 from optuna_partition._rules.belief import Evidence
 from optuna_partition._rules.belief import Fit
 from optuna_partition._rules.belief import renewed
-from optuna_partition._rules.feasible import evidence_of
-from optuna_partition._rules.feasible import told
+from optuna_partition._rules.evidence import evidence_of
+from optuna_partition._rules.evidence import told
 
 
 AXES = (Continuous(30), Continuous(30))

@@ -63,7 +63,7 @@ class Known:
         mean, deviation = self.bounds(places)
         return places[np.argsort(mean - deviation, kind="stable")]
 
-    def worth_repeating(self, new: Array) -> Array | None:
+    def worth_repeating(self, new: Array, *, stopped_only: bool) -> Array | None:
         """It believes what it is told."""
         return None
 
@@ -117,8 +117,10 @@ def broken(axes: tuple[Axis, ...]) -> Belief:
 class Insisting(Known):
     """Would rather know the best point better than any new one."""
 
-    def worth_repeating(self, new: Array) -> Array | None:
-        return self.evidence.x[self.evidence.y.argmin()]
+    def worth_repeating(self, new: Array, *, stopped_only: bool) -> Array | None:
+        known = self.evidence.measured != stopped_only
+        at = self.evidence.x[known], self.evidence.y[known]
+        return at[0][at[1].argmin()] if known.any() else None
 
 
 @dataclass(frozen=True)

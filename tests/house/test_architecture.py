@@ -26,7 +26,7 @@ LAYERS = {  # from the lowest; a room is a folder or a file beside it, and impor
             {"_core"},
             {"_rules", "_space"},
             {"_gp", "_study"},
-            {"_latin", "_nomad", "answer", "inspection"},
+            {"_latin", "_nomad", "answer", "inspection", "pruners"},
         ),
         *({"_plot", "samplers"}, {"visualization", "__init__"}),
     ),

@@ -161,8 +161,9 @@ def test_no_infeasible_value_counts_whatever_comes_first(order: list[int]) -> No
     tree = history.tree
     assert tree.incumbent == 2.0
     assert [value for _, value in tree.known()] == [3.0, 2.0, 4.0]
-    assert [o.value for o in tree.ended()] == [3.0, 1.0, 2.0, None, -5.0, 4.0]
-    assert tree.ended()[4].constraints == (("a", -1.0), ("b", math.inf))
+    said = [*tree.said().values()]
+    assert [o.value for o in said] == [3.0, 1.0, 2.0, None, -5.0, 4.0]
+    assert said[4].constraints == (("a", -1.0), ("b", math.inf))
 
 
 def test_a_cell_has_the_best_feasible_value_inside() -> None:

@@ -1,0 +1,236 @@
+"""What trials say, as evidence for models: values, forecasts of values, constraints, failures.
+
+The value is learnt from all trials that have one, feasible or not. A trial that was stopped or
+still runs has the value that its curve forecasts, with the noise of that forecast; where it was
+evaluated again to the end, that counts in its place.
+
+Each constraint that trials set is learnt from those that set it. Where trials fail, "ends well" is
+one more constraint: -1 where a trial had a value, 3 where it failed. So a region where trainings
+die is left after a few deaths, and nothing is said of the values that they would have had. That 3
+is more than 1 puts the bound nearer to what has ended well: between the two, most of the way is
+taken to be bad.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from dataclasses import replace
+import math
+import statistics
+from types import MappingProxyType
+from typing import TypeAlias
+
+import numpy as np
+
+from optuna_partition._core.axes import Axis
+from optuna_partition._core.cells import Point
+from optuna_partition._core.node import Observation
+from optuna_partition._core.node import Reading
+from optuna_partition._core.tree import Tree
+from optuna_partition._rules.belief import Array
+from optuna_partition._rules.belief import AS_GOOD_AS_INFINITE
+from optuna_partition._rules.belief import Early
+from optuna_partition._rules.belief import Evidence
+from optuna_partition._rules.belief import MOST_VALUES
+from optuna_partition._rules.belief import ranking
+from optuna_partition._rules.belief import thinned
+from optuna_partition._rules.belief import units
+from optuna_partition._rules.curves import Curve
+from optuna_partition._rules.curves import Curves
+
+
+__all__ = ["Reports", "evidence_of", "told"]
+
+_FEWEST = 2  # values of a constraint that has a model
+_ENDED, _DIED = -1.0, 3.0
+_LEAST_REST = 0.01  # of an evaluation: nothing is for nothing
+_SLIGHTEST = 1e-12  # violation: of what is infeasible it is never 0
+
+
+def evidence_of(tree: Tree, reports: Mapping[int, Reports] = MappingProxyType({})) -> Evidence:
+    """What a tree knows, for a model of the value and one of each constraint.
+
+    Args:
+        tree: Of the trials.
+        reports: What these have reported, by number.
+    """
+    said = tree.said()
+    ended = [o for o in said.values() if o.reading is not Reading.FLYING]
+    rows, early = _with_forecasts(said, _curves(tree, said, reports))
+    is_mixed = any(isinstance(o.reading, Reading) for o, _ in rows)
+    about = _About(tree.axes, units(tree.axes, tree.points(Reading.FLYING)))
+    constraints = [about.constraint(table) for table in _named(ended) if len(table) >= _FEWEST]
+    if endings := _endings(ended):
+        constraints.append(replace(about.constraint(endings), is_grave=True))
+    apart = _violations([o for o, _ in rows]) if is_mixed else None
+    return about.evidence(rows, len(ended), apart, tuple(constraints), early)
+
+
+# ---- values that are forecast ----
+
+
+@dataclass(frozen=True)
+class Reports:
+    """What a trial has reported, smaller being better.
+
+    Args:
+        steps: Ascending.
+        values: At these.
+        end: The value it ended with; None while it runs and where it was stopped.
+    """
+
+    steps: Sequence[float]
+    values: Sequence[float]
+    end: float | None
+
+
+def _curves(
+    tree: Tree, said: Mapping[int, Observation], reports: Mapping[int, Reports]
+) -> dict[int, Curve]:
+    """The curves of trials that say where they are, by number."""
+    if all(each.end is not None for each in reports.values()):
+        return {}  # all have come to their end: there is nothing to forecast
+    numbers = [number for number in said if number in reports]
+    x = units(tree.axes, (said[number].point for number in numbers))
+    found = zip(numbers, x, (reports[number] for number in numbers), strict=True)
+    return {n: Curve(at, np.array(r.steps), np.array(r.values), r.end) for n, at, r in found}
+
+
+def _with_forecasts(
+    said: Mapping[int, Observation], curves: Mapping[int, Curve]
+) -> tuple[_Table, Early | None]:
+    """What trials measured, and what is expected of those that have not come to their end."""
+    known = Curves.of([*curves.values()]) if curves else None
+    measured = [
+        (o, o.value)
+        for number, o in said.items()
+        if o.value is not None and (known is None or not _is_open(number, curves))
+    ]
+    numbers = _to_forecast(said, curves, {o.point for o, _ in measured})
+    if known is None or not numbers:
+        return measured, None
+    ends = known.ends([curves[number] for number in numbers])
+    forecast = [(said[n], float(end)) for n, end in zip(numbers, ends.means, strict=True)]
+    length = statistics.median(c.steps[-1] for c in curves.values() if c.end is not None)
+    rest = np.maximum([1 - curves[n].steps[-1] / length for n in numbers], _LEAST_REST)
+    rest[[o.reading is Reading.FLYING for o, _ in forecast]] = math.inf
+    return [*measured, *forecast], _early(len(measured), ends.covariance, rest)
+
+
+def _is_open(number: int, curves: Mapping[int, Curve]) -> bool:
+    return number in curves and curves[number].end is None
+
+
+def _to_forecast(
+    said: Mapping[int, Observation], curves: Mapping[int, Curve], whole: Container[Point]
+) -> list[int]:
+    """The trials that have not come to their end, by number; of a point the farthest one.
+
+    Args:
+        said: What trials say.
+        curves: What they have reported.
+        whole: Where another trial has been measured.
+    """
+    farthest: dict[Point, int] = {}
+    for number in sorted(curves, key=lambda number: float(curves[number].steps[-1])):
+        o = said[number]
+        if _is_open(number, curves) and o.reading is not Reading.FAILED and o.point not in whole:
+            farthest[o.point] = number
+    return sorted(farthest.values())
+
+
+def _early(n_measured: int, covariance: Array, rest: Array) -> Early:
+    """Of rows that were measured and, after these, of rows that are forecast."""
+    n = n_measured + len(rest)
+    noise = np.zeros((n, n))
+    noise[n_measured:, n_measured:] = covariance
+    return Early(noise, np.concatenate([np.ones(n_measured), rest]))
+
+
+# ---- constraints and failures ----
+
+
+_Table: TypeAlias = Sequence[tuple[Observation, float]]
+
+
+@dataclass(frozen=True)
+class _About:
+    """What all evidence of an ask shares: the axes, and where trials run."""
+
+    axes: Sequence[Axis]
+    pending: Array
+
+    def evidence(
+        self,
+        table: _Table,
+        n_values: int,
+        apart: Array | None = None,
+        constraints: tuple[Evidence, ...] = (),
+        early: Early | None = None,
+    ) -> Evidence:
+        """Rows of a table, thinned out if it is much."""
+        y = np.array([value for _, value in table], dtype=np.float64)
+        kept = thinned(ranking(y, apart), MOST_VALUES)
+        x = units(self.axes, [table[i][0].point for i in kept])
+        apart = None if apart is None else apart[kept]
+        early = None if early is None else early.of(kept)
+        return Evidence(x, y[kept], self.pending, n_values, apart, constraints, early=early)
+
+    def constraint(self, table: _Table) -> Evidence:
+        """Of one constraint; what is nearest to its bound matters most."""
+        return self.evidence(table, len(table), np.abs([value for _, value in table]))
+
+
+def told(evidence: Evidence, y: Array) -> tuple[Array, Array, Array | None]:
+    """What a function is told that has a model of its own: points, values, constraints.
+
+    Points that failed have the worst value. Constraints are in the order of their names, (n, k),
+    and NaN where a trial has not set one; None where no trial has.
+
+    Args:
+        evidence: What is known.
+        y: The values of its rows, as the function sees them.
+    """
+    x = evidence.x
+    for each in evidence.constraints:
+        if each.is_grave:
+            died = each.x[each.y > 0]
+            x, y = np.concatenate([x, died]), np.concatenate([y, np.full(len(died), y.max())])
+    tables = [
+        {at.tobytes(): value for at, value in zip(each.x, each.y, strict=True)}
+        for each in evidence.constraints
+        if not each.is_grave
+    ]
+    rows = [[table.get(at.tobytes(), math.nan) for table in tables] for at in x]
+    return x, y, np.array(rows) if tables else None
+
+
+def _named(ended: Sequence[Observation]) -> list[_Table]:
+    """The values of each constraint, by name, where trials have set it."""
+    names = sorted({name for o in ended for name, _ in o.constraints})
+    given = [(o, dict(o.constraints)) for o in ended]
+    return [[(o, has[name]) for o, has in given if name in has] for name in names]
+
+
+def _endings(ended: Sequence[Observation]) -> _Table:
+    """Whether trials end well; nothing if all do, or none."""
+    died = [o.reading is Reading.FAILED for o in ended]
+    if all(died) or not any(died):
+        return []
+    told = [o for o in ended if o.reading is Reading.FAILED or o.value is not None]
+    return [(o, _DIED if o.reading is Reading.FAILED else _ENDED) for o in told]
+
+
+def _violations(rows: Sequence[Observation]) -> Array:
+    """How much is violated in all, in deviations of each constraint."""
+    found = np.array([_SLIGHTEST if isinstance(o.reading, Reading) else 0.0 for o in rows])
+    given = [dict(o.constraints) for o in rows]
+    for name in sorted({name for has in given for name in has}):
+        values = np.array([has.get(name, -math.inf) for has in given])
+        finite = values[np.abs(values) < AS_GOOD_AS_INFINITE]
+        spread = float(finite.std()) if len(finite) else 0.0
+        found += np.maximum(values, 0) / (spread or 1.0)
+    return found

@@ -1,0 +1,118 @@
+"""The pruner: what cannot win is stopped, by what all curves of a study say of ends; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+import math
+from typing import final
+
+import numpy as np
+from optuna.pruners import BasePruner
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+
+from optuna_partition._rules.curves import Curve
+from optuna_partition._rules.curves import Curves
+from optuna_partition._space.union import Union
+from optuna_partition._study.arguments import check_number
+from optuna_partition._study.optuna import trials_of
+from optuna_partition._study.record import ended_with
+from optuna_partition._study.record import is_feasible
+from optuna_partition._study.record import reported
+from optuna_partition._study.record import sign_of
+
+
+__all__ = ["BoundPruner"]
+
+_MOST_CURVES = 500  # the latest; a report takes milliseconds, whatever the length of the study
+
+
+@final
+class BoundPruner(BasePruner):
+    """Stops a trial whose value at the end is surely above the best one that a study has.
+
+    What a value says of the end is learnt from all trials of the study, as regressions from step
+    to step. Those that were stopped count, too, as far as they came. A trial is stopped where the
+    lower confidence bound of its end is above the best value of a complete trial: BaMSOO spares
+    evaluations by the same bound (Wang, Shakibi, Jin and de Freitas 2014), and here it spares the
+    rest of one.
+
+    It works with every sampler and storage, in any number of workers, and keeps nothing between
+    calls: what it says follows from the trials alone. Steps may be of any size, and trials may
+    report at different ones. With `BaMSOOSampler` a stopped trial counts by its expected end, and
+    its parameters are asked for again when that has become attractive. Then the trial goes on:
+    it is not stopped at the steps that were reported before, and an objective that has kept a
+    checkpoint can continue from it.
+
+    Args:
+        risk: How likely a trial that is stopped may have become the best. Larger stops more.
+        n_startup_trials: Complete trials before any is stopped.
+
+    Raises:
+        ValueError: An argument is out of its range.
+
+    Example:
+        >>> import optuna
+        >>> from optuna_partition import BaMSOOSampler
+        >>> from optuna_partition import BoundPruner
+        >>> def objective(trial):
+        ...     x = trial.suggest_float("x", -4, 5)
+        ...     for step in range(1, 9):
+        ...         trial.report(x**2 + 1 / step, step)
+        ...         if trial.should_prune():
+        ...             raise optuna.TrialPruned
+        ...     return x**2
+        >>> study = optuna.create_study(sampler=BaMSOOSampler(), pruner=BoundPruner())
+        >>> study.optimize(objective, n_trials=20)
+    """
+
+    def __init__(self, *, risk: float = 0.05, n_startup_trials: int = 4) -> None:
+        check_number("risk", risk, "0 < risk < 1", "0.05")
+        if not 0 < risk < 1:
+            raise ValueError(f"`0 < risk < 1` must hold, but got ({risk=}); 0.05 is usual.")
+        if not isinstance(n_startup_trials, int) or n_startup_trials < 1:
+            raise ValueError(
+                "`n_startup_trials` must be an integer and `n_startup_trials >= 1`, but got "
+                f"({n_startup_trials=}); 4 is usual."
+            )
+        self._risk, self._n_startup_trials = float(risk), n_startup_trials
+
+    def prune(self, study: Study, trial: FrozenTrial) -> bool:
+        sign, trials = sign_of(study.direction), trials_of(study)
+        reports = reported(trial, sign)
+        ends = [e for t in trials if is_feasible(t) and (e := ended_with(t, sign)) is not None]
+        if not reports or len(ends) < self._n_startup_trials:
+            return False
+        step, _ = reports[-1]
+        before = _stops(trial, trials)
+        if step <= max(before, default=-math.inf):
+            return False
+        told = [t for t in trials if t.intermediate_values and t.number != trial.number]
+        curves = _curves([*told[-_MOST_CURVES:], trial], sign)
+        known = Curves.of(curves, [step])
+        risk = self._risk ** (1 + len(before))
+        return known is not None and known.ends(curves[-1:]).chance_below(min(ends)) < risk
+
+
+def _curves(trials: Sequence[FrozenTrial], sign: float) -> list[Curve]:
+    """Of those that have reported a number."""
+    told = [(t, r) for t in trials if (r := reported(t, sign))]
+    union = Union.of([t for t, _ in told])
+    places = np.array(union.units, dtype=np.float64).reshape(len(told), len(union.axes))
+    curves = []
+    for x, (trial, reports) in zip(places, told, strict=True):
+        steps, values = np.array(reports).T
+        curves.append(Curve(x, steps, values, ended_with(trial, sign)))
+    return curves
+
+
+def _stops(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> list[int]:
+    """The steps at which trials with the same parameters were stopped before."""
+    return [
+        max(other.intermediate_values)
+        for other in trials[: trial.number]
+        if other.state is TrialState.PRUNED
+        and other.params == trial.params
+        and other.intermediate_values
+    ]

@@ -1,0 +1,164 @@
+"""What trials report is a part of what BaMSOO knows; stopped ones are taken up, once each."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+import threading
+from typing import Any
+
+from beliefs import Nearest
+from beliefs import repeating
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState
+import pytest
+
+from optuna_partition._core import cells
+from optuna_partition._core.axes import Axis
+from optuna_partition._core.axes import Continuous
+from optuna_partition._core.cells import Point
+from optuna_partition._core.node import Reading
+from optuna_partition._core.tree import Tree
+from optuna_partition._rules.belief import Domain
+from optuna_partition._rules.evidence import evidence_of
+from optuna_partition._rules.evidence import Reports
+from optuna_partition._rules.hybrid import Hybrid
+from optuna_partition._rules.soo import SOO
+from optuna_partition._study.ask import PartitionSampler
+from optuna_partition._study.attributes import Ask
+
+
+SPACE: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}
+STEPS = range(1, 6)
+
+
+def believing(axes: tuple[Axis, ...]) -> Nearest:
+    return Nearest(Domain.of(axes), 4.0)
+
+
+def sampler(belief: Any = believing, *, deterministic: bool = True) -> PartitionSampler:
+    rule = Hybrid(belief, deterministic=deterministic)
+    return PartitionSampler(rule, dict(SPACE), None, None, True, True, True)
+
+
+def bowl(trial: optuna.Trial) -> float:
+    x, y = trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)
+    return (x - 0.3) ** 2 + (y - 0.6) ** 2
+
+
+class Stops(optuna.pruners.BasePruner):
+    """Stops every trial but each fourth at its second report; continued ones go to their end."""
+
+    def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+        seen = [t for t in study.trials[: trial.number] if t.params == trial.params]
+        return trial.last_step == 2 and trial.number % 4 != 0 and not seen
+
+
+def trained(trial: optuna.Trial) -> float:
+    value = bowl(trial)
+    for step in STEPS:
+        trial.report(value + 1 / step, step)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+    return value + 1 / STEPS[-1]
+
+
+def at(tree: Tree, *place: float) -> Point:
+    """The point of a place in the unit cube."""
+    cell = tuple(axis.pin(u) for axis, u in zip(tree.axes, place, strict=True))
+    return cells.centre(tree.axes, cell)
+
+
+def places(study: optuna.Study) -> list[tuple[float, ...]]:
+    return [tuple(trial.params.values()) for trial in study.trials]
+
+
+def test_reports_alone_change_nothing() -> None:
+    told, silent = optuna.create_study(sampler=sampler()), optuna.create_study(sampler=sampler())
+    told.optimize(trained, n_trials=25)
+    silent.optimize(lambda trial: bowl(trial) + 1 / STEPS[-1], n_trials=25)
+    assert places(told) == places(silent)
+
+
+def test_a_stopped_trial_counts_by_its_end() -> None:
+    """Not by its last report, which would make it the worst of all."""
+    tree = SOO().plant((Continuous(20), Continuous(20))).tree
+    reports = {}
+    for number in range(12):
+        value = number / 10
+        point = at(tree, (number + 0.5) / 12, 0.5)
+        curve = [value + 1 / step for step in STEPS]
+        whole = number % 2 == 0
+        tree.observe(number, point, curve[-1] if whole else curve[1])
+        shown = len(STEPS) if whole else 2
+        reports[number] = Reports([*STEPS][:shown], curve[:shown], curve[-1] if whole else None)
+    evidence = evidence_of(tree, reports)
+    assert list(evidence.measured) == [True] * 6 + [False] * 6
+    for place, number in enumerate(range(1, 12, 2)):
+        assert evidence.y[6 + place] == pytest.approx(number / 10 + 0.2, abs=0.1)
+    assert evidence.early is not None
+    assert list(evidence.early.rest) == [1.0] * 6 + [0.6] * 6
+
+
+def test_what_was_evaluated_to_the_end_counts_in_its_place() -> None:
+    tree = SOO().plant((Continuous(20),)).tree
+    reports = {
+        0: Reports([1, 2], [3.0, 2.0], 2.0),
+        1: Reports([1], [2.5], None),
+        2: Reports([1, 2], [2.5, 1.7], 1.7),
+        3: Reports([1], [2.9], None),
+    }
+    told = [(0.1, 2.0), (0.3, 2.5), (0.3, 1.7), (0.5, Reading.FLYING)]
+    for number, (place, reading) in enumerate(told):
+        tree.observe(number, at(tree, place), reading)
+    evidence = evidence_of(tree, reports)
+    assert list(evidence.measured) == [True, True, False]
+    assert list(evidence.y[:2]) == [2.0, 1.7]
+    assert evidence.early is not None and math.isinf(evidence.early.rest[2])
+    assert len(evidence.pending) == 1
+
+
+def test_stopped_trials_are_taken_up_again_and_none_twice_at_once() -> None:
+    study = optuna.create_study(sampler=sampler(repeating), pruner=Stops())
+    study.optimize(trained, n_trials=40)
+    asks = [Ask.of(trial) for trial in study.trials]
+    again = [(t, a) for t, a in zip(study.trials, asks, strict=True) if a and a.repeat]
+    assert again
+    for trial, _ in again:
+        before = [t for t in study.trials[: trial.number] if t.params == trial.params]
+        assert [t.state for t in before] == [TrialState.PRUNED]
+        assert trial.state is TrialState.COMPLETE
+    assert len({(*t.params.values(), a.repeat) for t, a in again}) == len(again)
+
+
+def test_workers_take_each_up_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    optuna.create_study(study_name="s", storage=url)
+
+    def work() -> None:
+        study = optuna.load_study(
+            study_name="s", storage=url, sampler=sampler(repeating), pruner=Stops()
+        )
+        study.optimize(trained, n_trials=12)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    study = optuna.load_study(study_name="s", storage=url)
+    asks = [Ask.of(trial) for trial in study.trials]
+    claims = [(*t.params.values(), a.repeat) for t, a in zip(study.trials, asks, strict=True) if a]
+    assert len(claims) == 48 == len(set(claims))
+
+
+def test_a_new_process_asks_what_the_old_one_would_have() -> None:
+    study = optuna.create_study(sampler=sampler(repeating), pruner=Stops())
+    study.optimize(trained, n_trials=30)
+    other = optuna.create_study(sampler=sampler(repeating), pruner=Stops())
+    for _ in range(30):
+        other.sampler = sampler(repeating)
+        other.optimize(trained, n_trials=1)
+    assert places(study) == places(other)

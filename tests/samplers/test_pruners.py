@@ -1,0 +1,177 @@
+"""`BoundPruner`: stops what cannot win, seldom more, the same everywhere; with any sampler."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+import random
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+import pytest
+
+from optuna_partition import BaMSOOSampler
+from optuna_partition import BoundPruner
+
+
+STEPS = range(1, 9)
+
+
+def value(trial: optuna.Trial) -> float:
+    return (trial.suggest_float("x", -1, 1) - 0.3) ** 2 + trial.suggest_float("y", 0, 1)
+
+
+def curve(trial: optuna.Trial) -> list[float]:
+    chance = random.Random(trial.number)
+    end = value(trial)
+    return [
+        end + 2 * 0.6**step * (1 + trial.params["y"]) + chance.gauss(0, 0.01) for step in STEPS
+    ]
+
+
+def trained(trial: optuna.Trial, sign: float = 1) -> float:
+    values = curve(trial)
+    for step, loss in zip(STEPS, values, strict=True):
+        trial.report(sign * loss, step)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+    return sign * values[-1]
+
+
+def study_of(sampler: Any = None, pruner: Any = None, **kwargs: Any) -> optuna.Study:
+    sampler = sampler or optuna.samplers.RandomSampler(seed=1)
+    return optuna.create_study(sampler=sampler, pruner=pruner or BoundPruner(), **kwargs)
+
+
+def ends(study: optuna.Study) -> list[tuple[TrialState, int | None]]:
+    return [(trial.state, trial.last_step) for trial in study.trials]
+
+
+def test_it_saves_most_steps_and_seldom_stops_what_would_have_won() -> None:
+    spent = wrong = stops = 0
+    for seed in range(10):
+        study = study_of(optuna.samplers.RandomSampler(seed=seed))
+        whole: list[float] = []
+
+        def objective(trial: optuna.Trial, whole: list[float] = whole) -> float:
+            whole.append(curve(trial)[-1])
+            return trained(trial)
+
+        study.optimize(objective, n_trials=50)
+        spent += sum(trial.last_step or 0 for trial in study.trials)
+        for trial in study.trials:
+            if trial.state is TrialState.PRUNED:
+                before = [
+                    t.value for t in study.trials[: trial.number] if t.state.name == "COMPLETE"
+                ]
+                stops += 1
+                wrong += whole[trial.number] < min(b for b in before if b is not None)
+    assert spent < 0.5 * 10 * 50 * len(STEPS)
+    assert wrong <= 0.05 * stops
+
+
+def test_maximising_is_minimising_upside_down() -> None:
+    down, up = study_of(), study_of(direction="maximize")
+    down.optimize(trained, n_trials=40)
+    up.optimize(lambda trial: trained(trial, -1), n_trials=40)
+    assert ends(down) == ends(up)
+    assert TrialState.PRUNED in {state for state, _ in ends(up)}
+
+
+def test_the_same_on_every_storage_and_in_a_new_process(tmp_path: Path) -> None:
+    memory = study_of()
+    memory.optimize(trained, n_trials=30)
+    database = study_of(storage=f"sqlite:///{tmp_path / 's.db'}")
+    for _ in range(30):
+        database.pruner = BoundPruner()
+        database.optimize(trained, n_trials=1)
+    assert ends(memory) == ends(database)
+
+
+def test_the_first_trials_and_the_leader_are_spared() -> None:
+    study = study_of(pruner=BoundPruner(n_startup_trials=7))
+    study.optimize(trained, n_trials=60)
+    assert all(state is TrialState.COMPLETE for state, _ in ends(study)[:7])
+    assert study.best_trial.state is TrialState.COMPLETE
+
+
+@pytest.mark.parametrize("sampler", [optuna.samplers.TPESampler(seed=0), BaMSOOSampler(seed=0)])
+def test_it_works_with_samplers_that_learn(sampler: Any) -> None:
+    study = study_of(sampler)
+    study.optimize(trained, n_trials=40)
+    states = [state for state, _ in ends(study)]
+    assert states.count(TrialState.PRUNED) > 10 and states.count(TrialState.COMPLETE) >= 4
+
+
+def test_what_is_taken_up_again_is_not_stopped_where_it_has_been() -> None:
+    study = study_of()
+    study.optimize(trained, n_trials=30)
+    stopped = next(t for t in study.trials if t.state is TrialState.PRUNED and t.last_step == 1)
+    study.enqueue_trial(stopped.params)
+    trial = study.ask()
+    value(trial)
+    trial.report(stopped.intermediate_values[1], 1)
+    assert not trial.should_prune()
+    trial.report(100.0, 2)
+    assert trial.should_prune()
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        lambda step: math.nan,
+        lambda step: math.inf,
+        lambda step: 1e308 * (-1) ** step,
+        lambda step: 0.0,
+        lambda step: 10.0**step,
+    ],
+)
+def test_no_report_is_too_strange(report: Any) -> None:
+    def objective(trial: optuna.Trial) -> float:
+        end = value(trial)
+        for step in range(0, 40, 1 + trial.number % 7):
+            trial.report(report(step) if trial.number % 3 else end, step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return end
+
+    study = study_of()
+    study.optimize(objective, n_trials=30)
+    assert len(study.trials) == 30
+
+
+def test_trials_that_report_nothing_are_no_obstacle() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        return trained(trial) if trial.number % 2 else value(trial)
+
+    study = study_of()
+    study.optimize(objective, n_trials=30)
+    assert len(study.trials) == 30
+
+
+def test_an_infeasible_value_is_nothing_to_beat() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        end = trained(trial)
+        trial.set_constraint("no", 1.0)
+        return end
+
+    study = study_of()
+    study.optimize(objective, n_trials=20)
+    assert all(state is TrialState.COMPLETE for state, _ in ends(study))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"risk": 0}, "`0 < risk < 1` must hold, but got"),
+        ({"risk": 1.0}, "`0 < risk < 1` must hold, but got"),
+        ({"risk": math.nan}, "risk"),
+        ({"risk": "5%"}, "risk"),
+        ({"n_startup_trials": 0}, "`n_startup_trials` must be an integer"),
+        ({"n_startup_trials": 2.5}, "`n_startup_trials` must be an integer"),
+    ],
+)
+def test_a_mistake_gets_a_message(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        BoundPruner(**arguments)

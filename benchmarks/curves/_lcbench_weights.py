@@ -1,4 +1,4 @@
-"""Makes data/lcbench.npz of YAHPO Gym's model: `python benchmarks/curves/_lcbench_weights.py ONNX`.
+"""Makes data/lcbench.npz of YAHPO Gym's model, an ONNX file: its path is the argument.
 
 Needs onnx. What a batch normalisation and a task's embedding do is folded into the layers beside
 them; 16 bits a number remain.

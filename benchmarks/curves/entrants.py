@@ -99,9 +99,9 @@ def maker(name: str) -> MakeEntrant:
 def _peer(
     file: str, name: str, package: str, curves: Curves, seed: int, budget: int, workers: int
 ) -> Entrant:
+    made = getattr(importlib.import_module(f"benchmarks.curves.{file}"), name)
     try:
-        made = getattr(importlib.import_module(f"benchmarks.curves.{file}"), name)
+        entrant: Entrant = made(curves, seed, budget, workers)
     except ImportError as error:
         raise NotAvailable(f"needs `pip install {package}`: {error}") from None
-    entrant: Entrant = made(curves, seed, budget, workers)
     return entrant

@@ -1,4 +1,4 @@
-"""The families of curves by name, and their splits; to add one, write a file like `hartmann.py`."""
+"""The families of curves by name, and their splits; to add one, write a file like `hartmann`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Family `lcbench`: curves of others' networks, kept for the end. No sampler of ours is tuned on it.
+"""Family `lcbench`: curves of others' networks, kept for the end: nobody tunes on it.
 
 LCBench (Zimmer et al. 2021) trained 2,000 configurations of a network on each of 34 OpenML tasks.
 YAHPO Gym (Pfisterer et al. 2022) learned them by a network of its own, which this file evaluates;

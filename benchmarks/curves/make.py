@@ -17,6 +17,7 @@ import re
 import subprocess
 import sys
 from typing import Any
+import warnings
 
 import numpy as np
 import optuna
@@ -89,6 +90,7 @@ def write(rows: Sequence[Row]) -> None:
 
 def fit(table: standin.Table) -> standin.Settings:
     """By the likelihood of all validations under one kernel."""
+    from sklearn.exceptions import ConvergenceWarning
     from sklearn.gaussian_process import GaussianProcessRegressor
     from sklearn.gaussian_process.kernels import ConstantKernel
     from sklearn.gaussian_process.kernels import Matern
@@ -98,7 +100,9 @@ def fit(table: standin.Table) -> standin.Settings:
     matern = Matern([0.5] * table.x.shape[1], (0.05, 100), nu=2.5)
     kernel = ConstantKernel(1, (0.1, 1e3)) * matern + WhiteKernel(1e-3, (1e-7, 1))
     process = GaussianProcessRegressor(kernel, alpha=1e-9)
-    found = process.fit(table.x, (curves - curves.mean(0)) / curves.std(0)).kernel_
+    with warnings.catch_warnings():  # what does not matter has a length scale at its bound
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        found = process.fit(table.x, (curves - curves.mean(0)) / curves.std(0)).kernel_
     (constant, lengths), white = (found.k1.k1, found.k1.k2.length_scale), found.k2.noise_level
     return standin.Settings(tuple(lengths), constant.constant_value, white, share=1.0)
 

@@ -71,8 +71,8 @@ def run(task: Task, curves: Curves) -> Line:
     """The task's line with what came of it.
 
     `finished` are full trainings as they ended: steps paid until then, simulated time, noise-free
-    value. `stopped` are the noise-free values that the trainings which were stopped and never taken
-    up again would have reached.
+    value. `stopped` are the noise-free values that the trainings which were stopped and never
+    taken up again would have reached.
 
     Raises:
         NotAvailable: The entrant cannot be used here.
@@ -89,6 +89,7 @@ def run(task: Task, curves: Curves) -> Line:
         **task.line(),
         "steps": curves.steps,
         "spent": workshop.spent,
+        "time": workshop.time,
         "finished": [[each.spent, each.time, each.final] for each in workshop.finished],
         "stopped": stopped,
         **timed.figures(),

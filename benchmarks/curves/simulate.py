@@ -1,9 +1,9 @@
 """Workers in simulated time that train step by step; knows no sampler and no problem's formula.
 
-A worker asks as soon as it is free. Every report is made at its time, so that a pruner sees what it
-would see. A step costs one step whoever asks for it. Who asks for the hyperparameters of a training
-that was stopped goes on with that training: its reports are made again, at no cost, and the pruner
-is asked again. Who asks for those of a training that ended, or that runs, starts another.
+A worker asks as soon as it is free. Every report is made at its time, so that a pruner sees what
+it would see. Who asks for the hyperparameters of a training that was stopped goes on with that
+training: its reports are made again, at no cost, and the pruner is asked again. Who asks for those
+of a training that ended, or that runs, starts another.
 """
 
 from __future__ import annotations
@@ -95,6 +95,7 @@ class Workshop:
 
     Attributes:
         spent: Steps paid by all workers.
+        time: When the last of them ended.
         finished: Full trainings in the order of their ends.
         shelf: Holds at the end what was stopped and never taken up again.
     """
@@ -102,23 +103,23 @@ class Workshop:
     def __init__(self, curves: Curves, entrant: Entrant, seed: int, budget: int) -> None:
         self._curves, self._entrant, self._seed, self._budget = curves, entrant, seed, budget
         self.spent = self.asks = 0
+        self.time = 0.0
         self.finished: list[Finished] = []
         self.shelf = Shelf()
 
     def work(self, workers: int) -> None:
         """Until the budget is spent, or the entrant only asks for what is there already."""
         queue: list[tuple[float, int, Running]] = []
-        now = 0.0
         while self.spent < self._budget:
-            for running in self._begun(now, workers - len(queue)):
-                heapq.heappush(queue, (now + running.training.seconds, self.asks, running))
+            for running in self._begun(workers - len(queue)):
+                heapq.heappush(queue, (self.time + running.training.seconds, self.asks, running))
             if not queue:
                 return
-            now, number, running = heapq.heappop(queue)
-            if not self._step(now, running):
-                heapq.heappush(queue, (now + running.training.seconds, number, running))
+            self.time, number, running = heapq.heappop(queue)
+            if not self._step(running):
+                heapq.heappush(queue, (self.time + running.training.seconds, number, running))
 
-    def _begun(self, now: float, free: int) -> Iterator[Running]:
+    def _begun(self, free: int) -> Iterator[Running]:
         """What the free workers start; what costs nothing is over at once."""
         while free and self.asks < 2 * self._budget:
             job = self._entrant.ask()
@@ -126,35 +127,35 @@ class Workshop:
                 return
             self.asks += 1
             running = self.shelf.take(job, self._curves, self._seed)
-            if not self._replay(now, running):
+            if not self._replay(running):
                 free -= 1
                 yield running
 
-    def _replay(self, now: float, running: Running) -> bool:
+    def _replay(self, running: Running) -> bool:
         """Makes the reports of the steps it has already; whether it is over."""
         done = min(running.step, running.job.until)
         for step in range(1, done + 1):
             if self._reported(running, step):
-                return self._over(now, running, stopped=True)
-        return done == running.job.until and self._over(now, running, stopped=False)
+                return self._over(running, stopped=True)
+        return done == running.job.until and self._over(running, stopped=False)
 
-    def _step(self, now: float, running: Running) -> bool:
+    def _step(self, running: Running) -> bool:
         """Pays for a step; whether it is over."""
         self.spent += 1
         running.step += 1
         stopped = self._reported(running, running.step)
         if stopped or running.step == running.job.until:
-            return self._over(now, running, stopped)
+            return self._over(running, stopped)
         return False
 
     def _reported(self, running: Running, step: int) -> bool:
         return self._entrant.report(running.job, step, running.training.reports[step - 1])
 
-    def _over(self, now: float, running: Running, stopped: bool) -> bool:
+    def _over(self, running: Running, stopped: bool) -> bool:
         until, training = running.job.until, running.training
         self._entrant.end(running.job, None if stopped else training.answer(until))
         if until == self._curves.steps and not stopped:
-            self.finished.append(Finished(self.spent, now, training.final))
+            self.finished.append(Finished(self.spent, self.time, training.final))
         else:
             self.shelf.put(running)
         return True

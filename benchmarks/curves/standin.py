@@ -1,8 +1,9 @@
-"""Family `standin`: the validation losses of real LoRA trainings of examples/standin, as a surrogate.
+"""Family `standin`: validation losses of real LoRA trainings of examples/standin, a surrogate.
 
 Reads data/standin.csv.gz, one training a row, and data/standin.json, the model's settings; `make`
-writes both. Notation: a curve is log(loss - FLOOR) at each validation, centred and scaled; x are the
-hyperparameters in `coordinates`. All validations share one Gaussian process with a Matern 5/2 kernel.
+writes both. Notation: a curve is log(loss - FLOOR) at each validation, centred and scaled; x are
+the hyperparameters in `coordinates`. All validations share one Gaussian process, of a Matern 5/2
+kernel.
 
 The noise of a training is the left-out residual curve of one of the nearest trainings, so that it
 has their spikes, times the share of it that trainings with other seeds have.
@@ -53,7 +54,8 @@ WIDTHS = np.array([7.0, 9.0, 3.5, 4.2, 0.5, 2.8, 11.0])  # of the coordinates, a
 def coordinates(params: Params) -> np.ndarray:
     """x: logarithms, and that of learning rate times alpha, which moves the weights."""
     row = [math.log(params[n]) if n in LOGARITHMS else float(params[n]) for n in SPACE]
-    return np.array([*row, row[0] + row[3]]) / WIDTHS
+    found: np.ndarray = np.array([*row, row[0] + row[3]]) / WIDTHS
+    return found
 
 
 def seconds(params: Params) -> float:

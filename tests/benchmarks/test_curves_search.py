@@ -97,6 +97,16 @@ def test_a_training_is_the_same_whenever_it_is_made(family: str) -> None:
             assert list(one.reports) == sorted(one.reports, reverse=True)
 
 
+def test_a_pruner_is_told_the_smallest_loss_so_far_and_a_study_the_last() -> None:
+    spiky = (3.0, 5.0, 2.0, 2.5)
+    instance = Instance("f", "a", 0, lambda params: 2.5, {})
+    training = Curves(instance, 4, lambda _: spiky, lambda _: 1.0, falling=True).train({}, 0, 0)
+    assert training.reports == (3.0, 3.0, 2.0, 2.0)
+    assert (training.final, training.answer(4), training.answer(2)) == (2.5, 2.5, 3.0)
+    plain = Curves(instance, 4, lambda _: spiky, lambda _: 1.0).train({}, 0, 0)
+    assert plain.reports == spiky
+
+
 def made(steps: int = 4, seconds: dict[float, float] | None = None) -> Curves:
     """x is the last loss without noise, and noise is another for each training."""
 

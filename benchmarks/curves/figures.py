@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import chain
 import math
 import statistics
 from typing import TypeVar
 
-from benchmarks.compare.regret import geometric_mean
 from benchmarks.compare.regret import Place
 from benchmarks.compare.regret import place
 from benchmarks.compare.regret import Scale
@@ -72,24 +72,22 @@ class Pace:
     """How fast an entrant is on a problem.
 
     Args:
-        runs: How many there are.
-        reached: How many of them reach the target.
-        trainings: The geometric mean of what they cost until then.
-        time: Likewise, of the simulated time.
+        reached: How many of its runs reach the target.
+        trainings: What each run costs until then.
+        times: The simulated time of each run until then.
     """
 
-    runs: int
     reached: int
-    trainings: float
-    time: float
+    trainings: tuple[float, ...]
+    times: tuple[float, ...]
 
 
 def pace(lines: list[Line], target: float) -> Pace:
     hits = [reached(line, target) for line in lines]
     ends = [(line["spent"] / line["steps"], line["time"]) for line in lines]
     pairs = [end if hit is None else hit for hit, end in zip(hits, ends, strict=True)]
-    trainings, times = (geometric_mean(each) for each in zip(*pairs, strict=True))
-    return Pace(len(lines), len(hits) - hits.count(None), trainings, times)
+    trainings, times = zip(*pairs, strict=True)
+    return Pace(len(lines) - hits.count(None), trainings, times)
 
 
 def paces(lines: Lines, workers: int) -> dict[str, dict[Place, Pace]]:
@@ -98,15 +96,16 @@ def paces(lines: Lines, workers: int) -> dict[str, dict[Place, Pace]]:
     return _each(lines, workers, lambda where, group: pace(group, measures[where].median(TARGET)))
 
 
-def ratios(lines: Lines, workers: int, n: int) -> dict[str, dict[Place, float]]:
-    """Regret after n trainings' steps over random search's, the geometric mean over the runs."""
+def ratios(lines: Lines, workers: int, n: int) -> dict[str, list[float]]:
+    """By entrant, each run's regret after n trainings' steps over random search's."""
     measures = scales(lines)
 
-    def ratio(where: Place, group: list[Line]) -> float:
+    def of(where: Place, group: list[Line]) -> list[float]:
         each = [measures[where].ratio(best(line, n), n) for line in group]
-        return geometric_mean(1.0 if one is None else one for one in each)
+        return [ratio for ratio in each if ratio is not None]
 
-    return _each(lines, workers, ratio)
+    found = _each(lines, workers, of)
+    return {name: list(chain.from_iterable(places.values())) for name, places in found.items()}
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import itertools
 import math
 
+from benchmarks.compare.regret import geometric_mean
 from benchmarks.compare.regret import mean
-from benchmarks.compare.regret import Place
 from benchmarks.compare.results import Line
 from benchmarks.compare.tables import markdown
 from benchmarks.curves import figures
@@ -35,8 +35,12 @@ def pace_table(lines: Lines, workers: int) -> str:
     for entrant in sorted(found, key=lambda name: _cost(list(found[name].values()))):
         places = found[entrant]
         paces = list(places.values())
-        hits = f"{sum(p.reached for p in paces)}/{sum(p.runs for p in paces)}"
-        times = [places[w].time / beside[w].time for w in places.keys() & beside.keys()]
+        hits = f"{sum(p.reached for p in paces)}/{sum(len(p.trainings) for p in paces)}"
+        times = [
+            time / geometric_mean(beside[where].times)
+            for where in places.keys() & beside.keys()
+            for time in places[where].times
+        ]
         cells = [_trainings([p for w, p in places.items() if w[0] == f]) for f in families]
         rows.append([entrant, hits, _trainings(paces), _mean(times), *cells])
     title = (
@@ -48,15 +52,17 @@ def pace_table(lines: Lines, workers: int) -> str:
 
 
 def _cost(paces: list[Pace]) -> float:
-    return mean([p.trainings for p in paces]).value
+    return geometric_mean(_costs(paces))
+
+
+def _costs(paces: list[Pace]) -> list[float]:
+    return [cost for pace in paces for cost in pace.trainings]
 
 
 def _trainings(paces: list[Pace]) -> str:
-    """The mean with its interval over problems; a lower bound if a run did not get there."""
-    if not paces:
-        return "-"
-    bound = "" if all(p.reached == p.runs for p in paces) else ">= "
-    return bound + _mean([p.trainings for p in paces])
+    """The mean with its interval over runs; a lower bound if one did not get there."""
+    bound = "" if all(p.reached == len(p.trainings) for p in paces) else ">= "
+    return bound + _mean(_costs(paces))
 
 
 def _mean(values: list[float]) -> str:
@@ -71,14 +77,11 @@ def regret_table(lines: Lines, workers: int, budgets: Sequence[int]) -> str:
     longest = max(line["budget"] for line in lines.values() if line["kind"] == "run")
     columns = [n for n in budgets if n <= longest]
     found = {n: figures.ratios(lines, workers, n) for n in columns}
-    names = sorted(found[columns[-1]], key=lambda name: _last(found[columns[-1]][name]))
-    rows = [[name, *(_mean(list(found[n][name].values())) for n in columns)] for name in names]
+    last = found[columns[-1]]
+    names = sorted(last, key=lambda name: geometric_mean(last[name] or [1.0]))
+    rows = [[name, *(_mean(found[n][name]) for n in columns)] for name in names]
     title = f"Regret over random search's after steps of so many trainings, by {workers} workers"
     return f"{title}\n\n" + markdown(["entrant", *map(str, columns)], rows)
-
-
-def _last(places: dict[Place, float]) -> float:
-    return mean(list(places.values())).value
 
 
 def stop_table(lines: Lines, workers: int) -> str:

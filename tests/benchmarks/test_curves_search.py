@@ -237,9 +237,7 @@ def test_figures_are_those_computed_by_hand() -> None:
     missed = line([[4, 1.0, 3.0]], [5.0], seed=1)
     assert figures.reached(hit, 1.0) == (2.5, 2.0) and figures.reached(missed, 1.0) is None
     pace = figures.pace([hit, missed], 1.0)
-    assert (pace.runs, pace.reached) == (2, 1)
-    assert pace.trainings == pytest.approx((2.5 * 10) ** 0.5)
-    assert pace.time == pytest.approx((2.0 * 50) ** 0.5)
+    assert pace == figures.Pace(1, (2.5, 10.0), (2.0, 50.0))
     assert [figures.best(hit, n) for n in (0.5, 1, 2.5, 3)] == [float("inf"), 3.0, 1.0, 0.5]
     assert figures.stops([hit, missed]) == figures.Stops(1.5, 1 / 3, 0.5)
 

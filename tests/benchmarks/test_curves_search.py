@@ -15,7 +15,6 @@ from scipy.stats import spearmanr
 
 from benchmarks.compare import results
 from benchmarks.compare.instance import Instance
-from benchmarks.compare.instance import NotAvailable
 from benchmarks.compare.instance import Params
 from benchmarks.compare.reference import UnitTrial
 from benchmarks.compare.unit import at
@@ -286,18 +285,6 @@ def test_what_is_kept_for_the_end_is_not_in_all_of_the_tuning_split(tmp_path: Pa
 def test_nobody_tunes_on_a_task_of_the_final_split() -> None:
     names = [{c.instance.name for c in lcbench.instances(shift)} for shift in (0, 1000)]
     assert not names[0] & names[1] and all(names)
-
-
-@pytest.mark.parametrize("name", entrants.PEERS)
-def test_a_peer_searches_in_its_own_environment(name: str) -> None:
-    curves = find("hartmann", "3d-good", 0)
-    try:
-        entrant = entrants.maker(name)(curves, 0, 10 * curves.steps, 1)
-    except NotAvailable as reason:
-        pytest.skip(str(reason))
-    workshop = Workshop(curves, entrant, 0, 10 * curves.steps)
-    workshop.work(1)
-    assert workshop.spent == 10 * curves.steps and workshop.finished
 
 
 def test_the_trainings_are_those_of_the_stand_in_with_eight_validations(tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from concurrent.futures import as_completed
 from concurrent.futures import Future
@@ -84,12 +86,19 @@ def execute(plan: Plan, out: Path, jobs: int) -> None:
     """
     for name in plan.samplers:
         peers.maker(name)
+    complete(_lines(plan), out, jobs, carry_out)
+
+
+def complete(
+    lines: Iterable[Line], out: Path, jobs: int, carry_out: Callable[[Line], Line]
+) -> None:
+    """Carries out those of the lines that the results lack, and appends them."""
     results.cut(out)
     known = results.longest(results.read(out))
-    missing = [line for line in _lines(plan) if not _is_done(line, known)]
+    missing = [line for line in lines if not _is_done(line, known)]
     print(f"{len(missing)} to do, {len(known)} in {out}", file=sys.stderr)
     began, skipped = time.monotonic(), set()
-    for done, line in enumerate(_finished(missing, jobs), 1):
+    for done, line in enumerate(_finished(missing, jobs, carry_out), 1):
         if line["kind"] != "skipped":
             results.append(out, line)
         elif (line["sampler"], line["reason"]) not in skipped:  # said once for all instances
@@ -104,7 +113,7 @@ def _is_done(line: Line, known: dict[results.Key, Line]) -> bool:
     return found is not None and found["budget"] >= line["budget"]
 
 
-def _finished(lines: list[Line], jobs: int) -> Iterator[Line]:
+def _finished(lines: list[Line], jobs: int, carry_out: Callable[[Line], Line]) -> Iterator[Line]:
     if jobs == 1:
         yield from map(carry_out, lines)
         return
@@ -125,9 +134,14 @@ def carry_out(line: Line) -> Line:
     try:
         return run(task, instance)
     except Exception as error:  # another's sampler may raise anything; the others go on
-        reason = str(error) if isinstance(error, NotAvailable) else repr(error)
-        on = f"{task.family}/{task.instance}"
-        return {"kind": "skipped", "sampler": task.sampler, "on": on, "reason": reason}
+        return skipped(line, error)
+
+
+def skipped(line: Line, error: Exception) -> Line:
+    """Says why there is no run; it is not kept."""
+    reason = str(error) if isinstance(error, NotAvailable) else repr(error)
+    on = f"{line['family']}/{line['instance']}"
+    return {"kind": "skipped", "sampler": line["sampler"], "on": on, "reason": reason}
 
 
 def _progress(done: int, total: int, seconds: float, line: Line) -> None:

@@ -50,11 +50,13 @@ class Validation:
         step: After that many optimizer steps.
         part: How many `[training] validations`-ths of the training are done.
         loss: Nats per label token.
+        n_steps: Of the training to its end; None is not known.
     """
 
     step: int
     part: int
     loss: float
+    n_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -151,9 +153,15 @@ class Finished:
 
 @dataclass(frozen=True)
 class Pruned:
-    """The training ended where the report said so, after that many seconds, set-up included."""
+    """The training ended where the report said so.
+
+    Attributes:
+        seconds: Until then, set-up included.
+        start: Steps of these that an earlier training of the same had done; 0 from zero.
+    """
 
     seconds: float
+    start: int = 0
 
 
 @dataclass(frozen=True)

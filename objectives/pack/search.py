@@ -101,7 +101,7 @@ def search_in_packs(
     study: optuna.Study,
     packs: Packs,
     *,
-    room: Callable[[], int],
+    room: Callable[[], float],
     exhausted: Callable[[], bool],
     mark: Callable[[optuna.Trial], None],
     callbacks: Sequence[Callback],

@@ -16,6 +16,7 @@ from datetime import UTC
 from functools import partial
 import math
 from pathlib import Path
+import time
 from typing import Any
 
 import optuna
@@ -36,12 +37,55 @@ from objectives.settings.config import Experiment
 from objectives.settings.search_space import PEFT_DEFAULTS
 
 
-__all__ = ["FINAL", "final_test", "honesty", "looks"]
+__all__ = ["DEFAULTS", "FINAL", "BaseExam", "base_exam", "examine_base", "final_test", "honesty"]
+__all__ += ["looks"]
 
 FINAL = "final"
 """Study user attribute: rows of the final test, their trials, its date, the looks before it."""
+BASE_EXAM = "exam of the base"
+"""Study user attribute: the row of the base where that was made before the search, its seconds."""
 BASE, DEFAULTS = "base", "PEFT defaults"
 _ROW = TypeAdapter(FinalRow)  # as JSON has it, lists for tuples
+
+
+@dataclass(frozen=True)
+class BaseExam:
+    """The untuned base on the test tasks.
+
+    Attributes:
+        row: Of the final test.
+        seconds: That it took, as the exam of each adapter will.
+        loading: Seconds until the base was there, where it has to be loaded again for the others.
+    """
+
+    row: FinalRow
+    seconds: float
+    loading: float
+
+
+def base_exam(study: optuna.Study) -> BaseExam | None:
+    """The one that the study keeps, if it does."""
+    kept = study.user_attrs.get(BASE_EXAM)
+    return None if kept is None else _BASE_EXAM.validate_python(kept)
+
+
+def examine_base(
+    experiment: Experiment,
+    run: Examiner,
+    study: optuna.Study,
+    loading: float = 0.0,
+    say: Callable[[str], object] = print,
+) -> None:
+    """Before a search that must end in time: how long an exam takes. The final test has the row.
+
+    The base is chosen by nobody, so that the test tasks are looked at no more than without this.
+    """
+    start = time.perf_counter()
+    row = _Finals.of(experiment, run, [], Path()).exams([])[BASE]()
+    took = time.perf_counter() - start
+    if isinstance(row, FinalRow):
+        study.set_user_attr(BASE_EXAM, asdict(BaseExam(row, took, loading)))
+        say(f"final test: {_told(row)}")
 
 
 def final_test(
@@ -51,6 +95,7 @@ def final_test(
     folder: Path,
     say: Callable[[str], object] = print,
     order: Sequence[int] = (),
+    in_time: Callable[[str], bool] = lambda name: True,
 ) -> list[FinalRow]:
     """Scores base, PEFT defaults and the best few adapters; the rows are kept in the study.
 
@@ -70,6 +115,7 @@ def final_test(
         say: Where a line about each goes.
         order: See `best_trials`. A study whose best trials by value have been scored keeps to
             them.
+        in_time: Whether there is time for the row of that name; otherwise the next test makes it.
     """
     trials = _candidates(study, experiment.scoring.best, order)
     test = _Test.of(study, trials, experiment.scoring.test)
@@ -79,8 +125,12 @@ def final_test(
         test.forget_unnamed()
     for line in test.introduction(complete=complete):
         say(line)
+    test.take(base_exam(study))
     for name, examine in exams.items():
         if name not in test.rows:
+            if not in_time(name):
+                say(f"final test: {name:<14}   left to the next call, as the budget ends before")
+                continue
             result = examine()
             if not isinstance(result, FinalRow):
                 say(f"final test: {name:<14}   left out: {result.message}")
@@ -122,7 +172,8 @@ class _Finals:
         cls, experiment: Experiment, run: Examiner, trials: Sequence[FrozenTrial], folder: Path
     ) -> _Finals:
         given = experiment.training.micro_batch
-        micro_batch = min(given, *(t.user_attrs.get("micro_batch", given) for t in trials))
+        fitted = (t.user_attrs.get("micro_batch", given) for t in trials)
+        micro_batch = min((given, *fitted))
         return cls(experiment, run, folder, micro_batch, experiment.scoring.batch)
 
     def exams(
@@ -170,12 +221,14 @@ class _Test:
         date: When it began.
         rows: By name.
         earlier: Date and trials of each look before it.
+        tasks: The test tasks.
     """
 
     trials: list[int]
     date: str
     rows: dict[str, FinalRow]
     earlier: list[dict[str, Any]]
+    tasks: set[str]
 
     @classmethod
     def of(cls, study: optuna.Study, trials: Sequence[FrozenTrial], tasks: Sequence[str]) -> _Test:
@@ -183,18 +236,23 @@ class _Test:
         numbers = [trial.number for trial in trials]
         json = study.user_attrs.get(FINAL)
         if json is None:
-            return cls(numbers, _now(), {}, [])
+            return cls(numbers, _now(), {}, [], set(tasks))
         rows = {row.name: row for row in map(_ROW.validate_python, json["rows"])}
         same_tasks = all(row.scores.keys() == set(tasks) for row in rows.values())
         if set(json["trials"]) == set(numbers) and same_tasks:
-            return cls(numbers, json["date"], rows, json["earlier"])
+            return cls(numbers, json["date"], rows, json["earlier"], set(tasks))
         look = {"date": json["date"], "trials": json["trials"]}
-        return cls(numbers, _now(), {}, [*json["earlier"], look])
+        return cls(numbers, _now(), {}, [*json["earlier"], look], set(tasks))
 
     def forget_unnamed(self) -> None:
         """The rows whose metrics nobody knows: those to come could be of others."""
         rows = self.rows.items()
         self.rows = {name: row for name, row in rows if row.metrics.keys() == row.scores.keys()}
+
+    def take(self, base: BaseExam | None) -> None:
+        """The base's row, if it is of the same tasks."""
+        if base is not None and BASE not in self.rows and base.row.scores.keys() == self.tasks:
+            self.rows = {BASE: base.row, **self.rows}
 
     def introduction(self, *, complete: bool) -> Iterator[str]:
         """What there is to say before the rows."""
@@ -218,6 +276,9 @@ class _Test:
             "date": self.date,
             "earlier": self.earlier,
         }
+
+
+_BASE_EXAM = TypeAdapter(BaseExam)
 
 
 def _now() -> str:

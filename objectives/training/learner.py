@@ -158,8 +158,11 @@ class Learner:
         """Whether the validation loss after the last step is one; otherwise it has failed."""
         if not self._is_finite(loss, "validation", self.steps):
             return False
-        self.validations.append(Validation(self.steps, self.due[self.steps], loss))
+        self.validations.append(self._validation(self.steps, loss))
         return True
+
+    def _validation(self, step: int, loss: float) -> Validation:
+        return Validation(step, self.due[step], loss, self.n_steps)
 
     def _is_finite(self, loss: float, which: str, step: int) -> bool:
         if not math.isfinite(loss):
@@ -180,7 +183,8 @@ class Learner:
 
     def prune(self) -> None:
         """Ends it after the validation that was given last."""
-        self._outcome = Pruned(self.seconds_setup + self.seconds - self._seconds_before)
+        seconds = self.seconds_setup + self.seconds - self._seconds_before
+        self._outcome = Pruned(seconds, self.start)
 
     def run_out_of_memory(self, pack: int | None = None) -> None:
         """Ends it in the middle of a step, of a pack of so many."""
@@ -231,7 +235,7 @@ class Learner:
         self.tokens, self.start = state.tokens, state.step
         self.seconds = self._seconds_before = state.seconds
         self.losses += state.losses
-        self.validations += (Validation(n, self.due[n], loss) for n, loss in state.validations)
+        self.validations += (self._validation(n, loss) for n, loss in state.validations)
 
 
 def validation_steps(n_steps: int, validations: int) -> dict[int, int]:

@@ -20,6 +20,7 @@ INTERRUPTED = 130
 STOPPED = "stopped; the same command continues this study"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SOON = 1e-3  # seconds; a timer of none never rings
+AGAIN = 0.1  # seconds
 
 
 def end_at_once() -> None:
@@ -70,6 +71,7 @@ class Interruption:
         try:
             yield
         finally:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
             for number, handler in before.items():
                 signal.signal(number, handler)
 
@@ -89,10 +91,22 @@ class Interruption:
             if end < math.inf:
                 signal.setitimer(signal.ITIMER_REAL, 0.0)
 
-    def _ring(self, *_: int | FrameType | None) -> None:
-        if self._welcome:
+    @contextmanager
+    def unwelcome(self) -> Iterator[None]:
+        """Work in the middle of that which may not be stopped; a signal is heard after it."""
+        before, self._welcome = self._welcome, False
+        yield
+        self._welcome = before
+        if before and self._heard:
             self._welcome = False
-            raise TimeIsUp
+            raise KeyboardInterrupt
+
+    def _ring(self, *_: int | FrameType | None) -> None:
+        if not self._welcome:  # in the middle of what may be stopped, or just after it
+            signal.setitimer(signal.ITIMER_REAL, AGAIN)
+            return
+        self._welcome = False
+        raise TimeIsUp
 
     def _hear(self, *_: int | FrameType | None) -> None:
         again, self._heard = self._heard, True

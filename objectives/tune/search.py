@@ -71,12 +71,13 @@ def search_packs(plan: Plan, study: optuna.Study, packs: Packs, limits: Limits) 
         return
     turns, interruption = storage.Turns(limits.wanted, finished), Interruption(limits.end)
 
-    def room() -> float:
+    def wait() -> bool:
         with interruption.welcome():
-            if not turns.wait(study):
-                return 0
+            return turns.wait(study)
+
+    def room() -> float:
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return max(1, limits.wanted(finished(study)) - len(running))
+        return limits.wanted(finished(study)) - len(running)
 
     callbacks = _callbacks(plan, limits)
     with _meter(plan) as meter, kept_in_study(study, meter), interruption.installed():
@@ -84,11 +85,13 @@ def search_packs(plan: Plan, study: optuna.Study, packs: Packs, limits: Limits) 
             search_in_packs(
                 study,
                 packs,
+                wait=wait,
                 room=room,
                 exhausted=lambda: _is_exhausted(study),
                 mark=storage.mark_worker,
                 callbacks=callbacks,
                 welcome=interruption.welcome,
+                unwelcome=interruption.unwelcome,
             )
 
 

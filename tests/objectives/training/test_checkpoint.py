@@ -298,7 +298,7 @@ def test_it_goes_on_with_the_micro_batch_it_had(
 def test_what_is_trained_keeps_the_micro_batch_it_was_trained_with(
     gang_experiment: Experiment, bench: Bench, tmp_path: Path
 ) -> None:
-    """A pack trains without checkpoints; a file of the same point is an earlier training's."""
+    """In a pack, which goes on from no other; a file of the same point is an earlier training's."""
     training = gang_experiment.training.model_copy(update={"micro_batch": 2})
     changed = gang_experiment.model_copy(update={"training": training})
     experiment = kept(changed, checkpoints="unfinished")

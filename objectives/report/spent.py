@@ -64,16 +64,16 @@ def shares(trials: Sequence[FrozenTrial]) -> list[float]:
 
 
 def _share(trial: FrozenTrial, went_on: set[Any]) -> float:
-    in_all = trial.user_attrs.get("steps_in_all")
+    in_all = _number(trial, "steps_in_all")
     if trial.state is TrialState.FAIL or not in_all:
         return 1.0
-    return (_steps(trial) - _before(trial, went_on)) / int(in_all)
+    return (_steps(trial) - _before(trial, went_on)) / in_all
 
 
 def _went_on(trials: Sequence[FrozenTrial]) -> set[Any]:
     """Pruned trials, and where they were, that a later one went on from."""
     stopped = {_key(t, _steps(t)) for t in trials if t.state is TrialState.PRUNED}
-    resumed = {_key(t, start) for t in trials if (start := t.user_attrs.get("resumed_at"))}
+    resumed = {_key(t, _start(t)) for t in trials if _start(t)}
     return stopped & resumed
 
 
@@ -83,30 +83,41 @@ def _key(trial: FrozenTrial, step: int) -> tuple[Any, int]:
 
 def _before(trial: FrozenTrial, went_on: set[Any]) -> int:
     """Steps of a trial that an earlier, pruned one has taken."""
-    start = int(trial.user_attrs.get("resumed_at", 0))
+    start = _start(trial)
     return start if _key(trial, start) in went_on else 0
 
 
+def _start(trial: FrozenTrial) -> int:
+    return int(_number(trial, "resumed_at"))
+
+
 def _steps(trial: FrozenTrial) -> int:
-    return int(trial.user_attrs.get("steps", 0))
+    return int(_number(trial, "steps"))
 
 
 def _left(trial: FrozenTrial) -> int:
-    return int(trial.user_attrs.get("steps_in_all", _steps(trial))) - _steps(trial)
+    return max(0, int(_number(trial, "steps_in_all")) - _steps(trial))
 
 
 def _pace(trial: FrozenTrial) -> float:
     """Seconds of a step, validations included."""
-    here = _steps(trial) - int(trial.user_attrs.get("resumed_at", 0))
-    return float(trial.user_attrs.get("seconds_training", 0.0)) / here if here else 0.0
+    here = _steps(trial) - _start(trial)
+    return _number(trial, "seconds_training") / here if here > 0 else 0.0
 
 
-def _devices(trial: FrozenTrial) -> int:
-    return int(trial.user_attrs.get("devices", 1))
+def _devices(trial: FrozenTrial) -> float:
+    return _number(trial, "devices") or 1
 
 
 def _seconds(trial: FrozenTrial) -> float:
     """A trial of a pack has its share of the device, and not all of it from begin to end."""
     if "pack" not in trial.user_attrs:
         return duration(trial)
-    return math.fsum(trial.user_attrs.get(part, 0.0) for part in PARTS)
+    return math.fsum(_number(trial, part) for part in PARTS)
+
+
+def _number(trial: FrozenTrial, name: str) -> float:
+    """0 where a study of somebody else's has something else under that name."""
+    found = trial.user_attrs.get(name)
+    usable = isinstance(found, int | float) and math.isfinite(found)
+    return float(found) if usable else 0.0

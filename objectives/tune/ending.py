@@ -132,6 +132,7 @@ def _report(
             "storage": storage.shown(plan.url),
         },
         closing=_next(plan, study),
+        device="GPU" if storage.accelerators() else "CPU",
     )
 
 

@@ -119,5 +119,6 @@ def _seconds(trial: FrozenTrial) -> float:
 def _number(trial: FrozenTrial, name: str) -> float:
     """0 where a study of somebody else's has something else under that name."""
     found = trial.user_attrs.get(name)
-    usable = isinstance(found, int | float) and math.isfinite(found)
-    return float(found) if usable else 0.0
+    if not isinstance(found, int | float) or not math.isfinite(found):
+        return 0.0
+    return float(found)

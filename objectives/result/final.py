@@ -63,10 +63,11 @@ class BaseExam:
     loading: float
 
 
-def base_exam(study: optuna.Study) -> BaseExam | None:
-    """The one that the study keeps, if it does."""
+def base_exam(study: optuna.Study, tasks: Sequence[str]) -> BaseExam | None:
+    """The one on these tasks that the study keeps, if it does."""
     kept = study.user_attrs.get(BASE_EXAM)
-    return None if kept is None else _BASE_EXAM.validate_python(kept)
+    exam = None if kept is None else _BASE_EXAM.validate_python(kept)
+    return exam if exam is not None and exam.row.scores.keys() == set(tasks) else None
 
 
 def examine_base(
@@ -125,7 +126,9 @@ def final_test(
         test.forget_unnamed()
     for line in test.introduction(complete=complete):
         say(line)
-    test.take(base_exam(study))
+    known = base_exam(study, experiment.scoring.test)
+    if known is not None and BASE not in test.rows:
+        test.rows = {BASE: known.row, **test.rows}
     for name, examine in exams.items():
         if name not in test.rows:
             if not in_time(name):
@@ -221,14 +224,12 @@ class _Test:
         date: When it began.
         rows: By name.
         earlier: Date and trials of each look before it.
-        tasks: The test tasks.
     """
 
     trials: list[int]
     date: str
     rows: dict[str, FinalRow]
     earlier: list[dict[str, Any]]
-    tasks: set[str]
 
     @classmethod
     def of(cls, study: optuna.Study, trials: Sequence[FrozenTrial], tasks: Sequence[str]) -> _Test:
@@ -236,23 +237,18 @@ class _Test:
         numbers = [trial.number for trial in trials]
         json = study.user_attrs.get(FINAL)
         if json is None:
-            return cls(numbers, _now(), {}, [], set(tasks))
+            return cls(numbers, _now(), {}, [])
         rows = {row.name: row for row in map(_ROW.validate_python, json["rows"])}
         same_tasks = all(row.scores.keys() == set(tasks) for row in rows.values())
         if set(json["trials"]) == set(numbers) and same_tasks:
-            return cls(numbers, json["date"], rows, json["earlier"], set(tasks))
+            return cls(numbers, json["date"], rows, json["earlier"])
         look = {"date": json["date"], "trials": json["trials"]}
-        return cls(numbers, _now(), {}, [*json["earlier"], look], set(tasks))
+        return cls(numbers, _now(), {}, [*json["earlier"], look])
 
     def forget_unnamed(self) -> None:
         """The rows whose metrics nobody knows: those to come could be of others."""
         rows = self.rows.items()
         self.rows = {name: row for name, row in rows if row.metrics.keys() == row.scores.keys()}
-
-    def take(self, base: BaseExam | None) -> None:
-        """The base's row, if it is of the same tasks."""
-        if base is not None and BASE not in self.rows and base.row.scores.keys() == self.tasks:
-            self.rows = {BASE: base.row, **self.rows}
 
     def introduction(self, *, complete: bool) -> Iterator[str]:
         """What there is to say before the rows."""

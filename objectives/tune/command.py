@@ -37,6 +37,7 @@ from objectives.tune.limits import Limits
 from objectives.tune.progress import finished
 from objectives.tune.samplers import PRUNERS
 from objectives.tune.samplers import SAMPLERS
+from objectives.tune.search import is_exhausted
 from objectives.tune.search import search
 from objectives.tune.search import search_packs
 from objectives.tune.search import search_with_workers
@@ -270,8 +271,8 @@ def _limits(
         run: Makes it.
         load: Loads what `run` needs, where that is to be loaded again after the search.
     """
-    tests = plan.experiment.scoring.test and not plan.search_only
-    if plan.until is not None and tests and base_exam(study) is None:
+    tests = [] if plan.search_only else plan.experiment.scoring.test
+    if plan.until is not None and tests and base_exam(study, tests) is None:
         start = time.perf_counter()
         load()
         examine_base(plan.experiment, run, study, loading=time.perf_counter() - start)
@@ -280,7 +281,7 @@ def _limits(
 
 def _ended(plan: Plan, study: optuna.Study, limits: Limits, run: Examiner | None) -> int:
     """After the search."""
-    if (why := limits.why_ended()) is not None:
+    if (why := limits.why_ended(is_exhausted(study))) is not None:
         print(f"search ended   {why}", flush=True)
     if plan.search_only:
         return 0

@@ -21,6 +21,7 @@ STOPPED = "stopped; the same command continues this study"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SOON = 1e-3  # seconds; a timer of none never rings
 AGAIN = 0.1  # seconds
+YEAR = 3e7  # seconds; the system takes some, not any number
 
 
 def end_at_once() -> None:
@@ -84,7 +85,8 @@ class Interruption:
             if self._heard:
                 raise KeyboardInterrupt
             if end < math.inf:
-                signal.setitimer(signal.ITIMER_REAL, max(SOON, end - time.time()))
+                left = min(max(SOON, end - time.time()), YEAR)
+                signal.setitimer(signal.ITIMER_REAL, left)
             yield
         finally:
             self._welcome = False

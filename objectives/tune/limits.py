@@ -61,31 +61,35 @@ class Limits:
 
     def in_time_for(self, row: str) -> bool:
         """Whether that row of the final test will be there before the command is to be done."""
-        exam = base_exam(self._study)
+        exam = base_exam(self._study, self._plan.experiment.scoring.test)
         if self._plan.until is None or exam is None:
             return True
         training = self._training(finished(self._study)) if row == DEFAULTS else 0.0
         return time.time() + training + exam.seconds < self._plan.until
 
-    def why_ended(self) -> str | None:
-        """Why the search is over, for people; None where there is no budget to tell of."""
+    def why_ended(self, exhausted: bool) -> str | None:
+        """Why the search is over, for people; None where there is no budget to tell of.
+
+        Args:
+            exhausted: Whether every point has been evaluated.
+        """
         if self._budget is None:
             return None
         done = finished(self._study)
+        left = self.left(done)
         if self._trials(done) <= 0:
-            return f"{len(done)} trials are finished; {self.left(done)}"
-        if self._trainings(done) <= 0:
-            expected = self._expected_share(done)
-            return f"{self.left(done)}, and the next trial may take {expected:.3g}"
-        if self._in_time(done) <= 0:
-            return self._why_in_time(done)
-        return f"every point of the search space is evaluated; {self.left(done)}"
+            return f"{len(done)} trials are finished; {left}"
+        if exhausted:
+            return f"every point of the search space is evaluated; {left}"
+        return f"{left}{self._next_may_take(done)}"
 
-    def _why_in_time(self, done: Sequence[FrozenTrial]) -> str:
+    def _next_may_take(self, done: Sequence[FrozenTrial]) -> str:
+        if self._plan.until is None:
+            return f", and the next trial may take {self._expected_share(done):.3g}"
         kept, durations = self._kept_back(done), _durations(done)
         after = f", {seconds(kept)} of it for what follows" if kept else ""
         takes = f", and the next trial may take {seconds(_expected(durations))}"
-        return f"{self.left(done)}{after}{takes if durations else ''}"
+        return f"{after}{takes if durations else ''}"
 
     def _trials(self, done: Sequence[FrozenTrial]) -> float:
         return math.inf if self._plan.trials is None else self._plan.trials - len(done)
@@ -117,7 +121,7 @@ class Limits:
             return 0.0
         if not self._plan.experiment.scoring.test:
             return REPORT_SECONDS
-        exam = base_exam(self._study)
+        exam = base_exam(self._study, self._plan.experiment.scoring.test)
         if exam is None:  # it could not be made, as the others then
             return REPORT_SECONDS
         adapters = 1 + self._plan.experiment.scoring.best  # with that of PEFT's defaults

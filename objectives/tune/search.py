@@ -32,7 +32,7 @@ from objectives.tune.study import tell_finished
 import storage
 
 
-__all__ = ["search", "search_packs", "search_with_workers"]
+__all__ = ["is_exhausted", "search", "search_packs", "search_with_workers"]
 
 PATIENCE_SECONDS = 5.0  # with a worker whose time is up
 
@@ -87,7 +87,7 @@ def search_packs(plan: Plan, study: optuna.Study, packs: Packs, limits: Limits) 
                 packs,
                 wait=wait,
                 room=room,
-                exhausted=lambda: _is_exhausted(study),
+                exhausted=lambda: is_exhausted(study),
                 mark=storage.mark_worker,
                 callbacks=callbacks,
                 welcome=interruption.welcome,
@@ -103,7 +103,7 @@ def _progress(plan: Plan, limits: Limits, seen: Iterable[FrozenTrial] = ()) -> P
     return Progress(plan.trials, plan.unit, seen=seen, left=limits.left)
 
 
-def _is_exhausted(study: optuna.Study) -> bool:
+def is_exhausted(study: optuna.Study) -> bool:
     """As the samplers say that know: the partition's, and Optuna's GridSampler."""
     asked = getattr(study.sampler, "is_exhausted", None)
     return asked is not None and bool(asked(study))
@@ -119,15 +119,23 @@ def search_with_workers(plan: Plan, study: optuna.Study, limits: Limits) -> None
     logs = plan.folder / "workers"
     until = () if plan.until is None else ("--until", str(plan.until))
     with _meter(plan) as meter, kept_in_study(study, meter), writing(logs):
-        look, late = partial(progress.look, study), partial(_is_late, limits)
+        look, late = partial(progress.look, study), partial(_is_late, plan, limits)
         command = (*plan.worker, *until)
         if storage.workers.run(command, plan.workers, logs=logs, look=look, late=late):
             raise KeyboardInterrupt
 
 
-def _is_late(limits: Limits) -> bool:
+def _is_late(plan: Plan, limits: Limits) -> bool:
     """Workers end by themselves in time, unless they hang or load."""
-    return time.time() > limits.end() + PATIENCE_SECONDS
+    if plan.until is None:
+        return False
+    try:
+        end = limits.end()
+    except Exception as error:
+        if not storage.broke_off(error):
+            raise
+        end = plan.until  # while nobody knows what trials take
+    return time.time() > end + PATIENCE_SECONDS
 
 
 def _meter(plan: Plan) -> AbstractContextManager[Meter | None]:

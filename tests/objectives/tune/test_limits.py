@@ -16,6 +16,7 @@ from trials import study_of
 from trials import trial
 
 from objectives.result.final import BASE_EXAM
+from objectives.result.final import base_exam
 from objectives.result.final import DEFAULTS
 from objectives.settings.plan import read_plan
 from objectives.tune import limits
@@ -27,7 +28,8 @@ from objectives.tune.samplers import SAMPLERS
 
 FILE = Path(__file__).parents[3] / "examples" / "standin.toml"  # trials = 20, best = 3, one test
 NOW = 1_000_000.0
-ROW = {"name": "base", "value": None, "validation_loss": 3.0, "scores": {}, "metrics": {}}
+SCORES = {"standin_test": (0.5, 0.1)}
+ROW = {"name": "base", "value": None, "validation_loss": 3.0, "scores": SCORES, "metrics": {}}
 
 
 @pytest.fixture(autouse=True)
@@ -90,7 +92,7 @@ def test_no_trial_begins_that_may_not_end_in_time(clock: list[float]) -> None:
     clock[0] = NOW + 91
     assert plan.wanted(done) == 0
     said = "9.0 s left of 100s, and the next trial may take 10 s"
-    assert plan.why_ended() == said and plan.left(done) == "9.0 s left of 100s"
+    assert plan.why_ended(False) == said and plan.left(done) == "9.0 s left of 100s"
     assert plan.end() == NOW + 100, "what runs may run until then"
 
 
@@ -113,7 +115,7 @@ def test_the_first_trials_begin_as_long_as_there_is_time(clock: list[float]) -> 
     clock[0] = NOW + 99
     assert plan.wanted([]) == math.inf
     clock[0] = NOW + 100
-    assert plan.wanted([]) == 0 and plan.why_ended() == "0.0 s left of 100s"
+    assert plan.wanted([]) == 0 and plan.why_ended(False) == "0.0 s left of 100s"
 
 
 def with_exam(trials: Sequence[FrozenTrial], seconds: float) -> optuna.Study:
@@ -140,6 +142,7 @@ def test_the_final_test_s_time_is_kept_back(clock: list[float]) -> None:
         assert of(study, "--until", "1003600").end() == math.inf, "there is no budget of time"
         worker = of(study, "--budget", "3h", "--search-only", "--until", "1003600")
         assert worker.end() == NOW + 3600 - kept, "as its command's"
+    assert base_exam(study, ["standin_test", "another"]) is None, "it is to be made again"
     study = with_exam([whole], seconds=1000)
     assert of(study, "--budget", "1h").end() == NOW + 1800, "the search has half of it"
     plan = of(study, "--budget", "1h")
@@ -163,7 +166,10 @@ def test_a_pruned_trial_counts_as_the_share_that_was_done() -> None:
     study = study_of(*done)
     assert wanted(study, "--budget", "6trainings") == 2, "6 - 1 - 1.5 - 1.5, a whole one each"
     limit = of(study, "--budget", "4 trainings")
-    assert limit.left(finished(study)) == "0 of 4 trainings left" and limit.why_ended() is not None
+    assert (
+        limit.left(finished(study)) == "0 of 4 trainings left"
+        and limit.why_ended(False) is not None
+    )
     assert wanted(study_of(*[steps(1, 4)] * 20), "--budget", "6trainings") == 4, "a quarter each"
 
 
@@ -184,8 +190,8 @@ def test_a_training_in_two_trials_counts_once() -> None:
 
 def test_why_it_ended_is_said_where_there_is_a_budget() -> None:
     study = study_of(*[trial(1.0, seconds=10) for _ in range(5)])
-    assert of(study).why_ended() is None
-    by_trials = of(study, "--budget", "9trainings", "--trials", "5").why_ended()
+    assert of(study).why_ended(False) is None
+    by_trials = of(study, "--budget", "9trainings", "--trials", "5").why_ended(False)
     assert by_trials == "5 trials are finished; 4 of 9 trainings left"
-    used_up = of(study, "--budget", "9trainings").why_ended()
+    used_up = of(study, "--budget", "9trainings").why_ended(True)
     assert used_up == "every point of the search space is evaluated; 4 of 9 trainings left"

@@ -7,6 +7,7 @@ A `Run` takes a job and gives its outcome, and an `Examiner` an exam as well:
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ __all__ = [
     "Failed",
     "Finished",
     "Job",
+    "Join",
     "OutOfMemory",
     "Outcome",
     "Pruned",
@@ -50,11 +52,13 @@ class Validation:
         step: After that many optimizer steps.
         part: How many `[training] validations`-ths of the training are done.
         loss: Nats per label token.
+        n_steps: Of the training to its end; None is not known.
     """
 
     step: int
     part: int
     loss: float
+    n_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -151,9 +155,15 @@ class Finished:
 
 @dataclass(frozen=True)
 class Pruned:
-    """The training ended where the report said so, after that many seconds, set-up included."""
+    """The training ended where the report said so.
+
+    Attributes:
+        seconds: Until then, set-up included.
+        start: Steps of these that an earlier training of the same had done; 0 from zero.
+    """
 
     seconds: float
+    start: int = 0
 
 
 @dataclass(frozen=True)
@@ -196,8 +206,11 @@ class Examiner(Protocol):
     def examine(self, exam: Exam, /) -> Examined | OutOfMemory | Failed: ...
 
 
-RunPack: TypeAlias = Callable[[Sequence[Job], Sequence[Report]], list[Ended]]
-"""Trains jobs together; a `Training` is still to be scored, as a job that is `trained`."""
+Join: TypeAlias = Callable[[int], Sequence[tuple[Job, Report]]]
+"""Given how many train together now, none at first: who joins them."""
+RunPack: TypeAlias = Callable[[Join], Iterator[tuple[Job, Ended]]]
+"""Trains jobs together until none is left, each with its own end; whoever joins takes a place that
+has become free. A `Training` is still to be scored, as a job that is `trained`."""
 
 Work = TypeVar("Work", Job, Exam)
 Result = TypeVar("Result")

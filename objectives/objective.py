@@ -99,6 +99,7 @@ class LoraObjective:
         self._experiment, self._run, self._folder = experiment, run, folder
         self._micro_batch = experiment.training.micro_batch
         self._scoring_batch = experiment.scoring.batch
+        self._devices = experiment.study.gpus_per_trial or 1
         self._one_at_a_time = threading.Lock()  # `n_jobs`: the base carries one adapter
 
     def __call__(self, trial: optuna.Trial) -> float:
@@ -111,7 +112,7 @@ class LoraObjective:
             {name: _suggest(trial, name, d) for name, d in self._experiment.search_space().items()}
         )
         adapter = self._folder / "adapters" / f"{trial.number:04d}"
-        keeps = self._experiment.study.checkpoints != "none"
+        keeps = self._experiment.study.kept_checkpoints != "none"
         stem = checkpoint_files.stem(self._folder, chosen) if keeps else None
         job = Job(trial.number, chosen, str(adapter), self._micro_batch, self._scoring_batch, stem)
         reports = Reports(trial, to_pruner=self._experiment.scoring.objective == "loss")
@@ -135,7 +136,10 @@ class LoraObjective:
         """Writes the attributes; the value."""
         told = self._unless_nan(outcome)
         _record(trial, job, told)
-        over = Finished if self._experiment.study.checkpoints == "pruned" else Finished | Pruned
+        if self._devices > 1:
+            trial.set_user_attr("devices", self._devices)
+        keeps_pruned = self._experiment.study.kept_checkpoints == "pruned"
+        over = Finished if keeps_pruned else Finished | Pruned
         if job.checkpoint is not None and isinstance(outcome, over):
             checkpoint_files.delete(job.checkpoint)
         return _value(trial, told)
@@ -172,7 +176,8 @@ def _record(trial: optuna.Trial, job: Job, outcome: Outcome) -> None:
         return
     shutil.rmtree(job.adapter, ignore_errors=True)  # of a trial that failed when it was trained
     if isinstance(outcome, Pruned):
-        trial.set_user_attr("seconds_training", outcome.seconds)
+        resumed = {"resumed_at": outcome.start} if outcome.start else {}
+        _set(trial, {"seconds_training": outcome.seconds, **resumed})
         return
     if isinstance(outcome, OutOfMemory):
         trial.set_user_attr("peak_memory", outcome.peak_memory)
@@ -200,10 +205,12 @@ class Reports:
         self._trial, self._to_pruner = trial, to_pruner
         self._seen: dict[int, float] = {}  # step -> loss
         self._reported: set[int] = set()
+        self._n_steps: int | None = None
 
     def __call__(self, validation: Validation) -> bool:
         """Whether the trial is pruned. Its first attempt is the one that is reported."""
         self._seen[validation.step] = validation.loss
+        self._n_steps = validation.n_steps
         if not self._to_pruner or validation.part in self._reported:
             return False
         self._reported.add(validation.part)
@@ -216,7 +223,8 @@ class Reports:
             losses = [list(pair) for pair in self._seen.items()]
             steps, loss = losses[-1]
             attributes = {"steps": steps, "validation_loss": loss, "validation_losses": losses}
-            _set(self._trial, attributes)
+            whole = {} if self._n_steps is None else {"steps_in_all": self._n_steps}
+            _set(self._trial, {**attributes, **whole})
 
 
 def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:

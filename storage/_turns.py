@@ -6,7 +6,7 @@ Reads the study; fails running trials that nobody runs any more.
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Sized
+from collections.abc import Sequence
 import time
 import warnings
 
@@ -38,7 +38,8 @@ class Turns:
     it does not wait for a trial that is marked as elsewhere: the worker leaves.
 
     Args:
-        wanted: Finished trials at the end.
+        wanted: Finished trials at the end; or, given those that are finished, how many more are
+            wanted now, which may be infinity.
         finished: The trials of a study that count as finished.
         look: Seconds between two looks at the study.
         grace: Seconds after which a trial with neither a parameter nor the mark of `mark_worker`
@@ -47,8 +48,8 @@ class Turns:
 
     def __init__(
         self,
-        wanted: int,
-        finished: Callable[[optuna.Study], Sized],
+        wanted: int | Callable[[Sequence[FrozenTrial]], float],
+        finished: Callable[[optuna.Study], Sequence[FrozenTrial]],
         *,
         look: float = 1.0,
         grace: float = GRACE_SECONDS,
@@ -62,14 +63,18 @@ class Turns:
 
     def wait(self, study: optuna.Study) -> bool:
         """Waits until a trial is needed, or none will be; whether one is."""
-        while len(self._finished(study)) < self._wanted:
+        while self._needed(study) > 0:
             running = self._running(study)
-            if len(self._finished(study)) + len(running) < self._wanted:
+            if len(running) < self._needed(study):
                 return True
             if not is_heartbeat_enabled(study._storage) and not any(map(_will_end, running)):
                 return False
             time.sleep(self._look)
         return False
+
+    def _needed(self, study: optuna.Study) -> float:
+        done = self._finished(study)
+        return self._wanted(done) if callable(self._wanted) else self._wanted - len(done)
 
     def _running(self, study: optuna.Study) -> list[FrozenTrial]:
         """The trials that somebody runs; the others are failed."""

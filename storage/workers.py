@@ -61,6 +61,7 @@ def run(
     say: Callable[[str], object] = print,
     early: float = EARLY_SECONDS,
     stop: float = STOP_SECONDS,
+    late: Callable[[], bool] = lambda: False,
 ) -> bool:
     """Runs a command as `count` processes until each has exited with 0.
 
@@ -82,6 +83,7 @@ def run(
         say: Where a line about a death goes.
         early: Seconds a worker lives that is well.
         stop: Seconds a worker has for ending its trial.
+        late: Asked as often as `look`: whether all workers are to end now, whatever they do.
 
     Returns:
         Whether it was stopped by a signal.
@@ -97,7 +99,7 @@ def run(
     with _signals() as signals, _pipe() as lifeline:
         crew = _crew(command, count, logs, lifeline)
         try:
-            return _supervise(crew, look, say, early, signals)
+            return _supervise(crew, look, say, early, signals, late)
         finally:
             _end(crew, stop, signals)
 
@@ -164,12 +166,15 @@ def _supervise(
     say: Callable[[str], object],
     early: float,
     signals: list[int],
+    late: Callable[[], bool],
 ) -> bool:
     before = look()
     while not all(worker.over for worker in crew):
         finished = _looked(look)
         if signals:
             return True
+        if late():
+            return False
         if finished is not None:
             for worker in crew:
                 _tend(worker, finished, say, early, mistakes=finished == before)

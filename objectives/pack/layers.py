@@ -30,6 +30,7 @@ from objectives.pack.products import add
 from objectives.pack.products import Addend
 from objectives.pack.products import Factors
 from objectives.pack.products import Stack
+from objectives.training.checkpoint import generators
 
 
 __all__ = ["Draws", "Layout", "PackedLinear", "Pair", "Part", "place", "take_pairs"]
@@ -68,12 +69,22 @@ class Draws:
 
     def __init__(self, device: torch.device) -> None:
         self._generator = torch if device.type == "cpu" else torch.get_device_module(device)
-        self._state: Tensor = self._generator.get_rng_state()
+        self._device = device.type
+        self.restore(generators(device))
+
+    def restore(self, states: Mapping[str, Tensor]) -> None:
+        """Goes on where `states` were taken."""
+        self._states = dict(states)
+
+    @property
+    def states(self) -> dict[str, Tensor]:
+        """As `generators` would find them if the adapter trained alone."""
+        return self._states
 
     def __call__(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-        self._generator.set_rng_state(self._state)
+        self._generator.set_rng_state(self._states[self._device])
         y = function(x)
-        self._state = self._generator.get_rng_state()
+        self._states[self._device] = self._generator.get_rng_state()
         return y
 
 

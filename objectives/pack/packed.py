@@ -1,9 +1,13 @@
-"""Trains several adapters at once on a bench's base; reads and writes no file.
+"""Trains several adapters at once on a bench's base; reads and writes no file but checkpoints.
 
-    learners = [Learner(bench, settings, chosen) for chosen in several]
-    for number, validation in train_pack(learners): ...
-    release(bench, bench.base)                                      see objectives/model/bench.py
-    model = as_peft(learners[0])                                    to save it or to score it
+    pack = Pack(bench, settings)
+    pack.join(Learner(bench, settings, chosen))                     as often as there are places
+    while len(pack):
+        for learner, validation in pack.part(): ...
+        for learner in pack.leave():                                those that have ended
+            model = as_peft(learner)                                to save it or to score it
+            release(bench, bench.base)                              see objectives/model/bench.py
+        pack.join(...)                                              in a place that is free now
 
 One forward and one backward go over the rows of all adapters (on a CPU, of as many as its cache
 takes). Each has its own `Learner`, random numbers and gradient, so its losses are those of
@@ -13,7 +17,8 @@ itself has, as GPT-2 does and Llama does not.
 
     round      one micro-batch of every adapter; one forward, or one for each group of a CPU's
     step       of one adapter: as many rounds as its effective batch takes
-    part       the rounds until the next validation, where those that are first wait for the others
+    part       the rounds until everybody's next validation, where those that are first wait for
+               the others; adapters that have joined later are at other validations of their own
 """
 
 from __future__ import annotations
@@ -21,13 +26,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-import math
 import time
 
 from peft import PeftModel
 import torch
-from torch import nn
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -39,60 +41,52 @@ from objectives.model.bench import Bench
 from objectives.model.bench import new_adapter
 from objectives.model.bench import release
 from objectives.model.memory import is_out_of_memory
-from objectives.pack.layers import Draws
 from objectives.pack.layers import Layout
-from objectives.pack.layers import NAME
-from objectives.pack.layers import Pair
 from objectives.pack.layers import Part
 from objectives.pack.layers import place
-from objectives.pack.layers import take_pairs
+from objectives.pack.member import Member
+from objectives.pack.member import MicroBatch
 from objectives.scoring.score import by_length
 from objectives.scoring.score import count_labels
 from objectives.scoring.score import label_losses
+from objectives.settings.sections import TrainingSettings
+from objectives.training.checkpoint import Checkpoint
 from objectives.training.learner import Batch
 from objectives.training.learner import Learner
 
 
-__all__ = ["as_peft", "check_packable", "grouped_by_tokens", "train_pack"]
+__all__ = ["Pack", "as_peft", "check_packable", "grouped_by_tokens", "train_pack"]
 
 CPU_TOKENS = 1024  # of a forward; with more, a CPU core takes longer for each
 
 
 def train_pack(learners: Sequence[Learner]) -> Iterator[tuple[int, Validation]]:
-    """Makes an adapter for each and trains them together. The base keeps them.
-
-    Args:
-        learners: New, on one bench with nothing on its base, in a process that trains alone; with
-            the same settings, whose `micro_batch` counts each adapter's samples.
+    """Trains learners together until all have an outcome; nobody joins them. See `Pack`.
 
     Yields:
-        Which learner, and its validation. One that is pruned there leaves the pack. At the end
-        all have an outcome; when memory runs out, all that had none get that.
-
-    Raises:
-        UserError: These adapters, or adapters in this process, cannot be trained together.
+        Which learner, and its validation. One that is pruned there leaves the pack.
     """
-    _check_process(learners[0].bench)
-    try:
-        yield from _Pack(learners).validations()
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        for learner in learners:
-            if learner.is_learning:
-                learner.run_out_of_memory(len(learners))
+    pack = Pack(learners[0].bench, learners[0].settings)
+    for learner in learners:
+        pack.join(learner)
+    while len(pack):
+        for learner, validation in pack.part():
+            yield learners.index(learner), validation
+        pack.leave()
 
 
 def check_packable(learners: Sequence[Learner]) -> None:
     """Before anything is trained: one forward of these adapters with the shortest sample.
 
     Raises:
-        UserError: See `train_pack`.
+        UserError: See `Pack`.
     """
     bench = learners[0].bench
-    _check_process(bench)
+    pack = Pack(bench, learners[0].settings)
+    for learner in learners:
+        pack.join(learner)
     try:
-        _Pack(learners).try_out()
+        pack.try_out()
     finally:
         release(bench, bench.base)
 
@@ -121,101 +115,133 @@ def _check_process(bench: Bench) -> None:
         )
 
 
-@dataclass(frozen=True)
-class _MicroBatch:
-    """Samples of one adapter.
+class Pack:
+    """Learners that train together, each from its first step to its last, or until it is pruned.
 
-    Attributes:
-        tensors: On the CPU.
-        weight: One over the labels of the whole step.
-        last: Whether the step ends with it.
+    All have one bench, in a process that trains alone, and the same settings, whose `micro_batch`
+    counts each adapter's samples. Between two parts the base carries them, unless somebody has
+    just left: then it is bare until the next part.
+
+    Raises:
+        UserError: When a part begins: adapters in this process, or these, cannot be packed.
     """
 
-    tensors: Batch
-    weight: float
-    last: bool
-
-
-class _Pack:
-    """Learners by their number, those that have ended among them."""
-
-    def __init__(self, learners: Sequence[Learner]) -> None:
-        self._learners = learners
-        self._bench, self._settings = learners[0].bench, learners[0].settings
+    def __init__(self, bench: Bench, settings: TrainingSettings) -> None:
+        self._bench, self._settings = bench, settings
         self._layout = Layout()
-        self._micro_batches = [_micro_batches(learner) for learner in learners]
-        self._nats: list[list[Tensor]] = [[] for _ in learners]  # of the step that is under way
+        self._members: list[Member] = []
+        self._placed: list[Member] = []  # those on the base
 
-    def validations(self) -> Iterator[tuple[int, Validation]]:
-        self._begin()
-        for part in range(1, self._settings.validations + 1):
-            while behind := self._behind(part):
-                with self._timed(behind):
-                    self._round(behind)
-            if due := [n for n, each in enumerate(self._learners) if _is_due(each, part)]:
-                with self._timed(due):
-                    losses = self._validate(due)
-                for n, loss in zip(due, losses, strict=True):
-                    yield from self._validated(n, loss)
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def join(self, learner: Learner, checkpoint: Checkpoint | None = None) -> None:
+        """A new learner takes part in what comes; see `lora.train` for its checkpoint."""
+        self._members.append(Member(learner, checkpoint))
+
+    def leave(self) -> list[Learner]:
+        """Those that have an outcome, in the order in which they joined; the base is then bare."""
+        ended = [member.learner for member in self._members if not member.learner.is_learning]
+        if ended:
+            self._members = [m for m in self._members if m.learner.is_learning]
+            self._take_off()
+        return ended
+
+    def part(self) -> Iterator[tuple[Learner, Validation]]:
+        """Trains everybody to the next validation.
+
+        Yields:
+            Each learner with its validation; those of an earlier training that it goes on from
+            come first. One that is pruned there, is done or has failed is to `leave`. When memory
+            runs out, all that had no outcome get that.
+        """
+        _check_process(self._bench)
+        try:
+            yield from self._part()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            for member in self._members:
+                if member.learner.is_learning:
+                    member.learner.run_out_of_memory(len(self))
 
     def try_out(self) -> None:
-        self._begin()
+        """One forward of all."""
+        _check_process(self._bench)
+        self._place()
         shortest = min(self._bench.corpus.train, key=lambda sample: len(sample.input_ids))
         batch = collate([shortest], self._bench.corpus.pad_id)
         with torch.no_grad():
-            self._losses(range(len(self._learners)), [batch] * len(self._learners))
+            self._losses(self._members, [batch] * len(self))
 
-    def _begin(self) -> None:
+    def _part(self) -> Iterator[tuple[Learner, Validation]]:
+        for member in self._place():
+            for validation in tuple(member.learner.validations):
+                if member.learner.is_learning:
+                    yield member.learner, validation
+            _finish_if_done(member.learner)
+        for member in self._members:
+            member.aim()
+        while behind := [member for member in self._members if member.is_behind]:
+            with self._timed(behind):
+                self._round(behind)
+        if due := [member for member in self._members if member.learner.is_learning]:
+            with self._timed(due):
+                losses = self._validate(due)
+            for member, loss in zip(due, losses, strict=True):
+                yield from self._validated(member, loss)
+
+    def _place(self) -> list[Member]:
+        """Puts everybody on the base; those that are new there."""
+        if self._placed == self._members:
+            return []
         start = time.perf_counter()
-        place(self._bench.base, [self._pairs(each) for each in self._learners], self._layout)
+        self._take_off()
+        self._placed = list(self._members)
+        new = [member for member in self._members if not member.pairs]
+        for member in new:
+            member.begin()
+        for number, member in enumerate(self._members):
+            member.place = number
+        self._layout = Layout()
+        place(self._bench.base, [member.pairs for member in self._members], self._layout)
         self._bench.base.train()
-        for learner in self._learners:
-            learner.seconds_setup = (time.perf_counter() - start) / len(self._learners)
+        for member in new:
+            member.resume()
+        for member in new:
+            member.learner.seconds_setup = (time.perf_counter() - start) / len(new)
+        return new
 
-    def _pairs(self, learner: Learner) -> dict[str, Pair]:
-        """Exactly the adapter that `lora.train` begins with; the base is bare again."""
-        new_adapter(self._bench, self._settings, learner.chosen)
-        pairs = take_pairs(self._bench.base, Draws(self._bench.accelerator.device))
-        release(self._bench, self._bench.base)
-        parameters: dict[str, nn.Parameter] = {}
-        for name, pair in pairs.items():  # as they are called in the base when peft has them there
-            parameters[f"{name}.lora_A.{NAME}.weight"] = pair.A
-            parameters[f"{name}.lora_B.{NAME}.weight"] = pair.B
-        learner.begin(parameters)
-        return pairs
-
-    def _behind(self, part: int) -> list[int]:
-        """Those in training that have not done the part."""
-        parts = self._settings.validations
-        ahead = [math.ceil(each.n_steps * part / parts) for each in self._learners]
-        learning = [n for n, each in enumerate(self._learners) if each.is_learning]
-        return [n for n in learning if self._learners[n].steps < ahead[n]]
+    def _take_off(self) -> None:
+        if self._placed:
+            release(self._bench, self._bench.base)
+        self._placed = []
 
     @contextmanager
-    def _timed(self, numbers: Sequence[int]) -> Iterator[None]:
+    def _timed(self, members: Sequence[Member]) -> Iterator[None]:
         start = time.perf_counter()
         yield
-        for n in numbers:
-            self._learners[n].seconds += (time.perf_counter() - start) / len(numbers)
+        for member in members:
+            member.learner.seconds += (time.perf_counter() - start) / len(members)
 
-    def _round(self, numbers: Sequence[int]) -> None:
+    def _round(self, members: Sequence[Member]) -> None:
         """A micro-batch of each, and the steps that end with it."""
-        batches = [next(self._micro_batches[n]) for n in numbers]
+        batches = [member.next_micro_batch() for member in members]
         for group in self._groups([batch.tensors for batch in batches]):
-            self._learn([numbers[i] for i in group], [batches[i] for i in group])
+            self._learn([members[i] for i in group], [batches[i] for i in group])
 
-    def _learn(self, numbers: Sequence[int], batches: Sequence[_MicroBatch]) -> None:
+    def _learn(self, members: Sequence[Member], batches: Sequence[MicroBatch]) -> None:
         """One forward, one backward, the steps that end with it."""
-        nats = self._losses(numbers, [batch.tensors for batch in batches])
+        nats = self._losses(members, [batch.tensors for batch in batches])
         # gradients stay apart in a sum: no weight that learns is in more than one of its terms
         weighted = [each * batch.weight for each, batch in zip(nats, batches, strict=True)]
         self._bench.accelerator.backward(torch.stack(weighted).sum())
-        for n, batch, each in zip(numbers, batches, nats, strict=True):
-            self._nats[n].append(each.detach())
+        for member, batch, each in zip(members, batches, nats, strict=True):
+            member.nats.append(each.detach())
             if batch.last:
-                loss = float(torch.stack(self._nats[n]).sum()) * batch.weight
-                self._nats[n].clear()
-                self._learners[n].step(loss)
+                loss = float(torch.stack(member.nats).sum()) * batch.weight
+                member.nats.clear()
+                member.learner.step(loss)
 
     def _groups(self, batches: Sequence[Batch]) -> list[list[int]]:
         """Which batches go through the base together: all, or what stays in a CPU's cache."""
@@ -223,11 +249,12 @@ class _Pack:
             return [list(range(len(batches)))]
         return grouped_by_tokens(batches, CPU_TOKENS)
 
-    def _losses(self, numbers: Sequence[int], batches: Sequence[Batch]) -> list[Tensor]:
+    def _losses(self, members: Sequence[Member], batches: Sequence[Batch]) -> list[Tensor]:
         """Of each adapter on its batch, in nats, summed over the labels."""
         accelerator = self._bench.accelerator
         self._layout.parts = tuple(
-            Part(n, *batch["input_ids"].shape) for n, batch in zip(numbers, batches, strict=True)
+            Part(member.place, *batch["input_ids"].shape)
+            for member, batch in zip(members, batches, strict=True)
         )
         with accelerator.autocast():
             rows = _joined(batches, self._bench.corpus.pad_id)
@@ -235,39 +262,32 @@ class _Pack:
         labels = [count_labels(batch) for batch in batches]
         return [part.sum() for part in torch.split(losses, labels)]
 
-    def _validate(self, numbers: Sequence[int]) -> list[float]:
+    def _validate(self, members: Sequence[Member]) -> list[float]:
         """Validation losses as `score.validation_loss` gives them, of all in one pass."""
         self._bench.base.eval()
-        nats, labels = torch.zeros(len(numbers), dtype=torch.float64), 0
+        nats, labels = torch.zeros(len(members), dtype=torch.float64), 0
         with torch.no_grad():
             for samples in by_length(self._bench.corpus.validation, self._settings.micro_batch):
                 batch = collate(samples, self._bench.corpus.pad_id)
-                batches = [batch] * len(numbers)
+                batches = [batch] * len(members)
                 for group in self._groups(batches):
-                    each = self._losses([numbers[i] for i in group], [batches[i] for i in group])
+                    each = self._losses([members[i] for i in group], [batches[i] for i in group])
                     nats[group] += torch.stack(each).cpu()
                 labels += count_labels(batch)
         self._bench.base.train()
         return (nats / labels).tolist()
 
-    def _validated(self, number: int, loss: float) -> Iterator[tuple[int, Validation]]:
-        learner = self._learners[number]
+    def _validated(self, member: Member, loss: float) -> Iterator[tuple[Learner, Validation]]:
+        learner = member.learner
         if learner.validated(loss):
-            yield number, learner.validations[-1]
-            if learner.is_learning and learner.steps == learner.n_steps:
-                learner.finish()
+            member.save()
+            yield learner, learner.validations[-1]
+            _finish_if_done(learner)
 
 
-def _is_due(learner: Learner, part: int) -> bool:
-    return learner.is_due and learner.due[learner.steps] == part
-
-
-def _micro_batches(learner: Learner) -> Iterator[_MicroBatch]:
-    """All of one adapter's training, in its order."""
-    for batches in learner.batches():
-        labels = sum(count_labels(batch) for batch in batches)
-        for i, batch in enumerate(batches, start=1):
-            yield _MicroBatch(batch, 1 / labels, last=i == len(batches))
+def _finish_if_done(learner: Learner) -> None:
+    if learner.is_learning and learner.steps == learner.n_steps:
+        learner.finish()
 
 
 def grouped_by_tokens(batches: Sequence[Batch], most: int) -> list[list[int]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +13,7 @@ import torch
 
 from objectives.job import Ended
 from objectives.job import Job
+from objectives.job import Join
 from objectives.job import OutOfMemory
 from objectives.job import Report
 from objectives.job import Training
@@ -21,11 +22,16 @@ from objectives.model.bench import release
 from objectives.model.bench import save_adapter
 from objectives.pack.packed import as_peft
 from objectives.pack.packed import check_packable
+from objectives.pack.packed import Pack
 from objectives.pack.packed import train_pack
 from objectives.settings.config import Experiment
 from objectives.settings.search_space import Hyperparameters
 from objectives.settings.search_space import PEFT_DEFAULTS
 from objectives.settings.variants import ALL_LINEAR
+from objectives.training.checkpoint import Checkpoint
+from objectives.training.checkpoint import fingerprint
+from objectives.training.checkpoint import made_with
+from objectives.training.checkpoint_files import checkpoint_file
 from objectives.training.learner import Learner
 
 
@@ -46,22 +52,38 @@ class PackRunner:
         """
         self._experiment, self._bench = experiment, bench
 
-    def __call__(self, jobs: Sequence[Job], reports: Sequence[Report]) -> list[Ended]:
+    def __call__(self, join: Join) -> Iterator[tuple[Job, Ended]]:
+        """See `RunPack`. While an end is told, the base carries nothing."""
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
-        settings = self._experiment.training.model_copy(
-            update={"micro_batch": jobs[0].micro_batch}
-        )
-        learners = [Learner(self._bench, settings, job.chosen) for job in jobs]
+        new = join(0)
+        micro_batch = new[0][0].micro_batch
+        settings = self._experiment.training.model_copy(update={"micro_batch": micro_batch})
+        pack, work = Pack(self._bench, settings), dict[Learner, tuple[Job, Report]]()
+        base = fingerprint(self._bench.base)  # as long as it is bare
         try:
-            for number, validation in train_pack(learners):
-                if reports[number](validation):
-                    learners[number].prune()
+            while new or len(pack):
+                for job, report in new:
+                    learner = Learner(self._bench, settings, job.chosen)
+                    work[learner] = job, report
+                    pack.join(learner, self._checkpoint(job, learner, base))
+                for learner, validation in pack.part():
+                    if work[learner][1](validation):
+                        learner.prune()
+                ended = pack.leave()
+                for learner in ended:  # all, before the first of them is scored
+                    self._save(work[learner][0], learner)
+                for learner in ended:
+                    yield work.pop(learner)[0], learner.outcome
+                new = join(len(pack)) if len(pack) else []
         finally:
             release(self._bench, self._bench.base)
-        for job, learner in zip(jobs, learners, strict=True):
-            self._save(job, learner)
-        return [learner.outcome for learner in learners]
+
+    def _checkpoint(self, job: Job, learner: Learner, base: str) -> Checkpoint | None:
+        if job.checkpoint is None:
+            return None
+        made = made_with(self._bench, learner.settings, job.chosen, base)
+        return Checkpoint(checkpoint_file(job.checkpoint, learner.settings.micro_batch), made)
 
     def _save(self, job: Job, learner: Learner) -> None:
         if isinstance(learner.outcome, Training):

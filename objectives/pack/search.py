@@ -1,4 +1,4 @@
-"""Asks for several trials at once, has them trained as a pack and tells each; imports no torch.
+"""Asks for as many trials as a pack holds, has them trained and tells each; imports no torch.
 
 `study.optimize` runs one trial at a time. What it does for a trial is done here for each of a
 pack: the heartbeat from the ask to the tell, the callbacks after it, and FAIL for all that have no
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from contextlib import suppress
 from dataclasses import replace
+from itertools import islice
 import logging
 from types import TracebackType
 from typing import TypeAlias
@@ -26,19 +27,22 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from objectives.job import Ended
+from objectives.job import Job
 from objectives.job import OutOfMemory
+from objectives.job import Report
 from objectives.job import RunPack
 from objectives.job import Training
 from objectives.objective import Begun
 from objectives.objective import LoraObjective
 
 
-__all__ = ["Packs", "search_in_packs"]
+__all__ = ["Ask", "Packs", "search_in_packs"]
 
 _logger = logging.getLogger(__name__)
 
 Callback = Callable[[optuna.Study, FrozenTrial], None]
 Welcome = Callable[[], AbstractContextManager[None]]
+Ask: TypeAlias = Callable[[], Begun | None]
 Valued: TypeAlias = tuple[Begun, float | None]
 """A trial and its value: nan if it failed, None if it was pruned."""
 
@@ -46,11 +50,14 @@ Valued: TypeAlias = tuple[Begun, float | None]
 class Packs:
     """Trials in, values out, as soon as each is there.
 
-    A pack that runs out of memory is halved: those that were still in training begin again in
-    packs of half the size, which is the size of all packs to come. A trial alone is a
-    `LoraObjective`'s, which halves the micro-batch.
+    A place that becomes free while others train, as its trial was pruned or is done, goes to the
+    next trial at the same validation. Where all end together, the next pack is a new one.
 
-    Every trial keeps the user attribute `pack`: how many were trained together. Its
+    A pack that runs out of memory is halved: those that were still in training begin again, or go
+    on from their checkpoints, in packs of half the size, which is the size of all packs to come. A
+    trial alone is a `LoraObjective`'s, which halves the micro-batch.
+
+    Every trial keeps the user attribute `pack`: how many were trained together when it began. Its
     `seconds_setup` and `seconds_training` are its share (see `Learner`).
     """
 
@@ -63,25 +70,49 @@ class Packs:
         self.begin = alone.begin
         self.size = size
         self._alone, self._run = alone, run
+        self._waiting: list[Begun] = []  # those that did not fit
 
-    def __call__(self, begun: Sequence[Begun]) -> Iterator[Valued]:
-        for each in begun:
-            each.trial.set_user_attr("pack", len(begun))
-        if len(begun) == 1:
-            yield begun[0], _value(lambda: self._alone.run(begun[0]))
-            return
-        outcomes = self._run([each.job for each in begun], [each.reports for each in begun])
-        again = []
-        for each, outcome in zip(begun, outcomes, strict=True):
+    def __call__(self, ask: Ask) -> Iterator[Valued]:
+        """One pack, and what it could not hold.
+
+        Args:
+            ask: Begins a trial; None where there is to be no other now.
+        """
+        while begun := self._next(ask, self.size):
+            if len(begun) == 1:
+                begun[0].trial.set_user_attr("pack", 1)
+                yield begun[0], _value(lambda: self._alone.run(begun[0]))
+            else:
+                yield from self._together(begun, ask)
+            if not self._waiting:
+                return
+
+    def _next(self, ask: Ask, most: int) -> list[Begun]:
+        """At most so many, those first that wait."""
+        waiting, self._waiting = self._waiting[:most], self._waiting[most:]
+        return [*waiting, *islice(iter(ask, None), most - len(waiting))]
+
+    def _together(self, begun: Sequence[Begun], ask: Ask) -> Iterator[Valued]:
+        members: dict[int | None, Begun] = {}
+
+        def join(others: int) -> list[tuple[Job, Report]]:
+            new = self._next(ask, self.size - others) if others else begun
+            for each in new:
+                each.trial.set_user_attr("pack", others + len(new))
+                members[each.job.trial] = each
+            return [(each.job, each.reports) for each in new]
+
+        too_many = []
+        for job, outcome in self._run(join):
+            each = members.pop(job.trial)
             if isinstance(outcome, OutOfMemory):
-                again.append((each, outcome))
+                too_many.append((each, outcome))
             else:
                 yield each, self._finish(each, outcome)
-        if again:
-            _logger.warning("%s; tried with packs of half the size", again[0][1].message)
-            self.size = max(1, len(begun) // 2)
-            for i in range(0, len(again), self.size):
-                yield from self([each for each, _ in again[i : i + self.size]])
+        if too_many:
+            _logger.warning("%s; tried with packs of half the size", too_many[0][1].message)
+            self.size = max(1, len(too_many) // 2)
+            self._waiting = [*(each for each, _ in too_many), *self._waiting]
 
     def _finish(self, begun: Begun, outcome: Ended) -> float | None:
         if isinstance(outcome, Training):
@@ -101,32 +132,40 @@ def search_in_packs(
     study: optuna.Study,
     packs: Packs,
     *,
-    room: Callable[[], int],
+    wait: Callable[[], bool],
+    room: Callable[[], float],
     exhausted: Callable[[], bool],
     mark: Callable[[optuna.Trial], None],
     callbacks: Sequence[Callback],
     welcome: Welcome,
+    unwelcome: Welcome,
 ) -> None:
-    """Pack after pack, until there is no room for a trial.
+    """Pack after pack, until no trial is needed.
 
     Args:
         study: To ask and to tell.
         packs: Gives the values.
-        room: How many trials may be asked for now; may wait.
-        exhausted: Whether the next ask would repeat a trial: the search ends.
+        wait: Whether a trial is needed, which may take a while to be known; nothing runs here.
+        room: How many trials may be asked for now, beside those that run.
+        exhausted: Whether the next ask would repeat a trial: no other is asked for.
         mark: Called with each trial just asked for.
         callbacks: Called with each trial just told.
-        welcome: In this context an interruption may come; between ask and mark, and in a tell, it
-            would leave trials that nobody runs.
+        welcome: In this context an interruption may come; in a tell it would leave trials that
+            nobody runs.
+        unwelcome: In this one it may not, also inside of the other: between ask and mark.
     """
-    while (free := room()) > 0 and not exhausted():
+    while wait() and not exhausted():
         with _Running(study) as running:
-            begun: list[Begun] = []
-            while len(begun) < min(free, packs.size) and not (begun and exhausted()):
-                trial = running.ask()
-                mark(trial)
-                begun.append(packs.begin(trial))  # before the next ask: the sampler sees it
-            values = packs(begun)
+
+            def ask() -> Begun | None:
+                with unwelcome():
+                    if room() < 1 or exhausted():
+                        return None
+                    trial = running.ask()
+                    mark(trial)
+                    return packs.begin(trial)  # before the next ask: the sampler sees it
+
+            values = packs(ask)
             while (valued := _next(values, welcome)) is not None:
                 frozen = running.tell(valued[0].trial, valued[1])
                 for callback in callbacks:

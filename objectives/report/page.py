@@ -20,6 +20,7 @@ from objectives.report.history import duration
 from objectives.report.history import History
 from objectives.report.history import STATES
 from objectives.report.history import value_of
+from objectives.report.spent import spent
 
 
 __all__ = ["figure", "render"]
@@ -79,6 +80,7 @@ def render(
     beliefs: Sequence[Belief],
     settings: Mapping[str, str],
     closing: str,
+    device: str,
 ) -> str:
     """The whole page.
 
@@ -92,11 +94,12 @@ def render(
         beliefs: What a model says of trials, the best first.
         settings: What a reader should know about the run, as name -> text.
         closing: What a reader can do next.
+        device: What the trials trained on, whose hours are counted.
     """
     body = [
         f"<h1>{_text(title)}</h1>",
         _subtitle(history),
-        _tiles(history),
+        _tiles(history, device),
         _facts(history, shares, settings),
         _best_table(beliefs, history),
         _final_table(final, final_note, history.value_name),
@@ -141,7 +144,7 @@ def _moment(time: datetime) -> str:
     return time.strftime("%Y-%m-%d %H:%M")
 
 
-def _tiles(history: History) -> str:
+def _tiles(history: History, device: str) -> str:
     counts = history.counts()
     states = ", ".join(f"{count} {state}" for state, count in counts.items()) or "none yet"
     ended = [duration(t) for t in history.complete]
@@ -152,8 +155,22 @@ def _tiles(history: History) -> str:
         (f"best {history.value_name}", *shown),
         ("trials", str(len(history.trials)), states),
         ("time in trials", scales.seconds(history.seconds()), each),
+        *_spent_tiles(history, device),
     ]
     return f'<div class="tiles">{"".join(_tile(*tile) for tile in tiles)}</div>'
+
+
+def _spent_tiles(history: History, device: str) -> list[tuple[str, str, str]]:
+    """What the trainings took, and what stopping them saved; none where no trial tells."""
+    took = spent(history.trials)
+    if not took.steps_in_all:
+        return []
+    share = f"{took.steps / took.steps_in_all:.0%} of {took.steps_in_all:,} without stopping"
+    saved = f"{took.saved / 3600:.3g} saved by stopping" if took.saved else "none was stopped"
+    return [
+        ("steps", f"{took.steps:,}", share),
+        (f"{device}-hours", f"{took.seconds / 3600:.3g}", saved),
+    ]
 
 
 def _tile(name: str, number: str, note: str) -> str:

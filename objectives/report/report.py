@@ -69,6 +69,7 @@ def write_report(
     beliefs: Sequence[Belief] = (),
     settings: Mapping[str, str] | None = None,
     closing: str = "",
+    device: str = "device",
 ) -> Path:
     """Writes `report.html`, readable alone, and `<figure>.png` beside it; old ones are replaced.
 
@@ -89,6 +90,7 @@ def write_report(
         beliefs: What a model says of trials, the best first; none: the best value is the best.
         settings: What a reader should know about the run (base, data, sampler), as name -> text.
         closing: What a reader can do next.
+        device: What the trials trained on, whose hours are counted.
 
     Returns:
         The path of the page.
@@ -102,9 +104,8 @@ def write_report(
     sections = _sections(history, shares, cells, to_unit, final)
     drawn = {section.slug: _drawn(section) for section in sections}
     html = [text for text, _ in drawn.values()]
-    text = page.render(
-        title, history, shares, html, final, final_note, beliefs, settings or {}, closing
-    )
+    told = (final, final_note, beliefs, settings or {}, closing, device)
+    text = page.render(title, history, shares, html, *told)
     pictures = {slug: picture for slug, (_, picture) in drawn.items()}
     try:
         return _write(folder, text, pictures)

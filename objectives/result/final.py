@@ -16,6 +16,7 @@ from datetime import UTC
 from functools import partial
 import math
 from pathlib import Path
+import time
 from typing import Any
 
 import optuna
@@ -36,12 +37,56 @@ from objectives.settings.config import Experiment
 from objectives.settings.search_space import PEFT_DEFAULTS
 
 
-__all__ = ["FINAL", "final_test", "honesty", "looks"]
+__all__ = ["DEFAULTS", "FINAL", "BaseExam", "base_exam", "examine_base", "final_test", "honesty"]
+__all__ += ["looks"]
 
 FINAL = "final"
 """Study user attribute: rows of the final test, their trials, its date, the looks before it."""
+BASE_EXAM = "exam of the base"
+"""Study user attribute: the row of the base where that was made before the search, its seconds."""
 BASE, DEFAULTS = "base", "PEFT defaults"
 _ROW = TypeAdapter(FinalRow)  # as JSON has it, lists for tuples
+
+
+@dataclass(frozen=True)
+class BaseExam:
+    """The untuned base on the test tasks.
+
+    Attributes:
+        row: Of the final test.
+        seconds: That it took, as the exam of each adapter will.
+        loading: Seconds until the base was there, where it has to be loaded again for the others.
+    """
+
+    row: FinalRow
+    seconds: float
+    loading: float
+
+
+def base_exam(study: optuna.Study, tasks: Sequence[str]) -> BaseExam | None:
+    """The one on these tasks that the study keeps, if it does."""
+    kept = study.user_attrs.get(BASE_EXAM)
+    exam = None if kept is None else _BASE_EXAM.validate_python(kept)
+    return exam if exam is not None and exam.row.scores.keys() == set(tasks) else None
+
+
+def examine_base(
+    experiment: Experiment,
+    run: Examiner,
+    study: optuna.Study,
+    loading: float = 0.0,
+    say: Callable[[str], object] = print,
+) -> None:
+    """Before a search that must end in time: how long an exam takes. The final test has the row.
+
+    The base is chosen by nobody, so that the test tasks are looked at no more than without this.
+    """
+    start = time.perf_counter()
+    row = _Finals.of(experiment, run, [], Path()).exams([])[BASE]()
+    took = time.perf_counter() - start
+    if isinstance(row, FinalRow):
+        study.set_user_attr(BASE_EXAM, asdict(BaseExam(row, took, loading)))
+        say(f"final test: {_told(row)}")
 
 
 def final_test(
@@ -51,6 +96,7 @@ def final_test(
     folder: Path,
     say: Callable[[str], object] = print,
     order: Sequence[int] = (),
+    in_time: Callable[[str], bool] = lambda name: True,
 ) -> list[FinalRow]:
     """Scores base, PEFT defaults and the best few adapters; the rows are kept in the study.
 
@@ -70,6 +116,7 @@ def final_test(
         say: Where a line about each goes.
         order: See `best_trials`. A study whose best trials by value have been scored keeps to
             them.
+        in_time: Whether there is time for the row of that name; otherwise the next test makes it.
     """
     trials = _candidates(study, experiment.scoring.best, order)
     test = _Test.of(study, trials, experiment.scoring.test)
@@ -79,8 +126,14 @@ def final_test(
         test.forget_unnamed()
     for line in test.introduction(complete=complete):
         say(line)
+    known = base_exam(study, experiment.scoring.test)
+    if known is not None and BASE not in test.rows:
+        test.rows = {BASE: known.row, **test.rows}
     for name, examine in exams.items():
         if name not in test.rows:
+            if not in_time(name):
+                say(f"final test: {name:<14}   left to the next call, as the budget ends before")
+                continue
             result = examine()
             if not isinstance(result, FinalRow):
                 say(f"final test: {name:<14}   left out: {result.message}")
@@ -122,7 +175,8 @@ class _Finals:
         cls, experiment: Experiment, run: Examiner, trials: Sequence[FrozenTrial], folder: Path
     ) -> _Finals:
         given = experiment.training.micro_batch
-        micro_batch = min(given, *(t.user_attrs.get("micro_batch", given) for t in trials))
+        fitted = (t.user_attrs.get("micro_batch", given) for t in trials)
+        micro_batch = min((given, *fitted))
         return cls(experiment, run, folder, micro_batch, experiment.scoring.batch)
 
     def exams(
@@ -218,6 +272,9 @@ class _Test:
             "date": self.date,
             "earlier": self.earlier,
         }
+
+
+_BASE_EXAM = TypeAdapter(BaseExam)
 
 
 def _now() -> str:

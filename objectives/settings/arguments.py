@@ -17,6 +17,7 @@ from objectives.settings.config_errors import near
 __all__ = ["check_choice", "read_arguments", "worker_arguments"]
 
 _PROGRAM = "python -m objectives.tune"
+NOT_A_WORKER_S = ("file", "workers", "search_only", "warm", "until")
 
 
 def read_arguments(
@@ -57,7 +58,7 @@ def worker_arguments(parsed: argparse.Namespace) -> list[str]:
     given = {
         "--study" if name == "name" else f"--{name.replace('_', '-')}": str(value)
         for name, value in vars(parsed).items()
-        if name not in ("file", "workers", "search_only", "warm") and value is not None
+        if name not in NOT_A_WORKER_S and value is not None
     }
     cold = [] if parsed.warm is None else ["--cold"]
     pairs = [text for pair in given.items() for text in pair]
@@ -88,6 +89,9 @@ def _parser(samplers: Collection[str], pruners: Collection[str]) -> argparse.Arg
     parser.add_argument("--sampler", help=f"one of {', '.join(samplers)}")
     parser.add_argument(
         "--trials", type=_whole, help="finished trials wanted, earlier runs included"
+    )
+    parser.add_argument(
+        "--budget", help="how long to search, the final test included: 3h, 1h30m, 20trainings"
     )
     parser.add_argument("--seed", type=_whole, help="of a sampler that draws")
     parser.add_argument("--pruner", help=f"one of {', '.join(pruners)}")
@@ -120,6 +124,8 @@ def _parser(samplers: Collection[str], pruners: Collection[str]) -> argparse.Arg
         action="store_true",
         help="no final test and no report: one worker among many (see storage/README.md)",
     )
+    # of a worker: when the command that has started it must be done with all
+    parser.add_argument("--until", type=_number, help=argparse.SUPPRESS)
     return parser
 
 

@@ -67,6 +67,8 @@ def describe_option(error: ValidationError, section: type[BaseModel]) -> str:
     example = (field.examples or [field.default])[0]
     value = details["input"]
     shown = f"{value:g}" if isinstance(value, float) else value
+    if details["type"] == "rule":  # it has its way out with it
+        return f"{option} {shown}: {rule}"
     return f"{option} {shown}: {rule}; for example {option} {example}"
 
 

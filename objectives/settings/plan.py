@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
 import os
 from pathlib import Path
 import shlex
 import sys
+import time
 from typing import Any
 
 from pydantic import ValidationError
@@ -18,6 +20,8 @@ from objectives.output import LONGEST
 from objectives.settings.arguments import check_choice
 from objectives.settings.arguments import read_arguments
 from objectives.settings.arguments import worker_arguments
+from objectives.settings.budget import Budget
+from objectives.settings.budget import read_budget
 from objectives.settings.config import Experiment
 from objectives.settings.config import load_experiment
 from objectives.settings.config_errors import describe_option
@@ -39,6 +43,10 @@ class Plan:
         workers: Processes that search, or None for this one.
         search_only: Whether final test and report are another run's.
         worker: The command of a process that searches.
+        trials: Finished trials wanted; None where a budget alone ends the search.
+        until: When the command is to be done, in seconds since the epoch; None knows no time.
+        of_command: Whether this is a worker that a command has started, which then makes the
+            final test.
     """
 
     experiment: Experiment
@@ -48,6 +56,14 @@ class Plan:
     workers: int | None
     search_only: bool
     worker: tuple[str, ...]
+    trials: int | None
+    until: float | None
+    of_command: bool
+
+    @property
+    def budget(self) -> Budget | None:
+        """How long the search may take, if there is a limit to it."""
+        return None if self.settings.budget is None else read_budget(self.settings.budget)
 
     @property
     def settings(self) -> StudySettings:
@@ -85,6 +101,7 @@ def read_plan(
     Raises:
         UserError: One of them says what cannot be done.
     """
+    now = time.time()
     parsed = read_arguments(arguments, samplers, pruners)
     experiment = load_experiment(parsed.file)
     given = {
@@ -113,13 +130,30 @@ def read_plan(
         workers=parsed.workers,
         search_only=parsed.search_only,
         worker=(sys.executable, "-m", "objectives.tune", *worker_arguments(parsed)),
+        trials=_trials(settings, given),
+        until=_until(settings, now, parsed.until),
+        of_command=parsed.until is not None,
     )
+
+
+def _trials(settings: StudySettings, given: Mapping[str, Any]) -> int | None:
+    """A budget on the command line sets the file's number of trials aside."""
+    said = given if "budget" in given else settings.model_fields_set
+    return settings.trials if settings.budget is None or "trials" in said else None
+
+
+def _until(settings: StudySettings, now: float, given: float | None) -> float | None:
+    budget = None if settings.budget is None else read_budget(settings.budget)
+    if budget is None or budget.seconds is None:
+        return None
+    return now + budget.seconds if given is None else given
 
 
 def _over(settings: StudySettings, given: dict[str, Any]) -> StudySettings:
     """The file's settings with the command line's over them, checked as the file's are."""
     try:
-        return StudySettings(**{**dict(settings), **given})
+        said = {name: getattr(settings, name) for name in settings.model_fields_set}
+        return StudySettings(**{**said, **given})
     except ValidationError as error:
         raise UserError(describe_option(error, StudySettings)) from None
 

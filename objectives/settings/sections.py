@@ -16,6 +16,7 @@ from pydantic import Field
 from pydantic import model_validator
 from pydantic import ValidationInfo
 
+from objectives.settings.budget import checked_budget
 from objectives.settings.config_errors import refuse
 from objectives.settings.search_space import STRICT
 from objectives.settings.variants import ALL_LINEAR
@@ -262,15 +263,18 @@ class StudySettings(BaseModel):
         name: Of the study; None takes the experiment file's.
         storage: URL of the database.
         sampler: Name of the sampler.
-        trials: Finished trials wanted, counting those of earlier runs.
+        trials: Finished trials wanted, counting those of earlier runs. Where there is a budget,
+            only as they are given: a budget alone knows no number of trials.
+        budget: Ends the search as well. A time is that of one call of the command, its final test
+            included; trainings are the study's, a pruned one counting as the share that was done.
         seed: Of a sampler that draws.
-        pruner: Optuna's pruner over the smallest validation loss so far; "asha" is its successive
-            halving.
+        pruner: Over the smallest validation loss so far. "bound" is this project's, the others
+            are Optuna's; "asha" is its successive halving.
         checkpoints: Whose trainings are kept at their last validation, for the next trial with the
             same hyperparameters to go on from. "unfinished": of a trial that was cut off, until
             it has been done again, or the study is at its end. "pruned": of pruned trials as well,
-            which somebody may enqueue again; those stay until the folder `checkpoints` is deleted.
-            A pack keeps none.
+            which a sampler may ask for again, or somebody enqueue; those stay until the folder
+            `checkpoints` is deleted. None is "pruned" with the pruner "bound", else "unfinished".
         output: Folder for adapters and report, relative to where the command runs.
         gpus_per_trial: Processes that train a trial together, each on a GPU, or on the CPU where
             there is none; None trains in the worker's own process.
@@ -292,9 +296,12 @@ class StudySettings(BaseModel):
     storage: str | None = None
     sampler: str = "bamsoo"
     trials: Count = 50
+    budget: Annotated[str, AfterValidator(checked_budget)] | None = Field(
+        default=None, examples=["3h"]
+    )
     seed: Seed = 0
-    pruner: Literal["none", "median", "hyperband", "asha"] = "none"
-    checkpoints: Literal["none", "unfinished", "pruned"] = "unfinished"
+    pruner: Literal["none", "median", "hyperband", "asha", "bound"] = "none"
+    checkpoints: Literal["none", "unfinished", "pruned"] | None = None
     output: str = Field(default="runs", min_length=1)
     gpus_per_trial: Count | None = Field(default=None, examples=[2])
     launcher: str | None = None
@@ -304,3 +311,8 @@ class StudySettings(BaseModel):
     energy: bool = False
     country: Annotated[str, AfterValidator(_country)] | None = None
     tracker: Literal["tensorboard", "trackio", "wandb"] | None = None
+
+    @property
+    def kept_checkpoints(self) -> Literal["none", "unfinished", "pruned"]:
+        """Whose trainings are kept, where the file does not say it."""
+        return self.checkpoints or ("pruned" if self.pruner == "bound" else "unfinished")

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Mapping
 import math
+from typing import Any
 from typing import TYPE_CHECKING
 
 from accelerate.utils import gather_object
@@ -158,8 +159,11 @@ class Learner:
         """Whether the validation loss after the last step is one; otherwise it has failed."""
         if not self._is_finite(loss, "validation", self.steps):
             return False
-        self.validations.append(Validation(self.steps, self.due[self.steps], loss))
+        self.validations.append(self._validation(self.steps, loss))
         return True
+
+    def _validation(self, step: int, loss: float) -> Validation:
+        return Validation(step, self.due[step], loss, self.n_steps)
 
     def _is_finite(self, loss: float, which: str, step: int) -> bool:
         if not math.isfinite(loss):
@@ -180,7 +184,8 @@ class Learner:
 
     def prune(self) -> None:
         """Ends it after the validation that was given last."""
-        self._outcome = Pruned(self.seconds_setup + self.seconds - self._seconds_before)
+        seconds = self.seconds_setup + self.seconds - self._seconds_before
+        self._outcome = Pruned(seconds, self.start)
 
     def run_out_of_memory(self, pack: int | None = None) -> None:
         """Ends it in the middle of a step, of a pack of so many."""
@@ -220,10 +225,13 @@ class Learner:
     def resume(self, state: State) -> None:
         """Goes on, once it has begun, where a `state` of the same training was taken."""
         accelerator = self.bench.accelerator
+        saved = state.update["adapter"].values()  # in one order, by names that a pack has not
         with torch.no_grad():
-            for name, parameter in self.parameters.items():
-                parameter.copy_(state.update["adapter"][name])
+            for parameter, value in zip(self.parameters.values(), saved, strict=True):
+                parameter.copy_(value)
         self._optimizer.load_state_dict(state.update["optimizer"])
+        for parameter in self.parameters.values():
+            _lay_out(self._optimizer.state[parameter], parameter)
         self._schedule.load_state_dict(state.update["scheduler"])
         if accelerator.scaler is not None:
             accelerator.scaler.load_state_dict(state.update["scaler"])
@@ -231,7 +239,14 @@ class Learner:
         self.tokens, self.start = state.tokens, state.step
         self.seconds = self._seconds_before = state.seconds
         self.losses += state.losses
-        self.validations += (Validation(n, self.due[n], loss) for n, loss in state.validations)
+        self.validations += (self._validation(n, loss) for n, loss in state.validations)
+
+
+def _lay_out(state: dict[str, Any], parameter: nn.Parameter) -> None:
+    """Puts an optimizer's tensors in memory as their parameter is, which fused steps rely on."""
+    for name, value in state.items():
+        if value.shape == parameter.shape and value.stride() != parameter.stride():
+            state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def validation_steps(n_steps: int, validations: int) -> dict[int, int]:

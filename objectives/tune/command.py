@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence
 import gc
 import os
 import shlex
 import sys
 import threading
+import time
 from typing import Any
 
 import optuna
@@ -20,6 +22,8 @@ from objectives.objective import LoraObjective
 from objectives.output import check_writable
 from objectives.output import writing
 from objectives.pack.search import Packs
+from objectives.result.final import base_exam
+from objectives.result.final import examine_base
 from objectives.settings.comparable import check_comparable
 from objectives.settings.plan import Plan
 from objectives.settings.plan import read_plan
@@ -29,9 +33,11 @@ from objectives.tune.energy import check_can_measure
 from objectives.tune.interruption import end_in_order
 from objectives.tune.interruption import INTERRUPTED
 from objectives.tune.interruption import STOPPED
+from objectives.tune.limits import Limits
 from objectives.tune.progress import finished
 from objectives.tune.samplers import PRUNERS
 from objectives.tune.samplers import SAMPLERS
+from objectives.tune.search import is_exhausted
 from objectives.tune.search import search
 from objectives.tune.search import search_packs
 from objectives.tune.search import search_with_workers
@@ -131,7 +137,7 @@ def _search_and_test(plan: Plan) -> int:
     existing = existing_study(plan)
     if existing is not None:
         _tell(check_comparable(existing, plan.experiment, storage.shown(plan.url)))
-        if plan.search_only and len(finished(existing)) >= plan.settings.trials:
+        if plan.search_only and Limits(plan, existing).wanted(finished(existing)) <= 0:
             tell_finished(plan, existing)
             return 0  # a worker that comes late loads nothing
     if plan.settings.energy:
@@ -164,13 +170,14 @@ def _run_alone(plan: Plan) -> int:
     gc.freeze()  # every trial ends with a collection, which need not look at what stays
     study = open_study(plan, bench.corpus.fingerprint)
     end_in_order()
+    limits = _limits(plan, study, run)
     objective = LoraObjective(plan.experiment, run, plan.folder)
     packs = _packs(plan, bench, objective)
     if packs is None:
-        search(plan, study, objective)
+        search(plan, study, objective, limits)
     else:
-        search_packs(plan, study, packs)
-    return 0 if plan.search_only else _finish(plan, study, run)
+        search_packs(plan, study, packs, limits)
+    return _ended(plan, study, limits, run)
 
 
 def _packs(plan: Plan, bench: Any, objective: LoraObjective) -> Packs | None:
@@ -192,8 +199,9 @@ def _run_with_gang(plan: Plan, ranks: int) -> int:
         ready = gang.start()  # a mistake shows before there is a study
         _tell(ready.notes)
         study = open_study(plan, ready.samples)
-        search(plan, study, LoraObjective(plan.experiment, gang, plan.folder))
-        return 0 if plan.search_only else _finish(plan, study, gang)
+        limits = _limits(plan, study, gang)
+        search(plan, study, LoraObjective(plan.experiment, gang, plan.folder), limits)
+        return _ended(plan, study, limits, gang)
 
 
 def _gang(plan: Plan, ranks: int) -> Gang:
@@ -241,16 +249,44 @@ def _run_workers(plan: Plan) -> int:
     _tell([*adapters, *corpus.notes])
     study = open_study(plan, corpus.fingerprint)
     end_in_order()
-    search_with_workers(plan, study)
+    with _gang(plan, plan.ranks or 1) as gang:  # gone before the workers load their bases
+        limits = _limits(plan, study, gang, gang.start)
+    search_with_workers(plan, study, limits)
     if plan.ranks is None:
-        return _finish(plan, study, load_runner(plan.experiment, plan.cache, test=True))
+        tests = plan.experiment.scoring.test
+        run = load_runner(plan.experiment, plan.cache, test=True) if tests else None
+        return _ended(plan, study, limits, run)
     with _gang(plan, plan.ranks) as gang:
-        return _finish(plan, study, gang)
+        return _ended(plan, study, limits, gang)
 
 
-def _finish(plan: Plan, study: optuna.Study, run: Examiner) -> int:
+def _limits(
+    plan: Plan, study: optuna.Study, run: Examiner, load: Callable[[], object] = lambda: None
+) -> Limits:
+    """Of the search; where a final test must end in time, one exam says how long they take.
+
+    Args:
+        plan: Its budget.
+        study: Keeps the exam.
+        run: Makes it.
+        load: Loads what `run` needs, where that is to be loaded again after the search.
+    """
+    tests = [] if plan.search_only else plan.experiment.scoring.test
+    if plan.until is not None and tests and base_exam(study, tests) is None:
+        start = time.perf_counter()
+        load()
+        examine_base(plan.experiment, run, study, loading=time.perf_counter() - start)
+    return Limits(plan, study)
+
+
+def _ended(plan: Plan, study: optuna.Study, limits: Limits, run: Examiner | None) -> int:
+    """After the search."""
+    if (why := limits.why_ended(is_exhausted(study))) is not None:
+        print(f"search ended   {why}", flush=True)
+    if plan.search_only:
+        return 0
     with writing(plan.folder):
-        return finish(plan, study, run)
+        return finish(plan, study, run, limits)
 
 
 def _tell(notes: Sequence[str]) -> None:

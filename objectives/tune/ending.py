@@ -23,6 +23,7 @@ from objectives.settings.plan import Plan
 from objectives.settings.sections import portable
 from objectives.training.checkpoint_files import delete_all
 from objectives.tune.answer import believed
+from objectives.tune.limits import Limits
 from optuna_partition import inspection
 import storage
 
@@ -30,9 +31,17 @@ import storage
 __all__ = ["finish"]
 
 
-def finish(plan: Plan, study: optuna.Study, run: Examiner) -> int:
-    if plan.settings.checkpoints != "pruned":  # the others are of trials that nobody repeats now
-        delete_all(plan.folder)
+def finish(plan: Plan, study: optuna.Study, run: Examiner | None, limits: Limits) -> int:
+    """The exit status.
+
+    Args:
+        plan: Of the command.
+        study: With its trials.
+        run: Makes the final test; None where there is none to make.
+        limits: Of the command's time.
+    """
+    if plan.settings.kept_checkpoints != "pruned" and plan.budget is None:
+        delete_all(plan.folder)  # those that are left are of trials that nobody repeats now
     beliefs = believed(study)
     order = [belief.trial for belief in beliefs]
     kept = best_trials(study, 1, order)
@@ -40,7 +49,7 @@ def finish(plan: Plan, study: optuna.Study, run: Examiner) -> int:
         print(_nothing_to_test(study))
         print(f"report         {_report(plan, study, [], beliefs)}")
         return 1
-    rows = _tested(plan, study, run, order)
+    rows = _tested(plan, study, run, limits, order)
     best = study.trials[order[0]] if order else study.best_trial
     _tell_best(plan, best, beliefs)
     saved = _saved(plan, study, rows, order)
@@ -49,19 +58,21 @@ def finish(plan: Plan, study: optuna.Study, run: Examiner) -> int:
         missing = _missing(best)
         print(f"  of trial {kept[0].number}, the best whose adapter is here: {missing}")
     print(f"report         {_report(plan, study, rows, beliefs)}")
-    print(f"more trials    the same command with --trials {2 * plan.settings.trials}")
+    print(f"more trials    the same command{_more(plan)}")
     return 0
 
 
 def _tested(
-    plan: Plan, study: optuna.Study, run: Examiner, order: Sequence[int]
+    plan: Plan, study: optuna.Study, run: Examiner | None, limits: Limits, order: Sequence[int]
 ) -> list[FinalRow]:
     tasks = plan.experiment.scoring.test
-    if not tasks:
+    if run is None or not tasks:
         return []
     models = "the base, PEFT's defaults (trained as a trial is) and the best adapters"
     print(f"final test     on {', '.join(tasks)}: {models}", flush=True)
-    return final_test(plan.experiment, run, study, plan.folder, order=order)
+    return final_test(
+        plan.experiment, run, study, plan.folder, order=order, in_time=limits.in_time_for
+    )
 
 
 def _tell_best(plan: Plan, best: FrozenTrial, beliefs: Sequence[Belief]) -> None:
@@ -121,12 +132,21 @@ def _report(
             "storage": storage.shown(plan.url),
         },
         closing=_next(plan, study),
+        device="GPU" if storage.accelerators() else "CPU",
     )
+
+
+def _more(plan: Plan) -> str:
+    """What to add to the command for a longer search; a budget of time begins anew."""
+    if plan.trials is not None:
+        return f" with --trials {2 * plan.trials}"
+    if plan.budget is not None and plan.budget.trainings is not None:
+        return f" with --budget {2 * plan.budget.trainings}trainings"
+    return " again"
 
 
 def _next(plan: Plan, study: optuna.Study) -> str:
     """What a reader of the report can do."""
-    trials = 2 * plan.settings.trials
-    more = f"To go on with this study, run the same command with --trials {trials}."
+    more = f"To go on with this study, run the same command{_more(plan)}."
     load = "To load the best adapter, see README.md in best_adapter/, the folder beside report/."
     return f"{more} {load}" if best_trials(study, 1) else more

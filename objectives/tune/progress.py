@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Sequence
 import time
 
 import optuna
@@ -34,44 +35,50 @@ class Progress:
     """A line per finished trial: as a callback of `study.optimize`, or of a study that others run.
 
     Args:
-        wanted: Finished trials at the end.
+        wanted: Finished trials at the end; None where nobody knows.
         unit: What the value is, as text.
         seen: Trials finished before.
         write: Where a line goes.
+        left: What is left of a budget, given the trials that are finished; None has no budget.
     """
 
     def __init__(
         self,
-        wanted: int,
+        wanted: int | None,
         unit: str,
         seen: Iterable[FrozenTrial] = (),
         write: Callable[[str], object] = print,
+        left: Callable[[Sequence[FrozenTrial]], str | None] = lambda done: None,
     ) -> None:
         self._wanted, self._unit, self._write = wanted, unit, write
+        self._budget_left = left
         self._seen = {trial.number for trial in seen}
         self._start = time.monotonic()
         self._done_here = 0
 
     def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
-        self._line(trial, _best(study), len(finished(study)))
+        done = finished(study)
+        self._line(trial, _best(study), len(done), self._budget_left(done))
 
     def look(self, study: optuna.Study) -> int:
         """Writes of the trials that have finished since; how many there are now.
 
         All is read before anything is written: a look that fails can be made again.
         """
-        new = [trial for trial in finished(study) if trial.number not in self._seen]
-        best = _best(study) if new else ""
+        done = finished(study)
+        new = [trial for trial in done if trial.number not in self._seen]
+        best, left = (_best(study), self._budget_left(done)) if new else ("", None)
         for trial in sorted(new, key=lambda trial: (trial.datetime_complete, trial.number)):
             self._seen.add(trial.number)
-            self._line(trial, best, len(self._seen))
+            self._line(trial, best, len(self._seen), left)
         return len(self._seen)
 
-    def _line(self, trial: FrozenTrial, best: str, done: int) -> None:
+    def _line(self, trial: FrozenTrial, best: str, done: int, left: str | None) -> None:
         self._done_here += 1
+        of = "" if self._wanted is None else f" of {self._wanted}"
         self._write(
-            f"trial {done:>3} of {self._wanted}   number {trial.number}: {self._result(trial)}   "
-            f"{best}   {self._left(self._wanted - done)}"
+            f"trial {done:>3}{of}   number {trial.number}: {self._result(trial)}   "
+            f"{best}   {left or self._left(done)}"
         )
 
     def _result(self, trial: FrozenTrial) -> str:
@@ -82,8 +89,10 @@ class Progress:
             return f"pruned {took}"
         return f"failed: {trial.user_attrs.get('failure', 'interrupted')} {took}"
 
-    def _left(self, trials: int) -> str:
+    def _left(self, done: int) -> str:
+        """By the pace so far; a budget has its own word."""
         pace = (time.monotonic() - self._start) / self._done_here
+        trials = 0 if self._wanted is None else self._wanted - done
         return f"{seconds(pace * trials)} left" if trials > 0 else "done"
 
 

@@ -24,6 +24,7 @@ from optuna.trial import TrialState
 from objectives.errors import UserError
 from objectives.settings.plan import Plan
 from objectives.settings.sections import StudySettings
+import optuna_partition
 from optuna_partition import BaMSOOSampler
 from optuna_partition import DIRECTSampler
 from optuna_partition import LatinHypercubeSampler
@@ -134,6 +135,7 @@ PRUNERS: Mapping[str, Callable[[int], optuna.pruners.BasePruner]] = {
     "asha": lambda parts: optuna.pruners.SuccessiveHalvingPruner(
         min_resource=1, reduction_factor=3
     ),
+    "bound": lambda parts: optuna_partition.BoundPruner(),
 }
 
 

@@ -1,11 +1,14 @@
-"""Trials until enough have finished: in this process, in packs, or by workers."""
+"""Trials until the limits say so: in this process, in packs, or by workers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from contextlib import nullcontext
+from contextlib import suppress
 from functools import partial
+import time
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -21,21 +24,27 @@ from objectives.tune.energy import kept_in_study
 from objectives.tune.energy import kept_in_trial
 from objectives.tune.energy import Meter
 from objectives.tune.interruption import Interruption
+from objectives.tune.interruption import TimeIsUp
+from objectives.tune.limits import Limits
 from objectives.tune.progress import finished
 from objectives.tune.progress import Progress
 from objectives.tune.study import tell_finished
 import storage
 
 
-__all__ = ["search", "search_packs", "search_with_workers"]
+__all__ = ["is_exhausted", "search", "search_packs", "search_with_workers"]
+
+PATIENCE_SECONDS = 5.0  # with a worker whose time is up
 
 
-def search(plan: Plan, study: optuna.Study, objective: Callable[[optuna.Trial], float]) -> None:
-    """Runs trials until enough have finished; a KeyboardInterrupt where the user stops it."""
-    wanted = plan.settings.trials
-    if tell_finished(plan, study) >= wanted:
+def search(
+    plan: Plan, study: optuna.Study, objective: Callable[[optuna.Trial], float], limits: Limits
+) -> None:
+    """Runs trials until the limits say so; a KeyboardInterrupt where the user stops it."""
+    tell_finished(plan, study)
+    if limits.wanted(finished(study)) <= 0:
         return
-    turns, interruption = storage.Turns(wanted, finished), Interruption()
+    turns, interruption = storage.Turns(limits.wanted, finished), Interruption(limits.end)
 
     def run(trial: optuna.Trial) -> float:
         with interruption.welcome():
@@ -47,61 +56,86 @@ def search(plan: Plan, study: optuna.Study, objective: Callable[[optuna.Trial], 
         with interruption.welcome():
             turns(study, trial)
 
-    prune = keep_best_adapters(plan.experiment.scoring.best)
-    with _meter(plan) as meter, interruption.installed():
+    callbacks = _callbacks(plan, limits)
+    with _meter(plan) as meter, interruption.installed(), suppress(TimeIsUp):
         with interruption.welcome():
             needed = turns.wait(study)
         if needed:
-            study.optimize(run, callbacks=[Progress(wanted, plan.unit), prune, take_turn])
+            study.optimize(run, callbacks=[*callbacks, take_turn])
 
 
-def search_packs(plan: Plan, study: optuna.Study, packs: Packs) -> None:
+def search_packs(plan: Plan, study: optuna.Study, packs: Packs, limits: Limits) -> None:
     """The same with several trials at a time."""
-    wanted = plan.settings.trials
-    if tell_finished(plan, study) >= wanted:
+    tell_finished(plan, study)
+    if limits.wanted(finished(study)) <= 0:
         return
-    turns, interruption = storage.Turns(wanted, finished), Interruption()
+    turns, interruption = storage.Turns(limits.wanted, finished), Interruption(limits.end)
 
-    def room() -> int:
+    def wait() -> bool:
         with interruption.welcome():
-            if not turns.wait(study):
-                return 0
+            return turns.wait(study)
+
+    def room() -> float:
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        return max(1, wanted - len(finished(study)) - len(running))
+        return limits.wanted(finished(study)) - len(running)
 
+    callbacks = _callbacks(plan, limits)
     with _meter(plan) as meter, kept_in_study(study, meter), interruption.installed():
-        search_in_packs(
-            study,
-            packs,
-            room=room,
-            exhausted=lambda: _is_exhausted(study),
-            mark=storage.mark_worker,
-            callbacks=[
-                Progress(wanted, plan.unit),
-                keep_best_adapters(plan.experiment.scoring.best),
-            ],
-            welcome=interruption.welcome,
-        )
+        with suppress(TimeIsUp):  # what runs then has been interrupted
+            search_in_packs(
+                study,
+                packs,
+                wait=wait,
+                room=room,
+                exhausted=lambda: is_exhausted(study),
+                mark=storage.mark_worker,
+                callbacks=callbacks,
+                welcome=interruption.welcome,
+                unwelcome=interruption.unwelcome,
+            )
 
 
-def _is_exhausted(study: optuna.Study) -> bool:
+def _callbacks(plan: Plan, limits: Limits) -> list[Callable[[optuna.Study, FrozenTrial], None]]:
+    return [_progress(plan, limits), keep_best_adapters(plan.experiment.scoring.best)]
+
+
+def _progress(plan: Plan, limits: Limits, seen: Iterable[FrozenTrial] = ()) -> Progress:
+    return Progress(plan.trials, plan.unit, seen=seen, left=limits.left)
+
+
+def is_exhausted(study: optuna.Study) -> bool:
     """As the samplers say that know: the partition's, and Optuna's GridSampler."""
     asked = getattr(study.sampler, "is_exhausted", None)
     return asked is not None and bool(asked(study))
 
 
-def search_with_workers(plan: Plan, study: optuna.Study) -> None:
-    """Has trials run by workers until enough have finished; interrupted as `search` is."""
+def search_with_workers(plan: Plan, study: optuna.Study, limits: Limits) -> None:
+    """Has trials run by workers until the limits say so; interrupted as `search` is."""
     assert plan.workers is not None
-    wanted = plan.settings.trials
-    if tell_finished(plan, study) >= wanted:
+    tell_finished(plan, study)
+    if limits.wanted(finished(study)) <= 0:
         return
-    progress = Progress(wanted, plan.unit, seen=finished(study))
+    progress = _progress(plan, limits, seen=finished(study))
     logs = plan.folder / "workers"
+    until = () if plan.until is None else ("--until", str(plan.until))
     with _meter(plan) as meter, kept_in_study(study, meter), writing(logs):
-        look = partial(progress.look, study)
-        if storage.workers.run(plan.worker, plan.workers, logs=logs, look=look):
+        look, late = partial(progress.look, study), partial(_is_late, plan, limits)
+        command = (*plan.worker, *until)
+        if storage.workers.run(command, plan.workers, logs=logs, look=look, late=late):
             raise KeyboardInterrupt
+
+
+def _is_late(plan: Plan, limits: Limits) -> bool:
+    """Workers end by themselves in time, unless they hang or load."""
+    if plan.until is None:
+        return False
+    try:
+        end = limits.end()
+    except Exception as error:
+        if not storage.broke_off(error):
+            raise
+        end = plan.until  # while nobody knows what trials take
+    return time.time() > end + PATIENCE_SECONDS
 
 
 def _meter(plan: Plan) -> AbstractContextManager[Meter | None]:

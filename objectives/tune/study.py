@@ -70,6 +70,6 @@ def _tell_misfits(plan: Plan, study: optuna.Study) -> None:
 def tell_finished(plan: Plan, study: optuna.Study) -> int:
     """The trials finished before."""
     done = len(finished(study))
-    of = f"{done} of {plan.settings.trials} trials finished"
+    of = f"{done}{'' if plan.trials is None else f' of {plan.trials}'} trials finished"
     print(f"study {plan.name} in {storage.shown(plan.url)}: {of}", flush=True)
     return done

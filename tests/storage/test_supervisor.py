@@ -12,6 +12,7 @@ import sys
 import textwrap
 import threading
 import time
+from typing import Any
 
 from optuna.exceptions import StorageInternalError
 import pytest
@@ -44,7 +45,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[
     monkeypatch.setattr(workers, "PAUSE_SECONDS", 0.1)
 
     def run(
-        code: str, count: int, look: Callable[[], int] = lambda: 0, **settings: float
+        code: str, count: int, look: Callable[[], int] = lambda: 0, **settings: Any
     ) -> tuple[bool, list[str]]:
         said: list[str] = []
         stopped = workers.run(
@@ -207,6 +208,21 @@ def test_a_signal_ends_the_workers_in_their_own_way(
     assert len(list(tmp_path.glob("*.ended"))) == 2
     assert not any(alive(pid) for pid in pids(tmp_path))
     assert signal.getsignal(stop) is before
+
+
+def test_when_it_is_late_all_are_ended(run: Callable, tmp_path: Path) -> None:
+    """Also those that hang, and it is no signal that has come."""
+    code = """
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        here.joinpath(f"{os.getpid()}.ready").touch()
+        time.sleep(600)
+    """
+
+    def late() -> bool:
+        return len(list(tmp_path.glob("*.ready"))) == 2
+
+    assert run(code, 2, late=late, stop=0.5) == (False, [])
+    assert len(pids(tmp_path)) == 2 and not any(map(alive, pids(tmp_path)))
 
 
 def test_one_that_does_not_end_is_killed_with_its_children(run: Callable, tmp_path: Path) -> None:

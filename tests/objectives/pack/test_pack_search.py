@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Sequence
 from contextlib import nullcontext
+from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -29,13 +30,14 @@ from transformers import AutoModelForCausalLM
 
 from objectives.job import Ended
 from objectives.job import Job
-from objectives.job import Report
+from objectives.job import Join
 from objectives.job import RunPack
 from objectives.model.bench import Bench
 from objectives.objective import Begun
 from objectives.objective import LoraObjective
 from objectives.pack.runner import pack_size
 from objectives.pack.runner import PackRunner
+from objectives.pack.search import Ask
 from objectives.pack.search import Packs
 from objectives.pack.search import search_in_packs
 from objectives.result.adapters import SPARE
@@ -85,10 +87,12 @@ def search(
         study,
         packs,
         exhausted=lambda: False,
-        room=lambda: len(params) - len(study.trials) + waiting(study),
+        wait=lambda: waiting(study) > 0,
+        room=lambda: waiting(study),
         mark=lambda trial: trial.set_user_attr("marked", True),
         callbacks=[callback],
         welcome=nullcontext,
+        unwelcome=nullcontext,
     )
     return study, told
 
@@ -161,7 +165,8 @@ def test_what_stops_the_search_fails_all_that_run(
 ) -> None:
     """With a real heartbeat: it ends with the trial."""
 
-    def interrupted(jobs: Sequence[Job], reports: Sequence[Report]) -> list[Ended]:
+    def interrupted(join: Join) -> Iterator[tuple[Job, Ended]]:
+        join(0)
         raise KeyboardInterrupt
 
     alone = LoraObjective(experiment, Runner(experiment, bench, None), tmp_path)
@@ -179,7 +184,8 @@ def test_points_of_an_interrupted_pack_are_asked_for_again(
 ) -> None:
     """Both of the two: to the sampler they are not points that failed."""
 
-    def interrupted(jobs: Sequence[Job], reports: Sequence[Report]) -> list[Ended]:
+    def interrupted(join: Join) -> Iterator[tuple[Job, Ended]]:
+        join(0)
         raise KeyboardInterrupt
 
     rates = Range(low=1e-6, high=1e-2, log=True)
@@ -187,16 +193,22 @@ def test_points_of_an_interrupted_pack_are_asked_for_again(
     experiment = experiment.model_copy(update={"search": search})
     study = optuna.create_study(sampler=SOOSampler(search_space=experiment.search_space()))
 
+    def room() -> int:
+        count = (TrialState.COMPLETE, TrialState.RUNNING)
+        return 4 - len(study.get_trials(states=count))
+
     def go_on(run: RunPack) -> None:
         alone = LoraObjective(experiment, Runner(experiment, bench, None), tmp_path)
         search_in_packs(
             study,
             Packs(alone, run, 2),
             exhausted=lambda: False,
-            room=lambda: 4 - len(study.get_trials(states=(TrialState.COMPLETE,))),
+            wait=lambda: room() > 0,
+            room=room,
             mark=lambda trial: None,
             callbacks=[],
             welcome=nullcontext,
+            unwelcome=nullcontext,
         )
 
     with pytest.raises(KeyboardInterrupt):
@@ -260,7 +272,8 @@ class Ranks:
         trial.suggest_int("rank", 2, 5)
         return cast(Begun, SimpleNamespace(trial=trial))
 
-    def __call__(self, begun: Sequence[Begun]) -> Iterator[tuple[Begun, float]]:
+    def __call__(self, ask: Ask) -> Iterator[tuple[Begun, float]]:
+        begun = list(islice(iter(ask, None), self.size))
         self.sizes.append(len(begun))
         yield from ((each, float(each.trial.params["rank"])) for each in begun)
 
@@ -272,11 +285,13 @@ def test_packs_evaluate_a_finite_space_once_and_end() -> None:
     search_in_packs(
         study,
         cast(Packs, packs),
+        wait=lambda: True,
         room=lambda: 100,
         exhausted=lambda: sampler.is_exhausted(study),
         mark=lambda trial: None,
         callbacks=[],
         welcome=nullcontext,
+        unwelcome=nullcontext,
     )
     assert packs.sizes == [3, 1]
     assert sorted(trial.params["rank"] for trial in study.trials) == [2, 3, 4, 5]

@@ -29,6 +29,7 @@ from objectives.model.bench import save_adapter
 from objectives.pack import packed
 from objectives.pack.packed import as_peft
 from objectives.pack.packed import grouped_by_tokens
+from objectives.pack.packed import Pack
 from objectives.pack.packed import train_pack
 from objectives.scoring.score import validation_loss
 from objectives.settings.config import Experiment
@@ -169,6 +170,39 @@ def test_those_that_leave_do_not_disturb_the_others(bench: Bench) -> None:
         assert_as_alone(learner)
 
 
+@pytest.mark.parametrize("places", [2, 3])
+def test_those_that_join_later_are_as_alone(bench: Bench, places: int) -> None:
+    """One is pruned at its first validation, others are done at different times."""
+    pruned = replace(PACK[0], rank=9)
+    waiting = learners(bench, SETTINGS, [pruned, *PACK, replace(PACK[1], effective_batch=64)])
+    everybody, sizes = list(waiting), []
+    pack = Pack(bench, SETTINGS)
+    while waiting or len(pack):
+        while waiting and len(pack) < places:
+            pack.join(waiting.pop(0))
+        sizes.append(len(pack))
+        for learner, _ in pack.part():
+            if learner.chosen == pruned:
+                learner.prune()
+        pack.leave()
+    assert sizes[:-3] == [places] * len(sizes[:-3]), "no place is free while somebody waits"
+    assert isinstance(everybody[0].outcome, Pruned)
+    for learner in everybody[1:]:
+        assert_as_alone(learner)
+
+
+def test_the_base_is_bare_when_somebody_has_left(bench: Bench) -> None:
+    pack, names = Pack(bench, SETTINGS), [name for name, _ in bench.base.named_modules()]
+    for learner in learners(bench, SETTINGS, PACK[:2]):
+        pack.join(learner)
+    for learner, _ in pack.part():
+        if learner.chosen == PACK[0]:
+            learner.prune()
+    assert [name for name, _ in bench.base.named_modules()] != names
+    pack.leave()
+    assert [name for name, _ in bench.base.named_modules()] == names and len(pack) == 1
+
+
 def test_memory_that_runs_out_is_everybodys_who_is_in_training(bench: Bench) -> None:
     calls = iter(range(1000))
 
@@ -185,7 +219,7 @@ def test_memory_that_runs_out_is_everybodys_who_is_in_training(bench: Bench) -> 
     first, pruned, last = (learner.outcome for learner in together)
     assert isinstance(pruned, Pruned)
     assert isinstance(first, OutOfMemory) and isinstance(last, OutOfMemory)
-    message = "out of memory at step 5 in a pack of 3 with micro-batch 3 each and learning_rate"
+    message = "out of memory at step 5 in a pack of 2 with micro-batch 3 each and learning_rate"
     assert first.message.startswith(message)
 
 

@@ -14,6 +14,7 @@ from objectives.settings.plan import read_plan
 from objectives.tune.samplers import PRUNERS
 from objectives.tune.samplers import sampler_of
 from objectives.tune.samplers import SAMPLERS
+import optuna_partition
 
 
 __all__ = ["experiment"]  # the fixture
@@ -69,3 +70,28 @@ def test_what_others_draw_is_the_trial_s_own_too(experiment: Path, sampler: str)
         trial.suggest_float("elsewhere", 0, 1)
     first, second = (trial.params["elsewhere"] for trial in study.trials)
     assert first != second
+
+
+def test_the_pruner_bound_is_the_library_s(experiment: Path) -> None:
+    plan = read_plan([str(experiment), "--pruner", "bound"], SAMPLERS, PRUNERS)
+    pruner = PRUNERS[plan.settings.pruner](plan.experiment.training.validations)
+    assert type(pruner) is optuna_partition.BoundPruner
+
+
+@pytest.mark.parametrize(
+    ("lines", "arguments", "kept"),
+    [
+        ("", [], "unfinished"),
+        ("", ["--pruner", "bound"], "pruned"),
+        ('pruner = "bound"', [], "pruned"),
+        ('pruner = "bound"', ["--pruner", "asha"], "unfinished"),
+        ('checkpoints = "none"', ["--pruner", "bound"], "none"),
+        ('checkpoints = "unfinished"', ["--pruner", "bound"], "unfinished"),
+    ],
+)
+def test_with_bound_pruned_trials_can_go_on_unless_the_file_says_otherwise(
+    experiment: Path, lines: str, arguments: list[str], kept: str
+) -> None:
+    experiment.write_text(f"{experiment.read_text()}{lines}\n")
+    plan = read_plan([str(experiment), *arguments], SAMPLERS, PRUNERS)
+    assert plan.settings.kept_checkpoints == kept

@@ -250,28 +250,41 @@ class First(BasePruner):
         return trial.number == 0
 
 
-def kept(experiment: Experiment, **changed: str) -> Experiment:
+def kept(experiment: Experiment, **changed: Any) -> Experiment:
     study = experiment.study.model_copy(update=changed)
     return experiment.model_copy(update={"study": study})
 
 
-@pytest.mark.parametrize("checkpoints", ["none", "unfinished", "pruned"])
+@pytest.mark.parametrize(
+    ("settings", "goes_on"),
+    [
+        ({"checkpoints": "none"}, False),
+        ({"checkpoints": "unfinished"}, False),
+        ({"checkpoints": "pruned"}, True),
+        ({"checkpoints": None, "pruner": "asha"}, False),
+        ({"checkpoints": None, "pruner": "bound"}, True),
+    ],
+)
 def test_a_pruned_trial_goes_on_where_that_is_wanted(
-    gang_experiment: Experiment, bench: Bench, tmp_path: Path, checkpoints: str
+    gang_experiment: Experiment,
+    bench: Bench,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    goes_on: bool,
 ) -> None:
     """Enqueued again, it is asked about its old losses first; with a value no file is left."""
-    experiment = kept(gang_experiment, checkpoints=checkpoints)
+    experiment = kept(gang_experiment, **settings)
     objective = LoraObjective(experiment, Runner(experiment, bench, None), tmp_path)
     study = optuna.create_study(pruner=First())
     for _ in range(3):
         study.enqueue_trial(PARAMS)
     study.optimize(objective, n_trials=1)
     assert study.trials[0].state is TrialState.PRUNED
-    assert len(list(tmp_path.rglob("*.checkpoint"))) == (checkpoints == "pruned")
+    assert len(list(tmp_path.rglob("*.checkpoint"))) == goes_on
     study.optimize(objective, n_trials=2)
     assert not list(tmp_path.rglob("*.checkpoint"))
     _, again, clean = study.trials
-    assert again.user_attrs.get("resumed_at") == (2 if checkpoints == "pruned" else None)
+    assert again.user_attrs.get("resumed_at") == (2 if goes_on else None)
     assert "resumed_at" not in clean.user_attrs
     assert again.intermediate_values == clean.intermediate_values and again.value == clean.value
 
@@ -298,7 +311,7 @@ def test_it_goes_on_with_the_micro_batch_it_had(
 def test_what_is_trained_keeps_the_micro_batch_it_was_trained_with(
     gang_experiment: Experiment, bench: Bench, tmp_path: Path
 ) -> None:
-    """A pack trains without checkpoints; a file of the same point is an earlier training's."""
+    """As in a pack; another file of the same point is an earlier training's."""
     training = gang_experiment.training.model_copy(update={"micro_batch": 2})
     changed = gang_experiment.model_copy(update={"training": training})
     experiment = kept(changed, checkpoints="unfinished")

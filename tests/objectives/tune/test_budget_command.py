@@ -1,0 +1,122 @@
+"""`--budget` as a user gives it: to the end of it, in the middle of a trial, with workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+import time
+
+from commands import bad
+from commands import experiment
+from commands import load
+from commands import one_thread
+from commands import run
+import pytest
+
+from objectives.result.final import BASE_EXAM
+from objectives.result.final import FINAL
+from objectives.tune.limits import Limits
+
+
+__all__ = ["experiment", "one_thread"]  # fixtures
+
+EPOCHS = 80  # some ten seconds: longer than what is left
+
+
+@pytest.fixture
+def long(experiment: Path) -> Path:
+    """Its trials are longer than the budget, and keep where they are all the time."""
+    text = experiment.read_text().replace("validations = 2", "validations = 20")
+    experiment.write_text(text.replace("epochs = 8", f"epochs = {EPOCHS}"))
+    return experiment
+
+
+def states(file: Path) -> list[str]:
+    return [trial.state.name for trial in load(file).trials]
+
+
+def test_trainings_end_it_instead_of_the_file_s_trials(experiment: Path) -> None:
+    ended = run(experiment, "--budget", "3 trainings", "--search-only")
+    assert ended.returncode == 0 and states(experiment) == ["COMPLETE"] * 3
+    assert "trial   1   number 0" in ended.stdout and "1 of 3 trainings left\n" in ended.stdout
+    assert "search ended   0 of 3 trainings left, and the next trial may take 1\n" in ended.stdout
+    assert run(experiment, "--budget", "3trainings", "--search-only").returncode == 0
+    assert len(load(experiment).trials) == 3, "those of earlier runs count"
+
+
+def test_a_time_ends_it_with_the_final_test_and_what_trials_took_before(experiment: Path) -> None:
+    start = time.monotonic()
+    ended = run(experiment, "--budget", "60s", "--trials", "2")
+    assert time.monotonic() - start < 60
+    assert ended.returncode == 0 and states(experiment) == ["COMPLETE"] * 2
+    assert (
+        "search ended   2 trials are finished; " in ended.stdout
+        and " left of 60s\n" in ended.stdout
+    )
+    study = load(experiment)
+    rows = study.user_attrs[FINAL]["rows"]
+    assert [row["name"] for row in rows][:2] == ["base", "PEFT defaults"] and len(rows) == 4
+    assert rows[0] == study.user_attrs[BASE_EXAM]["row"], "made before the search, and not again"
+    assert 0 < study.user_attrs[BASE_EXAM]["seconds"] < 60
+
+
+def cut_off(patch: pytest.MonkeyPatch, trials: int, seconds: float) -> None:
+    """So many trials begin, and end after so many seconds, however busy the machine is."""
+
+    def wanted(self: Limits, done: object) -> int:
+        return 0 if any(trial.state.is_finished() for trial in self._study.trials) else trials
+
+    patch.setattr(Limits, "end", lambda self: time.time() + seconds)
+    patch.setattr(Limits, "wanted", wanted)
+
+
+def test_a_trial_that_runs_over_is_cut_off_and_goes_on_in_the_next_run(long: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        cut_off(patch, 1, seconds=6)
+        ended = run(long, "--budget", "1h", "--search-only")
+    assert ended.returncode == 0 and "search ended   " in ended.stdout
+    assert states(long) == ["FAIL"]
+    ended = run(long, "--trials", "1", "--search-only")
+    assert states(long) == ["FAIL", "COMPLETE"]
+    first, second = load(long).trials
+    assert first.params == second.params and second.user_attrs["resumed_at"] > 0
+
+
+@pytest.mark.parametrize("more", [("--gpus-per-trial", "1"), ("--pack", "2")])
+def test_trials_of_gangs_and_packs_are_cut_off(
+    long: Path, more: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_off(monkeypatch, int(more[1]), seconds=3)
+    ended = run(long, "--budget", "1h", "--search-only", *more)
+    assert ended.returncode == 0 and "search ended   " in ended.stdout and ended.stderr == ""
+    assert states(long) == ["FAIL"] * int(more[1])
+
+
+def test_the_checkpoint_of_a_cut_off_trial_outlives_the_report(
+    long: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_off(monkeypatch, 1, seconds=6)
+    text = long.read_text().replace('test = ["colours"]', "test = []")
+    long.write_text(text)
+    ended = run(long, "--budget", "1h")
+    assert states(long) == ["FAIL"] and ended.returncode == 1
+    assert list((long.parent / "runs" / "tiny" / "checkpoints").iterdir())
+    assert "no trial has a value" in ended.stdout
+
+
+def test_workers_end_in_time_with_trials_that_would_take_hours(long: Path) -> None:
+    """On a busy machine none may have begun."""
+    text = long.read_text().replace('test = ["colours"]', "test = []")
+    long.write_text(text.replace(f"epochs = {EPOCHS}", f"epochs = {1000 * EPOCHS}"))
+    start = time.monotonic()
+    ended = run(long, "--budget", "45s", "--workers", "2")
+    assert time.monotonic() - start < 45
+    assert "search ended   " in ended.stdout and ended.stderr == ""
+    assert set(states(long)) <= {"FAIL"} and "Traceback" not in ended.stdout
+
+
+def test_bad_budgets_are_one_message(experiment: Path) -> None:
+    assert "--budget soon: must be a time, or a number" in bad(experiment, "--budget", "soon")
+    text = experiment.read_text().replace("trials = 5", 'budget = "3 hours"')
+    experiment.write_text(text)
+    message = bad(experiment)
+    assert '[study] budget = "3 hours": must be a time, or a number of trainings' in message

@@ -67,14 +67,14 @@ class BoundPruner(BasePruner):
         >>> study.optimize(objective, n_trials=20)
     """
 
-    def __init__(self, *, risk: float = 0.05, n_startup_trials: int = 4) -> None:
+    def __init__(self, *, risk: float = 0.05, n_startup_trials: int = 2) -> None:
         check_number("risk", risk, "0 < risk < 1", "0.05")
         if not 0 < risk < 1:
             raise ValueError(f"`0 < risk < 1` must hold, but got ({risk=}); 0.05 is usual.")
         if not isinstance(n_startup_trials, int) or n_startup_trials < 1:
             raise ValueError(
                 "`n_startup_trials` must be an integer and `n_startup_trials >= 1`, but got "
-                f"({n_startup_trials=}); 4 is usual."
+                f"({n_startup_trials=}); 2 is usual."
             )
         self._risk, self._n_startup_trials = float(risk), n_startup_trials
 

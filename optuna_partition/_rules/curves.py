@@ -43,7 +43,7 @@ __all__ = ["Curve", "Curves", "Forecasts"]
 _MOST_STEPS = 16  # of a grid
 _MOST_CURVES = 100  # a regression is learnt from
 _DRIFT = 0.3  # prior deviation of b and c: 0 is that a curve keeps its distance from another
-_RESIDUAL, _TOLD = 0.1, 2.0  # prior deviation of e in those of y, and how many curves it is worth
+_RESIDUAL, _TOLD = 0.1, 4.0  # prior deviation of e in those of y, and how many curves it is worth
 _KINDS = ((1.0, 1.0), (0.3, 0.5), (0.3, 1.5), (0.05, 0.5), (0.05, 1.5))
 """Share of own noise and length of correlation in the unit cube: the likeliest is taken."""
 _FLAT = 1e-6  # prior precision of a, beside curves that are worth 1 each

@@ -101,7 +101,8 @@ def ratios(lines: Lines, workers: int, n: int) -> dict[str, list[float]]:
     measures = scales(lines)
 
     def of(where: Place, group: list[Line]) -> list[float]:
-        each = [measures[where].ratio(best(line, n), n) for line in group]
+        long = (line for line in group if line["budget"] >= n)
+        each = [measures[where].ratio(best(line, n), n) for line in long]
         return [ratio for ratio in each if ratio is not None]
 
     found = _each(lines, workers, of)

@@ -241,6 +241,15 @@ def test_figures_are_those_computed_by_hand() -> None:
     assert figures.stops([hit, missed]) == figures.Stops(1.5, 1 / 3, 0.5)
 
 
+def test_a_run_has_no_regret_beyond_its_budget() -> None:
+    medians = {str(n): 2.0 for n in (10, 20)}
+    goal = {"kind": "reference", "family": "f", "instance": "a", "shift": 0, "budget": 9}
+    goal |= {"medians": medians, "least": 1.0, "known": True, "worst": 9.0}
+    lines = results.longest(iter([goal, line([[4, 1.0, 3.0], [40, 2.0, 1.5]], [])]))
+    assert figures.ratios(lines, 1, 10) == {"s": [0.5]}
+    assert figures.ratios(lines, 1, 20) == {"s": []}
+
+
 def test_a_comparison_is_run_once_and_told(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -55,7 +55,8 @@ class BaMSOOSampler(PartitionSampler):
     is worth what the model expects at its points, and one of the best points is evaluated once
     more where that is worth more than a new point, by the knowledge gradient (Scott, Frazier and
     Powell 2011). Such a repeat is stored as one. Where the first point that was evaluated twice
-    gives the same value again, there is no noise, and none is repeated any more.
+    gives the same value again, there is no noise: none is repeated any more, and the model no
+    longer takes many narrow valleys for noise.
 
     Needs BoTorch: ``pip install "optuna-partition[botorch]"``.
 

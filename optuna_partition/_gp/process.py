@@ -54,6 +54,7 @@ __all__ = ["Fitted", "GaussianProcess", "failing"]
 
 _LEAST_NOISE = 1e-6  # variance; BoTorch's 1e-4 keeps a smooth function from its last digits
 _FIRST_NOISE = 1e-2  # from less, a fit takes noise for the function
+_MOST_UNSEEN = 1e-4  # where a repeat shows none; a training of one seed is still a bit rough
 _NOISE_PRIOR = log_normal(2.0, 3.0)  # its logarithm 3 about -7 where a fit maximises
 _WARP_SPREAD = 0.5  # of the logarithm of the two exponents; 0.87 warps more and was worse
 _FIRST_STEPS, _LATER_STEPS = 150, 60  # of the fit; a later one starts where the last ended
@@ -93,6 +94,8 @@ class GaussianProcess:
             model = self._told(evidence, targets, kept)
             if theta is not None:
                 _load(model, theta)
+            if evidence.is_exact and not self.as_published:
+                _quieten(model)
             _climb(model, _FIRST_STEPS if theta is None else _LATER_STEPS)
         return self.condition(evidence, _theta(model))
 
@@ -329,6 +332,15 @@ def _climb(model: SingleTaskGP, steps: int) -> None:
     mll = ExactMarginalLogLikelihood(model.likelihood, model)
     mll.train()
     fit_gpytorch_mll_scipy(mll, options={"maxiter": steps})
+
+
+def _quieten(model: SingleTaskGP) -> None:
+    """Bounds the noise: a fit takes many narrow valleys for it."""
+    likelihood = model.likelihood
+    of_all = getattr(likelihood, "second_noise_covar", likelihood.noise_covar)
+    constraint = of_all.raw_noise_constraint
+    constraint.upper_bound = constraint.lower_bound.new_tensor(_MOST_UNSEEN)
+    of_all.initialize(noise=of_all.noise.detach().clamp_max(_MOST_UNSEEN))
 
 
 def _theta(model: SingleTaskGP) -> Theta:

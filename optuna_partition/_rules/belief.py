@@ -23,6 +23,7 @@ from optuna_partition._core.cells import centre
 from optuna_partition._core.cells import Point
 from optuna_partition._core.node import Reading
 from optuna_partition._core.tree import Tree
+from optuna_partition._rules.repeat import is_noisy
 
 
 __all__ = [
@@ -153,6 +154,14 @@ class Evidence:
     def measured(self) -> NDArray[np.bool_]:
         """Which rows are no forecast, (n,)."""
         return np.ones(len(self.y), bool) if self.early is None else np.diag(self.early.noise) == 0
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether points that were evaluated twice show that there is no noise."""
+        at: dict[bytes, list[float]] = {}
+        for x, y in zip(self.x[self.measured], self.y[self.measured].tolist(), strict=True):
+            at.setdefault(x.tobytes(), []).append(y)
+        return not self.is_grave and is_noisy(list(at.values())) is False
 
     @classmethod
     def of(cls, tree: Tree) -> Evidence:

@@ -74,6 +74,22 @@ def test_noise_alone_gains_nothing_and_a_function_much() -> None:
     assert GaussianProcess(DOMAIN).fit(noise, None).gain < 3
 
 
+@pytest.mark.parametrize(
+    ("again", "is_grave", "is_quiet"),
+    [((), False, False), ((0.0,), False, True), ((0.5,), False, False), ((0.0,), True, False)],
+)
+def test_where_a_repeat_shows_no_noise_a_rough_function_is_not_taken_for_it(
+    again: tuple[float, ...], is_grave: bool, is_quiet: bool
+) -> None:
+    known, y = evidence(40), np.random.default_rng(0).standard_normal(40)
+    x = np.concatenate([known.x, known.x[: len(again)]])
+    y = np.concatenate([y, y[: len(again)] + again])
+    repeated = Evidence(x, y, known.pending, len(y), is_grave=is_grave)
+    model = GaussianProcess(DOMAIN).fit(repeated, None).exact.model
+    noise = model.likelihood.noise.item()
+    assert noise <= 1e-4 if is_quiet else noise > 1e-2
+
+
 def test_the_kernel_is_the_sum_of_gpytorch_s_own() -> None:
     """GPyTorch takes a distance from x^2 + y^2 - 2 x y, which cancels: what is 0 may be 1e-8."""
     kernel = ProductAndSum(3).double()

@@ -119,7 +119,8 @@ class Limits:
         """Seconds of what the command does after the search, with room for error."""
         if self._plan.search_only and not self._plan.of_command:
             return 0.0
-        if not self._plan.experiment.scoring.test:
+        nothing = all(trial.state is not TrialState.COMPLETE for trial in done)
+        if nothing or not self._plan.experiment.scoring.test:
             return REPORT_SECONDS
         exam = base_exam(self._study, self._plan.experiment.scoring.test)
         if exam is None:  # it could not be made, as the others then

@@ -134,7 +134,8 @@ def test_the_final_test_s_time_is_kept_back(clock: list[float]) -> None:
         user_attrs={"seconds_training": 25.0, "steps": 10, "steps_in_all": 40},
         seconds=25,
     )
-    for trials, training in (([whole], 60), ([half], 100), ([whole, half], 100), ([], 0)):
+    short = trial(1.0, user_attrs=took | {"seconds_training": 1.0}, seconds=2)
+    for trials, training in (([whole], 60), ([whole, half], 100), ([short, half, half], 100)):
         study = with_exam(trials, seconds=10)
         kept = limits.REPORT_SECONDS + 30 + 4 * limits.SLOWER * 10 + training
         assert of(study, "--budget", "1h").end() == NOW + 3600 - kept
@@ -142,6 +143,8 @@ def test_the_final_test_s_time_is_kept_back(clock: list[float]) -> None:
         assert of(study, "--until", "1003600").end() == math.inf, "there is no budget of time"
         worker = of(study, "--budget", "3h", "--search-only", "--until", "1003600")
         assert worker.end() == NOW + 3600 - kept, "as its command's"
+    none = with_exam([half], seconds=10)
+    assert of(none, "--budget", "1h").end() == NOW + 3600 - limits.REPORT_SECONDS, "no value yet"
     assert base_exam(study, ["standin_test", "another"]) is None, "it is to be made again"
     study = with_exam([whole], seconds=1000)
     assert of(study, "--budget", "1h").end() == NOW + 1800, "the search has half of it"

@@ -1,4 +1,4 @@
-"""The pictures of the page on how the samplers search: `python -m docs.pictures [FOLDER]`.
+"""The pictures of how the samplers and the pruner search: `python -m docs.pictures [FOLDER]`.
 
 Branin's function has three equal minima. Nothing is drawn at random, so that the pictures are the
 same whenever they are made, but for the rounding of BaMSOO's model on another processor.
@@ -18,10 +18,14 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 import optuna
+from optuna.pruners import BasePruner
+from optuna.pruners import NopPruner
 from optuna.samplers import BaseSampler
+from optuna.trial import TrialState
 
 from examples.branin import branin
 from optuna_partition import BaMSOOSampler
+from optuna_partition import BoundPruner
 from optuna_partition import DIRECTSampler
 from optuna_partition import SOOSampler
 from optuna_partition.inspection import CellInfo
@@ -32,6 +36,7 @@ FRAMES = (9, 20, 40, 80)  # evaluations
 MINIMA = ((-math.pi, 12.275), (math.pi, 2.275), (9.42478, 2.475))
 COLOURS = Normalize(-0.4, 2.2)  # of the logarithm of a value
 OPENED = "#d1495b"
+STEPS, TRAININGS = 8, 15  # of a training; that a search may take
 
 
 def frames() -> Figure:
@@ -149,11 +154,50 @@ def _above(a: tuple[float, float], b: tuple[float, float], c: tuple[float, float
     return (b[1] - a[1]) * (c[0] - a[0]) >= (c[1] - a[1]) * (b[0] - a[0])
 
 
+def stops() -> Figure:
+    """Two searches of as many steps, one that trains to the end and one that stops."""
+    figure = Figure(figsize=(11, 5.2), layout="constrained")
+    rows = figure.subplots(2, 1, sharex=True, sharey=True)
+    pruners = {"every trial to its end": NopPruner(), "with BoundPruner": BoundPruner()}
+    for axes, (name, pruner) in zip(rows, pruners.items(), strict=True):
+        trained(axes, name, pruner)
+    figure.supxlabel("steps trained")
+    figure.supylabel("loss")
+    return figure
+
+
+def trained(axes: Axes, name: str, pruner: BasePruner) -> None:
+    """The curves of a search one after the other; a ring where one was stopped."""
+    study = optuna.create_study(sampler=BaMSOOSampler(deterministic=True), pruner=pruner)
+    spent = 0
+    while spent < STEPS * TRAININGS:
+        trial = study.ask()
+        value, steps, losses = branin(trial), range(1, STEPS + 1), []
+        for step in steps:
+            losses.append(value + 60 * (1 + trial.params["x"] / 20) * math.exp(-step / 2))
+            trial.report(losses[-1], step)
+            if trial.should_prune():
+                break
+        is_whole = len(losses) == STEPS
+        if is_whole:
+            study.tell(trial, losses[-1])
+        else:
+            study.tell(trial, state=TrialState.PRUNED)
+        x = [spent + step for step in range(len(losses))]
+        axes.plot(x, losses, color="#30638e" if is_whole else "#888888", lw=1)
+        fill = OPENED if is_whole else "none"
+        axes.plot(x[-1:], losses[-1:], "o", color=OPENED, ms=5, mfc=fill)
+        spent += len(losses)
+    axes.set_yscale("log")
+    axes.set_title(f"{name}: {len(study.trials)} trials, best {study.best_value:.2f}", loc="left")
+
+
 def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
     frames().savefig(folder / "frames.png", dpi=100)
     choices().savefig(folder / "choices.png", dpi=100)
+    stops().savefig(folder / "stops.png", dpi=100)
 
 
 if __name__ == "__main__":

@@ -46,10 +46,8 @@ class BoundPruner(BasePruner):
     checkpoint can continue from it.
 
     Args:
-        risk: How likely a trial that is stopped may have become the best. Larger stops more. After
-            the first few complete trials, which will hardly stay the best, it is greater: 1 in 4
-            after one, 1 in 9 after two. For a trial that goes on it is less: the square of that
-            after one stop, the cube after two.
+        risk: How likely a trial that is stopped may have become the best. Larger stops more. For a
+            trial that goes on it is less: its square after one stop, its cube after two.
         n_startup_trials: Complete trials before any is stopped.
 
     Raises:
@@ -70,14 +68,14 @@ class BoundPruner(BasePruner):
         >>> study.optimize(objective, n_trials=20)
     """
 
-    def __init__(self, *, risk: float = 0.05, n_startup_trials: int = 1) -> None:
+    def __init__(self, *, risk: float = 0.05, n_startup_trials: int = 2) -> None:
         check_number("risk", risk, "0 < risk < 1", "0.05")
         if not 0 < risk < 1:
             raise ValueError(f"`0 < risk < 1` must hold, but got ({risk=}); 0.05 is usual.")
         if not isinstance(n_startup_trials, int) or n_startup_trials < 1:
             raise ValueError(
                 "`n_startup_trials` must be an integer and `n_startup_trials >= 1`, but got "
-                f"({n_startup_trials=}); 1 is usual."
+                f"({n_startup_trials=}); 2 is usual."
             )
         self._risk, self._n_startup_trials = float(risk), n_startup_trials
 
@@ -94,7 +92,7 @@ class BoundPruner(BasePruner):
         told = [t for t in trials if t.intermediate_values and t.number != trial.number]
         curves = _curves([*told[-_MOST_CURVES:], trial], sign)
         known = Curves.of(curves, [step])
-        risk = max(self._risk, (len(ends) + 1) ** -2) ** (1 + len(before))
+        risk = self._risk ** (1 + len(before))
         return known is not None and known.ends(curves[-1:]).chance_below(min(ends)) < risk
 
 

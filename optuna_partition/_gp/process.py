@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 import logging
 import math
+from statistics import NormalDist
 from typing import Any
 from typing import cast
 import warnings
@@ -56,6 +57,9 @@ _LEAST_NOISE = 1e-6  # variance; BoTorch's 1e-4 keeps a smooth function from its
 _FIRST_NOISE = 1e-2  # from less, a fit takes noise for the function
 _MOST_UNSEEN = 1e-4  # where a repeat shows none; a training of one seed is still a bit rough
 _NOISE_PRIOR = log_normal(2.0, 3.0)  # its logarithm 3 about -7 where a fit maximises
+_LEAST_ERROR = 1e-100  # of a forecast; what was measured has none
+_FARTHEST = 30.0  # standard deviations
+_NORMAL = NormalDist()
 _WARP_SPREAD = 0.5  # of the logarithm of the two exponents; 0.87 warps more and was worse
 _FIRST_STEPS, _LATER_STEPS = 150, 60  # of the fit; a later one starts where the last ended
 _MOST_FITTED = 128  # values hyperparameters are fitted to; the model then sees them all
@@ -90,7 +94,7 @@ class GaussianProcess:
     def fit(self, evidence: Evidence, theta: Theta | None) -> Fitted:
         with failing(self.device):
             kept = thinned(evidence.ranking, _MOST_FITTED)
-            targets = _Targets.of(self.shape(evidence.y))
+            targets = self._targets(evidence)
             model = self._told(evidence, targets, kept)
             if theta is not None:
                 _load(model, theta)
@@ -101,7 +105,7 @@ class GaussianProcess:
 
     def condition(self, evidence: Evidence, theta: Theta) -> Fitted:
         with failing(self.device):
-            targets = _Targets.of(self.shape(evidence.y))
+            targets = self._targets(evidence)
             model = self._told(evidence, targets, np.arange(len(evidence.y)))
             _load(model, theta)
             return self._fitted(model, evidence, targets)
@@ -114,8 +118,21 @@ class GaussianProcess:
 
     def _noise(self, evidence: Evidence, targets: _Targets) -> Tensor | None:
         """Covariances of the errors of forecasts, in the model's units, (n, n)."""
-        early = evidence.early
-        return None if early is None else self.tensor(early.noise / targets.scale**2)
+        if evidence.early is None:
+            return None
+        errors = np.sqrt(np.diag(evidence.early.noise))
+        _, left = _at_most(self.shape(evidence.y).max(), evidence.y, errors)
+        share = left / np.maximum(errors, _LEAST_ERROR) / targets.scale
+        return self.tensor(evidence.early.noise * share * share[:, None])
+
+    def _targets(self, evidence: Evidence) -> _Targets:
+        """The values as the model sees them; what is forecast may be below where values end."""
+        y = self.shape(evidence.y)
+        if evidence.early is not None:
+            errors = np.sqrt(np.diag(evidence.early.noise))
+            expected, _ = _at_most(y.max(), evidence.y, errors)
+            y = np.where(evidence.measured, y, expected)
+        return _Targets.of(y)
 
     def _fitted(self, model: SingleTaskGP, evidence: Evidence, targets: _Targets) -> Fitted:
         """The posterior; points in flight count as if the model's mean had been observed there.
@@ -290,6 +307,17 @@ class Fitted:
             )
         low, high = box
         return x.clip(low, high)
+
+
+def _at_most(most: float, means: Array, errors: Array) -> tuple[Array, Array]:
+    """Mean and deviation of the lesser of normal values and a number, (n,) each (Tobin 1958)."""
+    d = ((most - means) / np.maximum(errors, _LEAST_ERROR)).clip(-_FARTHEST, _FARTHEST)
+    at = np.array([(_NORMAL.cdf(x), _NORMAL.pdf(x)) for x in d])
+    below, density = at.T
+    first = d * (1 - below) - density
+    second = below - d * density + d**2 * (1 - below)
+    mean = np.minimum(means + errors * first, most)
+    return mean, errors * np.sqrt(np.maximum(second - first**2, 0.0))
 
 
 @contextmanager

@@ -179,7 +179,7 @@ def test_the_picture_s_example_runs(tmp_path: Path) -> None:
 def test_the_pictures_of_the_documentation_can_be_made(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "docs.pictures", tmp_path], check=True, cwd=ROOT)
     made = {picture.name for picture in tmp_path.iterdir()}
-    assert made == {"choices.png", "frames.png"}
+    assert made == {"choices.png", "frames.png", "stops.png"}
 
 
 def test_every_public_name_stands_in_the_readme() -> None:

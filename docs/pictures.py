@@ -189,7 +189,7 @@ def trained(axes: Axes, name: str, pruner: BasePruner) -> None:
         axes.plot(x[-1:], losses[-1:], "o", color=OPENED, ms=5, mfc=fill)
         spent += len(losses)
     axes.set_yscale("log")
-    axes.set_title(f"{name}: {len(study.trials)} trials, best {study.best_value:.2f}", loc="left")
+    axes.set_title(f"{name}: {len(study.trials)} trials", loc="left")
 
 
 def main() -> None:

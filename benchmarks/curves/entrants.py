@@ -1,7 +1,7 @@
 """Who searches: a sampler of `compare` with a pruner, as `tpe+hyperband`, or a peer of its own.
 
 To add a pruner, give `PRUNERS` a function from the steps of a training to an Optuna pruner. A peer
-that is no sampler has a file like `dehb.py` and a line in `PEERS`.
+that is no sampler has a file like `peers/dehb.py` and a line in `PEERS`.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ PRUNERS: dict[str, Callable[[int], BasePruner]] = {
     "hyperband": lambda steps: HyperbandPruner(min_resource=1, max_resource=steps),
     "bound": _bound,
 }
-PEERS = {  # name: its module here, the class in it, what it needs
+PEERS = {  # name: its module in `peers`, the class in it, what it needs
     "dehb": ("dehb", "DEHBEntrant", "dehb"),
     "smac": ("smac", "SMACEntrant", "smac"),
     "asha": ("synetune", "asha", "syne-tune"),
@@ -99,7 +99,7 @@ def maker(name: str) -> MakeEntrant:
 def _peer(
     file: str, name: str, package: str, curves: Curves, seed: int, budget: int, workers: int
 ) -> Entrant:
-    made = getattr(importlib.import_module(f"benchmarks.curves.{file}"), name)
+    made = getattr(importlib.import_module(f"benchmarks.curves.peers.{file}"), name)
     try:
         entrant: Entrant = made(curves, seed, budget, workers)
     except ImportError as error:

@@ -23,7 +23,7 @@ import warnings
 import numpy as np
 import optuna
 
-from benchmarks.curves import standin
+from benchmarks.curves.families import standin
 
 
 ROOT = Path(__file__).parents[2]

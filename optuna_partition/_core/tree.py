@@ -30,6 +30,7 @@ from optuna_partition._core.node import Observation
 from optuna_partition._core.node import Order
 from optuna_partition._core.node import Reading
 from optuna_partition._core.node import State
+from optuna_partition._core.repair import FailedCells
 
 
 __all__ = ["Tree"]
@@ -69,11 +70,9 @@ class Tree:
         self._holder: dict[int, Node] = {}  # trial number -> the leaf its observation is in
         self._at: dict[Point, set[int]] = {}  # point -> the trials whose observation is there
         self._searches: dict[Node, Search] = {}  # leaf -> the search for a free point inside
-        self._known: dict[int, Observation] = {}
-        self._worst: float | None = None  # largest finite value observed
+        self._known: dict[int, tuple[Point, float]] = {}
         self.incumbent: float | None = None  # least feasible value observed
-        self._failed: dict[Cell, Node] = {}
-        self._around: dict[Cell, float] = {}  # failed cell -> the least value around it
+        self._failed = FailedCells(self.axes, self._known, self._rank)
         self._flying: set[Node] = set()
         self._n_bounds = 0
         # Heaps hold every leaf that ever had the state; a stale entry is dropped when it surfaces.
@@ -107,7 +106,9 @@ class Tree:
         self._at.setdefault(point, set()).add(number)
         self._classify(leaf)
         if not isinstance(reading, Reading):
-            self._learn(number, observation)
+            self._known[number] = point, reading
+            self.incumbent = reading if self.incumbent is None else min(self.incumbent, reading)
+            self._failed.learn(point, reading)
 
     def forget(self, number: int) -> None:
         """Takes back what a trial said, if it said anything."""
@@ -122,8 +123,7 @@ class Tree:
         known = self._known.pop(number, None)
         self._classify(leaf)
         if known is not None:
-            for failed in self._failed.values():
-                self._repair(failed)
+            self._failed.look_again()
 
     def node(self, cell: Cell) -> Node | None:
         """The node of a cell, if the tree has it."""
@@ -190,8 +190,7 @@ class Tree:
 
     def known(self) -> list[tuple[Point, float]]:
         """The points with a value, by trial number, and their values."""
-        known = (self._known[number] for number in sorted(self._known))
-        return [(o.point, o.reading) for o in known if not isinstance(o.reading, Reading)]
+        return [self._known[number] for number in sorted(self._known)]
 
     def points(self, *readings: Reading) -> list[Point]:
         """The points in flight, or those that failed, by trial number."""
@@ -391,8 +390,7 @@ class Tree:
             self._flying.add(leaf)
         elif readings:
             leaf.state = State.FAILED
-            self._failed[leaf.cell] = leaf
-            self._repair(leaf)
+            self._failed.add(leaf)
         elif leaf.bound is not None:
             leaf.state, leaf.value = State.BOUNDED, leaf.bound
             self._rank(leaf)
@@ -408,55 +406,10 @@ class Tree:
                 entry = (leaf.value, leaf.depth, leaf.order, leaf.cell, leaf)
                 heapq.heappush(self._all_ranked, entry)
 
-    def _learn(self, number: int, observation: Observation) -> None:
-        """Lets a new value reach the failed cells around it."""
-        value = observation.reading
-        assert not isinstance(value, Reading)
-        self._known[number] = observation
-        self.incumbent = value if self.incumbent is None else min(self.incumbent, value)
-        worst_moves = math.isfinite(value) and (self._worst is None or value > self._worst)
-        if worst_moves:
-            self._worst = value
-        for leaf in self._failed.values():
-            least = self._around.get(leaf.cell)
-            lower = least is None or value < least
-            if lower and cells.near(self.axes, leaf.cell, observation.point):
-                self._around[leaf.cell] = value
-                self._value_failed(leaf)
-            elif worst_moves and least is None:
-                self._value_failed(leaf)
-
-    def _repair(self, leaf: Node) -> None:
-        """Looks for the least value around a failed cell among all that are known."""
-        around = [
-            float(o.reading)  # type: ignore[arg-type]  # `_known` holds values only
-            for o in self._known.values()
-            if cells.near(self.axes, leaf.cell, o.point)
-        ]
-        self._around.pop(leaf.cell, None)
-        if around:
-            self._around[leaf.cell] = min(around)
-        self._value_failed(leaf)
-
-    def _value_failed(self, leaf: Node) -> None:
-        """Gives a failed cell a value (Gablonsky 2001, section 3.5: hidden constraints).
-
-        With F the least value observed inside the cell enlarged twice around its centre, it is
-        F + 1e-6 |F|; where nothing is observed there, one more than the worst value observed.
-        Of infeasible trials no value counts: to the tree, constraints are as good as hidden.
-        """
-        least = self._around.get(leaf.cell)
-        if least is None:
-            leaf.value = (self._worst or 0.0) + 1.0
-        else:
-            leaf.value = least + 1e-6 * abs(least) if math.isfinite(least) else least
-        self._rank(leaf)
-
     def _unfile(self, leaf: Node) -> None:
         """Takes a leaf out of where its state has put it, but for the heaps."""
         self._flying.discard(leaf)
-        self._failed.pop(leaf.cell, None)
-        self._around.pop(leaf.cell, None)
+        self._failed.discard(leaf)
 
 
 def _middle(node: Node) -> Node:

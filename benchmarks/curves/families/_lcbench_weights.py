@@ -47,7 +47,7 @@ def main() -> None:
     tensors = onnx.load(sys.argv[1]).graph.initializer
     weights = {t.name: onnx.numpy_helper.to_array(t).astype(np.float64) for t in tensors}
     halves = {name: each.astype(np.float16) for name, each in folded(weights).items()}
-    np.savez_compressed(Path(__file__).parent / "data" / "lcbench.npz", **halves)
+    np.savez_compressed(Path(__file__).parents[1] / "data" / "lcbench.npz", **halves)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ from benchmarks.curves.instance import Curve
 from benchmarks.curves.instance import Curves
 
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 TABLE, SETTINGS = DATA / "standin.csv.gz", DATA / "standin.json"
 STEPS = 8
 FLOOR = 2.7  # below every loss there is; nearer to it, small differences count more

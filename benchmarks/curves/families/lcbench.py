@@ -23,7 +23,7 @@ from benchmarks.curves.instance import Curve
 from benchmarks.curves.instance import Curves
 
 
-WEIGHTS = Path(__file__).parent / "data" / "lcbench.npz"
+WEIGHTS = Path(__file__).parents[1] / "data" / "lcbench.npz"
 FINAL = 1000  # the first shift of the final split
 REFERENCE = 5000  # draws of the long random search; one takes two milliseconds
 EPOCHS = np.arange(4, 53, 4)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from benchmarks.compare.families import SPLITS
-from benchmarks.curves import hartmann
-from benchmarks.curves import lcbench
-from benchmarks.curves import standin
+from benchmarks.curves.families import hartmann
+from benchmarks.curves.families import lcbench
+from benchmarks.curves.families import standin
 from benchmarks.curves.instance import Curves
 
 

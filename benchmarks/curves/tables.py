@@ -75,7 +75,7 @@ def _mean(values: list[float]) -> str:
 def regret_table(lines: Lines, workers: int, budgets: Sequence[int]) -> str:
     """Entrants by the regret of the best full training after each budget."""
     longest = max(line["budget"] for line in lines.values() if line["kind"] == "run")
-    columns = [n for n in budgets if n <= longest]
+    columns = [n for n in budgets if n <= longest] or [longest]
     found = {n: figures.ratios(lines, workers, n) for n in columns}
     last = found[columns[-1]]
     names = sorted(last, key=lambda name: geometric_mean(last[name] or [1.0]))

@@ -115,7 +115,8 @@ def _with_forecasts(
     ends = known.ends([curves[number] for number in numbers])
     forecast = [(said[n], float(end)) for n, end in zip(numbers, ends.means, strict=True)]
     length = statistics.median(c.steps[-1] for c in curves.values() if c.end is not None)
-    rest = np.maximum([1 - curves[n].steps[-1] / length for n in numbers], _LEAST_REST)
+    left = [1 - float(curves[n].steps[-1]) / length if length else 0.0 for n in numbers]
+    rest = np.maximum(left, _LEAST_REST)
     rest[[o.reading is Reading.FLYING for o, _ in forecast]] = math.inf
     return [*measured, *forecast], _early(len(measured), ends.covariance, rest)
 

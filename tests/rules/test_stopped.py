@@ -120,6 +120,17 @@ def test_what_was_evaluated_to_the_end_counts_in_its_place() -> None:
     assert len(evidence.pending) == 1
 
 
+@pytest.mark.filterwarnings("error")
+def test_steps_that_are_all_0_leave_little_of_an_evaluation() -> None:
+    tree = SOO().plant((Continuous(20),)).tree
+    for number in range(3):
+        tree.observe(number, at(tree, (number + 0.5) / 3), float(number))
+    reports = {n: Reports([0], [float(n)], None if n else 0.0) for n in range(3)}
+    evidence = evidence_of(tree, reports)
+    assert evidence.early is not None
+    assert list(evidence.early.rest) == [1.0, 0.01, 0.01]
+
+
 def test_stopped_trials_are_taken_up_again_and_none_twice_at_once() -> None:
     study = optuna.create_study(sampler=sampler(repeating), pruner=Stops())
     study.optimize(trained, n_trials=40)

@@ -47,6 +47,7 @@ _RESIDUAL, _TOLD = 0.1, 4.0  # prior deviation of e in those of y, and how many 
 _KINDS = ((1.0, 1.0), (0.3, 0.5), (0.3, 1.5), (0.05, 0.5), (0.05, 1.5))
 """Share of own noise and length of correlation in the unit cube: the likeliest is taken."""
 _FLAT = 1e-6  # prior precision of a, beside curves that are worth 1 each
+_ROUNDING = 1e-9  # of levels: no difference
 _FARTHEST = 700.0  # level; beyond, its exponential is infinite
 _BOTH = np.array([0, 1])  # y and v
 _NORMAL = NormalDist()
@@ -192,8 +193,9 @@ class _Regression:
         rows = np.isfinite(now) & np.isfinite(then)
         x, y, v, dy = x[rows], now[rows], (before - now)[rows], (then - now)[rows]
         v = np.where(np.isfinite(v), v, np.nanmean(v) if np.isfinite(v).any() else 0.0)
-        centre = np.array([y.mean(), v.mean()])
-        prior = (_RESIDUAL * (float(then[rows].std()) or 1.0)) ** 2
+        centre = np.array([y.mean(), v.mean()]) if len(y) else np.zeros(2)
+        spread = float(then[rows].std()) if len(y) else 0.0
+        prior = (_RESIDUAL * (spread if spread > _ROUNDING else 1.0)) ** 2
         root = np.linalg.inv(np.linalg.cholesky(kind.correlation(x, x) + kind.own(len(x))))
         design = root @ np.column_stack([np.ones(len(y)), y - centre[0], v - centre[1]])
         precision = np.diag([_FLAT, prior / _DRIFT**2, prior / _DRIFT**2])

@@ -114,9 +114,9 @@ def _with_forecasts(
         return measured, None
     ends = known.ends([curves[number] for number in numbers])
     forecast = [(said[n], float(end)) for n, end in zip(numbers, ends.means, strict=True)]
-    length = statistics.median(c.steps[-1] for c in curves.values() if c.end is not None)
-    rest = np.maximum([1 - curves[n].steps[-1] / length for n in numbers], _LEAST_REST)
-    rest[[o.reading is Reading.FLYING for o, _ in forecast]] = math.inf
+    rest = _rests([curves[n] for n in numbers], [c for c in curves.values() if c.end is not None])
+    held = _held(said, curves)
+    rest[[o.point in held for o, _ in forecast]] = math.inf
     return [*measured, *forecast], _early(len(measured), ends.covariance, rest)
 
 
@@ -140,6 +140,30 @@ def _to_forecast(
         if _is_open(number, curves) and o.reading is not Reading.FAILED and o.point not in whole:
             farthest[o.point] = number
     return sorted(farthest.values())
+
+
+def _rests(curves: Sequence[Curve], ended: Sequence[Curve]) -> Array:
+    """The share of an evaluation that is left to curves, by how long others were."""
+    length = statistics.median(float(curve.steps[-1]) for curve in ended)
+    left = [1 - float(curve.steps[-1]) / length if length else 0.0 for curve in curves]
+    return np.maximum(left, _LEAST_REST)
+
+
+def _held(said: Mapping[int, Observation], curves: Mapping[int, Curve]) -> set[Point]:
+    """The points that are not to be taken up: a trial is there, or one failed there.
+
+    It is all of them where a trial came no farther than one before it at its point. Its pruner
+    knows nothing of earlier trials, and would stop it there as often as it is asked for.
+    """
+    held = {o.point for o in said.values() if o.reading in (Reading.FLYING, Reading.FAILED)}
+    reached: dict[Point, float] = {}
+    for number, o in said.items():
+        if _is_open(number, curves) and o.point not in held:
+            step = float(curves[number].steps[-1])
+            if step <= reached.get(o.point, -math.inf):
+                return {o.point for o in said.values()}
+            reached[o.point] = step
+    return held
 
 
 def _early(n_measured: int, covariance: Array, rest: Array) -> Early:

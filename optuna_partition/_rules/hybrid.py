@@ -175,7 +175,9 @@ class _Isolating(Weighed):
 
     def _tells(self, point: Point) -> bool:
         """Whether there is something to learn at a point where trials have been."""
-        stopped = {number for number, told in self._reports.items() if told.end is None}
+        is_open = {number for number, told in self._reports.items() if told.end is None}
+        lost = (Reading.FLYING, Reading.FAILED)
+        stopped = is_open - {n for n, o in self.tree.said().items() if o.reading in lost}
         there = self.tree.readings(but=stopped)[point]
         return not there or tells(self.tree, point, stopped)
 

@@ -118,7 +118,11 @@ class Insisting(Known):
     """Would rather know the best point better than any new one."""
 
     def worth_repeating(self, new: Array, *, stopped_only: bool) -> Array | None:
-        known = self.evidence.measured != stopped_only
+        known, early = self.evidence.measured, self.evidence.early
+        if stopped_only and early is not None:
+            known = ~known & np.isfinite(early.rest)
+        elif stopped_only:
+            return None
         at = self.evidence.x[known], self.evidence.y[known]
         return at[0][at[1].argmin()] if known.any() else None
 

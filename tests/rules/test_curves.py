@@ -145,9 +145,12 @@ def curve(*reports: tuple[float, float], end: float | None = None, x: float = 0.
         [curve((1, 2.0), (2, 1e100), end=1.0), curve((1, 2.0), (2, 1.0), end=-1e100)],
         [curve((1, 1.0), (2, 2.0), (3, 4.0), end=4.0), curve((1, 4.0), (2, 1.0), end=0.0)],
         [curve((0, 2.0), (1e9, 1.0), end=1.0, x=0.0), curve((7, 3.0))],
+        [curve((8, 2.0), end=1.0), curve((9, 2.0), end=1.5), curve((2, 3.0))],
+        [curve((1, i / 9), (2, (-1) ** i * 1e100), end=i / 9) for i in range(9)],
         [curve(*((float(i), 1 / (i + 1)) for i in range(200)), end=0.0) for _ in range(3)],
     ],
 )
+@pytest.mark.filterwarnings("error")
 def test_what_people_report_has_a_forecast(curves: list[Curve]) -> None:
     for asked in (curve((1, 2.0)), curve((3, 1.5), (4, 1.0)), curve((1e12, 0.0))):
         found = end(Curves.of([*curves, asked]), asked)

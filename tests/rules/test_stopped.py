@@ -120,6 +120,75 @@ def test_what_was_evaluated_to_the_end_counts_in_its_place() -> None:
     assert len(evidence.pending) == 1
 
 
+@pytest.mark.filterwarnings("error")
+def test_steps_that_are_all_0_leave_little_of_an_evaluation() -> None:
+    tree = SOO().plant((Continuous(20),)).tree
+    for number in range(3):
+        tree.observe(number, at(tree, (number + 0.5) / 3), float(number))
+    reports = {n: Reports([0], [float(n)], None if n else 0.0) for n in range(3)}
+    evidence = evidence_of(tree, reports)
+    assert evidence.early is not None
+    assert list(evidence.early.rest) == [1.0, 0.01, 0.01]
+
+
+@pytest.mark.parametrize(
+    ("again", "reading", "step", "held"),
+    [
+        (None, 0.5, 1, [False, False]),
+        (1, 0.5, 3, [False, False]),
+        (1, Reading.FLYING, 1, [True, False]),
+        (1, Reading.FAILED, 3, [True, False]),
+        (1, 0.5, 2, [True, True]),
+    ],
+)
+def test_what_is_not_taken_up(
+    again: int | None, reading: Any, step: int, held: list[bool]
+) -> None:
+    tree = SOO().plant((Continuous(20),)).tree
+    reports = {0: Reports([*STEPS], [1.0] * 5, 1.0)}
+    tree.observe(0, at(tree, 0.9), 1.0)
+    for number in (1, 2):
+        reports[number] = Reports([1, 2], [0.5, 0.5], None)
+        tree.observe(number, at(tree, number / 4), 0.5)
+    if again is not None:
+        reports[3] = Reports([step], [0.5], None)
+        tree.observe(3, at(tree, again / 4), reading)
+    early = evidence_of(tree, reports).early
+    assert early is not None
+    assert list(early.rest[1:] == math.inf) == held
+
+
+@pytest.mark.parametrize("says", [True, False])
+def test_none_is_taken_up_where_another_trial_is(says: bool) -> None:
+    study = optuna.create_study(sampler=sampler(repeating, deterministic=False))
+    running: list[optuna.Trial] = []
+    for number in range(30):
+        trial = study.ask()
+        value = bowl(trial)
+        assert trial.params not in [other.params for other in running]
+        if says:
+            trial.report(value, 1)
+        running.append(trial)
+        if len(running) == 4:
+            ended = running.pop(0)
+            ended.report(bowl(ended), 2 + number % 2)
+            state = TrialState.PRUNED if number % 3 else TrialState.COMPLETE
+            study.tell(ended, None if number % 3 else bowl(ended), state=state)
+    asks = [Ask.of(trial) for trial in study.trials]
+    assert any(ask is not None and ask.repeat for ask in asks)
+
+
+def test_a_pruner_that_forgets_is_asked_once() -> None:
+    class Forgets(optuna.pruners.BasePruner):
+        def prune(self, study: optuna.Study, trial: optuna.trial.FrozenTrial) -> bool:
+            return trial.last_step == 2 and trial.number > 2
+
+    study = optuna.create_study(sampler=sampler(repeating), pruner=Forgets())
+    study.optimize(trained, n_trials=25)
+    asks = [Ask.of(trial) for trial in study.trials]
+    assert sum(ask is not None and ask.repeat > 0 for ask in asks) == 1
+
+
 def test_stopped_trials_are_taken_up_again_and_none_twice_at_once() -> None:
     study = optuna.create_study(sampler=sampler(repeating), pruner=Stops())
     study.optimize(trained, n_trials=40)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import math
+import statistics
 from typing import final
 
 import numpy as np
@@ -25,7 +26,7 @@ from optuna_partition._study.record import sign_of
 
 __all__ = ["BoundPruner"]
 
-_MOST_CURVES = 500  # the latest, so that the time of a report levels off: at about 0.1 s
+_MOST_CURVES = 200  # the latest, so that the time of a report levels off: at some 50 ms
 
 
 @final
@@ -43,7 +44,8 @@ class BoundPruner(BasePruner):
     report at different ones. With `BaMSOOSampler` a stopped trial counts by its expected end, and
     its parameters are asked for again when that has become attractive. Then the trial goes on:
     it is not stopped at the steps that were reported before, and an objective that has kept a
-    checkpoint can continue from it.
+    checkpoint can continue from it. At the last step there is nothing left to save, and none is
+    stopped.
 
     Args:
         risk: How likely a trial that is stopped may have become the best. Larger stops more. For a
@@ -87,7 +89,7 @@ class BoundPruner(BasePruner):
             return False
         step, _ = reports[-1]
         before = _stops(trial, trials)
-        if step <= max(before, default=-math.inf):
+        if step <= max(before, default=-math.inf) or step >= _usual_end(trials):
             return False
         told = [t for t in trials if t.intermediate_values and t.number != trial.number]
         curves = _curves([*told[-_MOST_CURVES:], trial], sign)
@@ -106,6 +108,13 @@ def _curves(trials: Sequence[FrozenTrial], sign: float) -> list[Curve]:
         steps, values = np.array(reports).T
         curves.append(Curve(x, steps, values, ended_with(trial, sign)))
     return curves
+
+
+def _usual_end(trials: Sequence[FrozenTrial]) -> float:
+    """The step at which trials end: there is nothing left to save there."""
+    whole = (t for t in trials if t.state is TrialState.COMPLETE and t.intermediate_values)
+    lasts = [max(trial.intermediate_values) for trial in whole]
+    return statistics.median(lasts) if lasts else math.inf
 
 
 def _stops(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> list[int]:

@@ -46,7 +46,8 @@ __all__ = ["Reports", "evidence_of", "told"]
 
 _FEWEST = 2  # values of a constraint that has a model
 _ENDED, _DIED = -1.0, 3.0
-_LEAST_REST = 0.01  # of an evaluation: nothing is for nothing
+_LEAST_REST = 0.25  # of an evaluation: to take something up costs a trial, whatever is left of it
+_MOST_FORECAST = 200  # trials; the time of a forecast grows with their square
 _SLIGHTEST = 1e-12  # violation: of what is infeasible it is never 0
 
 
@@ -139,7 +140,9 @@ def _to_forecast(
         o = said[number]
         if _is_open(number, curves) and o.reading is not Reading.FAILED and o.point not in whole:
             farthest[o.point] = number
-    return sorted(farthest.values())
+    numbers = sorted(farthest.values())
+    lasts = np.array([curves[number].values[-1] for number in numbers])
+    return [numbers[i] for i in thinned(ranking(lasts), _MOST_FORECAST)]
 
 
 def _rests(curves: Sequence[Curve], ended: Sequence[Curve]) -> Array:

@@ -128,7 +128,7 @@ def test_steps_that_are_all_0_leave_little_of_an_evaluation() -> None:
     reports = {n: Reports([0], [float(n)], None if n else 0.0) for n in range(3)}
     evidence = evidence_of(tree, reports)
     assert evidence.early is not None
-    assert list(evidence.early.rest) == [1.0, 0.01, 0.01]
+    assert list(evidence.early.rest) == [1.0, 0.25, 0.25]
 
 
 @pytest.mark.parametrize(

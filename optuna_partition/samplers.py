@@ -43,6 +43,11 @@ class BaMSOOSampler(PartitionSampler):
     al. 2014); while nothing is feasible, that probability alone. Where trials fail is learnt the
     same way, so that a region in which trainings die is left after a few deaths.
 
+    What trials report on the way is learnt from. One that was stopped, or still runs, counts by the
+    end that its curve forecasts, with the doubt of that. The parameters of a stopped trial are
+    asked for again when that has become attractive, as one more trial that is stored as a repeat;
+    an objective that has kept a checkpoint goes on from it. See `BoundPruner`.
+
     Hyperparameters of the model are fitted now and then and kept in the trials, so that all
     workers share a fit and a new process goes on where the last one stopped. Where no model can be
     fitted, it searches as `SOOSampler` does, and says so once.
@@ -64,7 +69,8 @@ class BaMSOOSampler(PartitionSampler):
         as_published: Whether to follow the paper rather than what was measured to be best.
         eta: With `as_published`, the chance that a bound fails, in (0, 1]; larger spares more.
         deterministic: Whether the same parameters always give the same value; then no point is
-            evaluated twice. By default that is found out: see above.
+            evaluated twice, though a stopped one may go on. By default that is found out: see
+            above.
         candidates_func: Chooses the point instead of expected improvement, with the signature of
             `optuna_integration.BoTorchSampler`'s; everything is in the unit cube, a category or
             an integer at the middle of its share of the axis. A point outside the bounds it is

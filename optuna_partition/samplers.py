@@ -43,8 +43,8 @@ class BaMSOOSampler(PartitionSampler):
     al. 2014); while nothing is feasible, that probability alone. Where trials fail is learnt the
     same way, so that a region in which trainings die is left after a few deaths.
 
-    What trials report on the way is learnt from. One that was stopped, or still runs, counts by the
-    end that its curve forecasts, with the doubt of that. The parameters of a stopped trial are
+    What trials report on the way is learnt from. One that was stopped, or still runs, counts by
+    the end that its curve forecasts, with the doubt of that. The parameters of a stopped trial are
     asked for again when that has become attractive, as one more trial that is stored as a repeat;
     an objective that has kept a checkpoint goes on from it. See `BoundPruner`.
 

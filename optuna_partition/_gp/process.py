@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 import logging
 import math
-from statistics import NormalDist
 from typing import Any
 from typing import cast
 import warnings
@@ -21,8 +20,6 @@ from botorch.models import MixedSingleTaskGP
 from botorch.models import SingleTaskGP
 from botorch.models.transforms.input import Warp
 from botorch.optim.fit import fit_gpytorch_mll_scipy
-from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
-from gpytorch.likelihoods import GaussianLikelihood
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from linear_operator.utils.errors import NanError
 from linear_operator.utils.errors import NotPSDError
@@ -34,11 +31,14 @@ from torch import Tensor
 from optuna_partition._gp.acquisition import promising
 from optuna_partition._gp.exact import Exact
 from optuna_partition._gp.exact import Improvement
-from optuna_partition._gp.kernel import above
 from optuna_partition._gp.kernel import exact
 from optuna_partition._gp.kernel import log_normal
 from optuna_partition._gp.kernel import ProductAndSum
 from optuna_partition._gp.knowledge import worth_repeating
+from optuna_partition._gp.noise import at_most
+from optuna_partition._gp.noise import LEAST_ERROR
+from optuna_partition._gp.noise import likelihood_of
+from optuna_partition._gp.noise import quieten
 from optuna_partition._rules.belief import Array
 from optuna_partition._rules.belief import BeliefFailed
 from optuna_partition._rules.belief import Box
@@ -53,13 +53,6 @@ from optuna_partition._rules.evidence import told
 
 __all__ = ["Fitted", "GaussianProcess", "failing"]
 
-_LEAST_NOISE = 1e-6  # variance; BoTorch's 1e-4 keeps a smooth function from its last digits
-_FIRST_NOISE = 1e-2  # from less, a fit takes noise for the function
-_MOST_UNSEEN = 1e-4  # where a repeat shows none; a training of one seed is still a bit rough
-_NOISE_PRIOR = log_normal(2.0, 3.0)  # its logarithm 3 about -7 where a fit maximises
-_LEAST_ERROR = 1e-100  # of a forecast; what was measured has none
-_FARTHEST = 30.0  # standard deviations
-_NORMAL = NormalDist()
 _WARP_SPREAD = 0.5  # of the logarithm of the two exponents; 0.87 warps more and was worse
 _FIRST_STEPS, _LATER_STEPS = 150, 60  # of the fit; a later one starts where the last ended
 _MOST_FITTED = 128  # values hyperparameters are fitted to; the model then sees them all
@@ -99,7 +92,7 @@ class GaussianProcess:
             if theta is not None:
                 _load(model, theta)
             if evidence.is_exact and not self.as_published:
-                _quieten(model)
+                quieten(model)
             _climb(model, _FIRST_STEPS if theta is None else _LATER_STEPS)
         return self.condition(evidence, _theta(model))
 
@@ -121,8 +114,8 @@ class GaussianProcess:
         if evidence.early is None:
             return None
         errors = np.sqrt(np.diag(evidence.early.noise))
-        _, left = _at_most(self.shape(evidence.y).max(), evidence.y, errors)
-        share = left / np.maximum(errors, _LEAST_ERROR) / targets.scale
+        _, left = at_most(self.shape(evidence.y).max(), evidence.y, errors)
+        share = left / np.maximum(errors, LEAST_ERROR) / targets.scale
         return self.tensor(evidence.early.noise * share * share[:, None])
 
     def _targets(self, evidence: Evidence) -> _Targets:
@@ -130,7 +123,7 @@ class GaussianProcess:
         y = self.shape(evidence.y)
         if evidence.early is not None:
             errors = np.sqrt(np.diag(evidence.early.noise))
-            expected, _ = _at_most(y.max(), evidence.y, errors)
+            expected, _ = at_most(y.max(), evidence.y, errors)
             y = np.where(evidence.measured, y, expected)
         return _Targets.of(y)
 
@@ -181,27 +174,11 @@ class GaussianProcess:
         return SingleTaskGP(
             x,
             y,
-            likelihood=_likelihood(noise),
+            likelihood=likelihood_of(noise),
             covar_module=ProductAndSum(x.shape[-1], self.domain.categorical),
             outcome_transform=None,
             input_transform=_warp(self.domain),
         )
-
-
-def _likelihood(own: Tensor | None) -> GaussianLikelihood | FixedNoiseGaussianLikelihood:
-    """Noise that is learnt, and what each value has beside it; both have the same parameter."""
-    prior = {
-        "noise_prior": _NOISE_PRIOR,
-        "noise_constraint": above(_LEAST_NOISE, _FIRST_NOISE),
-    }
-    if own is None:
-        likelihood = GaussianLikelihood(**prior).double()
-        likelihood.noise = exact(_FIRST_NOISE)
-        return likelihood
-    own = own.clamp_min(_LEAST_NOISE)
-    both = FixedNoiseGaussianLikelihood(own, learn_additional_noise=True, **prior).double()
-    both.second_noise = exact(_FIRST_NOISE)
-    return both
 
 
 def _warp(domain: Domain) -> Warp | None:
@@ -309,17 +286,6 @@ class Fitted:
         return x.clip(low, high)
 
 
-def _at_most(most: float, means: Array, errors: Array) -> tuple[Array, Array]:
-    """Mean and deviation of the lesser of normal values and a number, (n,) each (Tobin 1958)."""
-    d = ((most - means) / np.maximum(errors, _LEAST_ERROR)).clip(-_FARTHEST, _FARTHEST)
-    at = np.array([(_NORMAL.cdf(x), _NORMAL.pdf(x)) for x in d])
-    below, density = at.T
-    first = d * (1 - below) - density
-    second = below - d * density + d**2 * (1 - below)
-    mean = np.minimum(means + errors * first, most)
-    return mean, errors * np.sqrt(np.maximum(second - first**2, 0.0))
-
-
 @contextmanager
 def failing(device: str) -> Iterator[None]:
     """Turns what linear algebra raises into `BeliefFailed`, and says so once per process.
@@ -360,15 +326,6 @@ def _climb(model: SingleTaskGP, steps: int) -> None:
     mll = ExactMarginalLogLikelihood(model.likelihood, model)
     mll.train()
     fit_gpytorch_mll_scipy(mll, options={"maxiter": steps})
-
-
-def _quieten(model: SingleTaskGP) -> None:
-    """Bounds the noise: a fit takes many narrow valleys for it."""
-    likelihood = model.likelihood
-    of_all = getattr(likelihood, "second_noise_covar", likelihood.noise_covar)
-    constraint = of_all.raw_noise_constraint
-    constraint.upper_bound = constraint.lower_bound.new_tensor(_MOST_UNSEEN)
-    of_all.initialize(noise=of_all.noise.detach().clamp_max(_MOST_UNSEEN))
 
 
 def _theta(model: SingleTaskGP) -> Theta:

@@ -25,7 +25,7 @@ from optuna_partition._core.axes import Grid
 from optuna_partition._core.tree import Tree
 from optuna_partition._gp import exact
 from optuna_partition._gp.kernel import ProductAndSum
-from optuna_partition._gp.process import _at_most
+from optuna_partition._gp.noise import at_most
 from optuna_partition._gp.process import GaussianProcess
 from optuna_partition._rules.belief import Array
 from optuna_partition._rules.belief import BeliefFailed
@@ -442,7 +442,7 @@ def test_a_forecast_is_drawn_in_with_its_errors() -> None:
     rng = np.random.default_rng(0)
     means, errors = np.array([-1.0, 0.2, 1.0, 3.0, 90.0]), np.array([0.3, 1.0, 0.5, 2.0, 1.0])
     told = np.minimum(means + errors * rng.standard_normal((400_000, 5)), 1.0)
-    mean, deviation = _at_most(1.0, means, errors)
+    mean, deviation = at_most(1.0, means, errors)
     assert mean == pytest.approx(told.mean(axis=0), abs=6e-3)  # 3 of 2 / sqrt(400,000)
     assert deviation == pytest.approx(told.std(axis=0), abs=6e-3)
-    assert _at_most(1.0, means, 0 * errors)[0] == pytest.approx(np.minimum(means, 1.0))
+    assert at_most(1.0, means, 0 * errors)[0] == pytest.approx(np.minimum(means, 1.0))

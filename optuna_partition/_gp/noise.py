@@ -1,0 +1,64 @@
+"""The noise of values: what of it a fit learns, and what forecasts bring; torch inside."""
+
+from __future__ import annotations
+
+from statistics import NormalDist
+
+from botorch.models import SingleTaskGP
+from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
+from gpytorch.likelihoods import GaussianLikelihood
+import numpy as np
+from torch import Tensor
+
+from optuna_partition._gp.kernel import above
+from optuna_partition._gp.kernel import exact
+from optuna_partition._gp.kernel import log_normal
+from optuna_partition._rules.belief import Array
+
+
+__all__ = ["LEAST_ERROR", "at_most", "likelihood_of", "quieten"]
+
+_LEAST_NOISE = 1e-6  # variance; BoTorch's 1e-4 keeps a smooth function from its last digits
+_FIRST_NOISE = 1e-2  # from less, a fit takes noise for the function
+_MOST_UNSEEN = 1e-4  # where a repeat shows none; a training of one seed is still a bit rough
+_NOISE_PRIOR = log_normal(2.0, 3.0)  # its logarithm 3 about -7 where a fit maximises
+LEAST_ERROR = 1e-100
+"""Of a forecast; what was measured has none."""
+_FARTHEST = 30.0  # standard deviations
+_NORMAL = NormalDist()
+
+
+def likelihood_of(own: Tensor | None) -> GaussianLikelihood | FixedNoiseGaussianLikelihood:
+    """Noise that is learnt, and what each value has beside it; both have the same parameter."""
+    prior = {
+        "noise_prior": _NOISE_PRIOR,
+        "noise_constraint": above(_LEAST_NOISE, _FIRST_NOISE),
+    }
+    if own is None:
+        likelihood = GaussianLikelihood(**prior).double()
+        likelihood.noise = exact(_FIRST_NOISE)
+        return likelihood
+    own = own.clamp_min(_LEAST_NOISE)
+    both = FixedNoiseGaussianLikelihood(own, learn_additional_noise=True, **prior).double()
+    both.second_noise = exact(_FIRST_NOISE)
+    return both
+
+
+def quieten(model: SingleTaskGP) -> None:
+    """Bounds the noise: a fit takes many narrow valleys for it."""
+    likelihood = model.likelihood
+    of_all = getattr(likelihood, "second_noise_covar", likelihood.noise_covar)
+    constraint = of_all.raw_noise_constraint
+    constraint.upper_bound = constraint.lower_bound.new_tensor(_MOST_UNSEEN)
+    of_all.initialize(noise=of_all.noise.detach().clamp_max(_MOST_UNSEEN))
+
+
+def at_most(most: float, means: Array, errors: Array) -> tuple[Array, Array]:
+    """Mean and deviation of the lesser of normal values and a number, (n,) each (Tobin 1958)."""
+    d = ((most - means) / np.maximum(errors, LEAST_ERROR)).clip(-_FARTHEST, _FARTHEST)
+    at = np.array([(_NORMAL.cdf(x), _NORMAL.pdf(x)) for x in d])
+    below, density = at.T
+    first = d * (1 - below) - density
+    second = below - d * density + d**2 * (1 - below)
+    mean = np.minimum(means + errors * first, most)
+    return mean, errors * np.sqrt(np.maximum(second - first**2, 0.0))

@@ -11,26 +11,38 @@ from storage._devices import accelerators
 from storage._devices import indices
 from storage._open import exists
 from storage._open import open
-from storage._recover import mark_worker
+from storage._process import worker_name
 from storage._recover import recover
 from storage._turns import Turns
+from storage._url import of_one_machine
 from storage._url import private
 from storage._url import shown
 from storage._url import StorageError
+from storage._worker import heard
+from storage._worker import mark_worker
+from storage._worker import Worker
+from storage._worker import worker_of
+from storage.engines.errors import EngineError
 
 
 __all__ = [
+    "EngineError",
     "StorageError",
     "Turns",
+    "Worker",
     "accelerators",
     "broke_off",
     "exists",
+    "heard",
     "indices",
     "mark_worker",
+    "of_one_machine",
     "open",
     "private",
     "reason",
     "recover",
     "shown",
+    "worker_name",
+    "worker_of",
     "workers",
 ]

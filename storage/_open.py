@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from optuna.storages import BaseStorage
 
-from storage._grpc import open_grpc
-from storage._journal import open_journal
-from storage._rdb import open_rdb
 from storage._url import file
 from storage._url import FILES
 from storage._url import in_memory
 from storage._url import parse
+from storage.backends.grpc import open_grpc
+from storage.backends.journal import open_journal
+from storage.backends.rdb import open_rdb
 
 
 __all__ = ["GRACE_SECONDS", "HEARTBEAT_SECONDS", "exists", "open"]

@@ -8,8 +8,10 @@ from pathlib import Path
 import socket
 
 
-__all__ = ["Process"]
+__all__ = ["NAME", "Process", "worker_name"]
 
+NAME = "STORAGE_WORKER"
+"""Environment variable of a worker: its name among those of whoever started it, as its log has."""
 _NAMESPACE = Path("/proc/self/ns/pid")
 
 
@@ -50,6 +52,11 @@ class Process:
         except PermissionError:  # someone has the number
             pass
         return self.start != _start(self.number)
+
+
+def worker_name() -> str:
+    """Of this process, among those of whoever started it; "" where nobody has."""
+    return os.environ.get(NAME, "")
 
 
 def _machine() -> str:

@@ -12,22 +12,12 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_partition._study.attributes import is_of_partition
-from storage._process import Process
+from storage._worker import process_of
 
 
-__all__ = ["WORKER", "fail", "is_here", "is_marked", "mark_worker", "recover", "try_again"]
-
-WORKER = "worker"
-"""User attribute, "machine:process:trial:start": a retry copies it, and by the trial it is old."""
+__all__ = ["fail", "is_here", "is_marked", "recover", "try_again"]
 
 RETRIES = 2
-
-
-def mark_worker(trial: optuna.Trial) -> None:
-    """Writes down which process runs a trial."""
-    process = Process.this()
-    mark = f"{process.machine}:{process.number}:{trial.number}:{process.start}"
-    trial.set_user_attr(WORKER, mark)
 
 
 def recover(study: optuna.Study) -> list[int]:
@@ -44,12 +34,12 @@ def recover(study: optuna.Study) -> list[int]:
 
 def is_marked(trial: FrozenTrial) -> bool:
     """Whether it is written down which process runs a trial."""
-    return _mark(trial) is not None
+    return process_of(trial) is not None
 
 
 def is_here(trial: FrozenTrial) -> bool:
     """Whether it is a process of this machine."""
-    process = _mark(trial)
+    process = process_of(trial)
     return process is not None and process.is_here()
 
 
@@ -80,12 +70,6 @@ def try_again(study: optuna.Study, trial: FrozenTrial) -> None:
             RetryHeartbeatStaleTrialCallback(RETRIES)(study, trial)
 
 
-def _mark(trial: FrozenTrial) -> Process | None:
-    """The process that runs a trial; not the one that a retry copied from the trial before."""
-    machine, process, number, start = trial.user_attrs.get(WORKER, ":::").split(":")
-    return Process(machine, int(process), start) if number == str(trial.number) else None
-
-
 def _is_gone(trial: FrozenTrial) -> bool:
-    process = _mark(trial)
+    process = process_of(trial)
     return process is not None and process.is_gone()

@@ -16,6 +16,7 @@ __all__ = [
     "StorageError",
     "file",
     "in_memory",
+    "of_one_machine",
     "parse",
     "private",
     "shown",
@@ -63,6 +64,11 @@ def told(parsed: URL) -> str:
 def private(url: str) -> bool:
     """Whether only one process can have it: a database in memory."""
     return in_memory(parse(url))
+
+
+def of_one_machine(url: str) -> bool:
+    """Whether only the processes of one machine can share it."""
+    return parse(url).get_backend_name() == "sqlite"
 
 
 def in_memory(parsed: URL) -> bool:

@@ -14,6 +14,7 @@ from optuna_partition._rules.belief import Box
 from optuna_partition._rules.belief import Domain
 from optuna_partition._rules.belief import Evidence
 from optuna_partition._rules.belief import Theta
+from optuna_partition._rules.source import Feature
 
 
 GOLDEN = (5**0.5 - 1) / 2
@@ -74,7 +75,7 @@ class Nearests:
 
     doubt: float = 4.0
 
-    def __call__(self, axes: tuple[Axis, ...]) -> Belief:
+    def __call__(self, axes: tuple[Axis, ...], features: tuple[Feature, ...] = ()) -> Belief:
         return Nearest(Domain.of(axes), self.doubt)
 
 
@@ -97,7 +98,7 @@ class Mute(Known):
         raise BeliefFailed("not a number")
 
 
-def silent(axes: tuple[Axis, ...]) -> Belief:
+def silent(axes: tuple[Axis, ...], features: tuple[Feature, ...] = ()) -> Belief:
     return Silent(Domain.of(axes), 1.0)
 
 
@@ -110,7 +111,7 @@ class Broken:
     condition = fit
 
 
-def broken(axes: tuple[Axis, ...]) -> Belief:
+def broken(axes: tuple[Axis, ...], features: tuple[Feature, ...] = ()) -> Belief:
     return Broken()
 
 
@@ -138,5 +139,5 @@ class Repeating(Nearest):
         return Insisting(self, evidence, theta)
 
 
-def repeating(axes: tuple[Axis, ...]) -> Belief:
+def repeating(axes: tuple[Axis, ...], features: tuple[Feature, ...] = ()) -> Belief:
     return Repeating(Domain.of(axes), 4.0)

@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 import pytest
 
 import storage
-from storage import _lock
+from storage.backends import lock as journal_lock
 
 
 WORKER = """
@@ -82,12 +82,12 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_lock, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(journal_lock, "PATIENCE_SECONDS", 0.0)
 
 
 @pytest.fixture
 def endless_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_lock, "PATIENCE_SECONDS", float("inf"))
+    monkeypatch.setattr(journal_lock, "PATIENCE_SECONDS", float("inf"))
 
 
 # ---- workers that die ----
@@ -160,7 +160,7 @@ def test_a_full_disk_is_told_of_and_does_no_harm(path: Path) -> None:
 def living() -> Iterator[subprocess.Popen[str]]:
     """A process that holds the lock whose path it is told, and tells that."""
     code = (
-        "import pathlib, sys, time; from storage._lock import held\n"
+        "import pathlib, sys, time; from storage.backends.lock import held\n"
         "with held(pathlib.Path(sys.stdin.readline().strip())):\n"
         "    print('inside', flush=True); sys.stdin.readline()"
     )
@@ -213,7 +213,7 @@ def test_a_holder_that_may_be_dead_is_waited_for_a_while(
         waiting.start()
         waiting.join(0.5)
         assert waiting.is_alive()
-        monkeypatch.setattr(_lock, "PATIENCE_SECONDS", 0.0)
+        monkeypatch.setattr(journal_lock, "PATIENCE_SECONDS", 0.0)
         waiting.join(60)
         assert not waiting.is_alive() and study.user_attrs == {"a": "b"}
 
@@ -223,7 +223,7 @@ def test_an_interruption_in_between_leaves_no_lock_to_wait_for(
 ) -> None:
     """Ctrl-C between the making of the lock and the first step under it."""
     lock = Path(f"{path}.lock")
-    lock.symlink_to(_lock._me())
+    lock.symlink_to(journal_lock._me())
     with opened(f"journal:///{path}") as backend:
         optuna.create_study(storage=backend)
     assert not os.path.lexists(lock)
@@ -231,17 +231,17 @@ def test_an_interruption_in_between_leaves_no_lock_to_wait_for(
 
 CROWD = """
 import os, pathlib, random, sys, time
-from storage import _lock
+from storage.backends import lock as journal_lock
 
 def slowly(found, waited):
     left = is_left(found, waited)
     time.sleep(random.uniform(0, 0.005))
     return left
 
-is_left, _lock._is_left, _lock.PATIENCE_SECONDS = _lock._is_left, slowly, 0.0
+is_left, journal_lock._is_left, journal_lock.PATIENCE_SECONDS = journal_lock._is_left, slowly, 0.0
 folder = pathlib.Path(sys.argv[1])
 for _ in range(40):
-    with _lock.held(folder / "lock"):
+    with journal_lock.held(folder / "lock"):
         os.close(os.open(folder / "inside", os.O_CREAT | os.O_EXCL))
         time.sleep(0.001)
         (folder / "inside").unlink()

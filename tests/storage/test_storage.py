@@ -25,8 +25,8 @@ import sqlalchemy as sa
 import yaml
 
 import storage
-from storage import _rdb
-from storage._sqlite import network_file_system
+from storage.backends import rdb
+from storage.backends.sqlite import network_file_system
 
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -147,7 +147,7 @@ def test_a_grace_shorter_than_the_heartbeat_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_proxy_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage._grpc.ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("storage.backends.grpc.ANSWER_SECONDS", 0.5)
     assert "no proxy answers within 0.5 s" in refused(f"grpc://127.0.0.1:{free_port()}")
 
 
@@ -247,7 +247,7 @@ def test_sqlite_on_a_network_file_system_is_refused(
 ) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text(f"server:/export {tmp_path} nfs rw 0 0\n")
-    monkeypatch.setattr("storage._sqlite.MOUNTS", mounts)
+    monkeypatch.setattr("storage.backends.sqlite.MOUNTS", mounts)
     message = refused(f"sqlite:///{tmp_path}/study.db")
     assert "network file system (nfs)" in message and "journal:///" in message
     assert not (tmp_path / "study.db").exists()
@@ -291,7 +291,7 @@ def starting_up(listener: socket.socket, refusals: list[str]) -> None:
 
 
 def test_a_database_that_is_starting_up_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_rdb, "_RESTART_ATTEMPTS", 4)
+    monkeypatch.setattr(rdb, "_RESTART_ATTEMPTS", 4)
     refusals: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
         threading.Thread(target=starting_up, args=(listener, refusals), daemon=True).start()

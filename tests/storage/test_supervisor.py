@@ -23,6 +23,7 @@ from storage._devices import accelerators
 from storage._devices import groups
 from storage._devices import indices
 from storage._devices import worker_environment
+from storage.engines import supervisor
 
 
 ROOT = Path(__file__).parents[2]
@@ -42,7 +43,7 @@ def command(code: str) -> list[str]:
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[bool, list[str]]]:
     """Runs workers; whether it was stopped, and what was said."""
-    monkeypatch.setattr(workers, "PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(supervisor, "PAUSE_SECONDS", 0.1)
 
     def run(
         code: str, count: int, look: Callable[[], int] = lambda: 0, **settings: Any

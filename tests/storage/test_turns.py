@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 import pytest
 
 import storage
-from storage._recover import WORKER
+from storage._worker import WORKER
 
 
 pytestmark = [

@@ -19,11 +19,12 @@ from sqlalchemy.exc import IntegrityError
 
 from storage._away import full_disk
 from storage._recover import try_again
-from storage._sqlite import BUSY_SECONDS
-from storage._sqlite import check_file
-from storage._sqlite import tune
 from storage._url import StorageError
 from storage._url import told
+from storage.backends.rows import RowStorage
+from storage.backends.sqlite import BUSY_SECONDS
+from storage.backends.sqlite import check_file
+from storage.backends.sqlite import tune
 
 
 __all__ = ["open_rdb"]
@@ -64,7 +65,7 @@ def open_rdb(url: URL, *, heartbeat: int, grace: int) -> RDBStorage:
 def _opened(url: URL, heartbeat: int, grace: int) -> RDBStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # the heartbeat is, since 2021
-        storage = RDBStorage(
+        storage = RowStorage(
             url.render_as_string(hide_password=False),
             engine_kwargs=_engine(url),
             heartbeat_interval=heartbeat,

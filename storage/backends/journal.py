@@ -17,10 +17,10 @@ from optuna.storages.journal import BaseJournalBackend
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.engine import URL
 
-from storage._lock import held
 from storage._url import file
 from storage._url import StorageError
 from storage._url import told
+from storage.backends.lock import held
 
 
 __all__ = ["open_journal"]

@@ -1,0 +1,167 @@
+"""storage.engines.ray on a real cluster of two nodes: actors die, are found, are sent away."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import os
+from pathlib import Path
+import signal
+import sys
+from typing import Any
+import uuid
+
+from backends import opened
+from cheap_search import check_nothing_is_lost
+from cheap_search import in_state
+from cheap_search import open_gate
+from cheap_search import process
+from cheap_search import REPORT
+from cheap_search import SEARCH
+from cheap_search import TRIALS
+from cheap_search import until
+from cheap_search import WAITING
+import optuna
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
+import pytest
+
+import storage
+from storage.engines.engine import End
+from storage.engines.errors import EngineError
+from storage.engines.ray import Ray
+from storage.engines.supervisor import Crew
+
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.filterwarnings("ignore")  # ray's own
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A node for two workers, and another one for one."""
+    ray = pytest.importorskip("ray", reason="no ray: install the extra ray")
+    utils = pytest.importorskip("ray.cluster_utils")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(ROOT))
+        head = {"num_cpus": 2, "include_dashboard": False}
+        found = utils.Cluster(initialize_head=True, head_node_args=head)
+        found.add_node(num_cpus=1)
+        yield found
+        ray.shutdown()
+        found.shutdown()
+
+
+@pytest.fixture
+def engine(cluster: Any, tmp_path: Path) -> Callable[..., Ray]:
+    """Makes an engine for a command."""
+    name = f"tests-{uuid.uuid4().hex[:8]}"
+
+    def engine(*command: str) -> Ray:
+        code = [sys.executable, "-W", "ignore", "-c", *command]
+        return Ray(name, code, tmp_path / "actors", {"address": cluster.address})
+
+    return engine
+
+
+def supervisor(pid: int) -> int:
+    """The process that has started a worker: an actor's."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def in_a_trial(study: optuna.Study, hit: list[int]) -> FrozenTrial | None:
+    """One whose worker has met nothing yet."""
+    running = in_state(study, TrialState.RUNNING)
+    found = [t for t in running if t.number >= WAITING and len(t.params) == 2]
+    marked = [t for t in found if "worker" in t.user_attrs]
+    return next((trial for trial in marked if process(trial) not in hit), None)
+
+
+def test_whatever_befalls_the_actors_no_point_is_lost_or_repeated(
+    engine: Callable[..., Ray], tmp_path: Path
+) -> None:
+    """A worker is killed, an actor's process, and an actor for good; a second call attaches."""
+    report, url = tmp_path / "report", f"sqlite:///{tmp_path}/study.db"
+    with opened(url) as backend:
+        study = optuna.create_study(study_name="one", storage=backend)
+        command = (SEARCH, url, str(TRIALS), str(gate := tmp_path / "gate"))
+        ray = engine(*command)
+        ray.start(range(3))
+        ray.start_last([sys.executable, "-c", REPORT, str(report)])
+        hit: list[int] = []
+        for whose in (process, lambda trial: supervisor(process(trial))):
+            trial = until(lambda: in_a_trial(study, hit))
+            hit.append(process(trial))
+            os.kill(whose(trial), signal.SIGKILL)
+        attached = engine(*command)
+        said: list[str] = []
+        crew, found, last = Crew(attached, 3, said.append), attached.found(), attached.found_last()
+        assert last is not None and not crew.adopt(found, 0) and len(crew.workers) == 3
+        attached.ray.kill(attached.ray.get_actor(Path(found[0].log).parent.name))
+        assert not report.exists(), "before the workers have ended"
+        open_gate(gate, hit)
+        assert not crew.run(lambda: len(in_state(study, TrialState.COMPLETE)), [])
+        ended = until(lambda: (attached.look(), last.ended())[1])
+        assert ended.end is End.DONE and report.read_text() == "made"
+        check_nothing_is_lost(study, faults=2, workers=4)
+        workers = [worker for trial in study.trials if (worker := storage.worker_of(trial))]
+        logs = {folder.name for folder in (tmp_path / "actors").glob("worker-*")}
+        assert {f"worker-{worker.name}" for worker in workers} <= logs and len(workers) >= TRIALS
+    assert [line for line in said if "worker 0 was killed, started again" in line]
+    assert list(attached.found()) == [] and attached.found_last() is None
+
+
+def test_those_that_wait_are_sent_away_first_and_others_end_in_order(
+    engine: Callable[..., Ray], tmp_path: Path
+) -> None:
+    code = """
+import pathlib, signal, sys, time
+here = pathlib.Path(sys.argv[1])
+def end(*_):
+    here.joinpath("ended").touch()
+    sys.exit(130)
+signal.signal(signal.SIGTERM, end)
+here.joinpath("ready").touch()
+time.sleep(600)
+"""
+    ray = engine(code, str(tmp_path))
+    workers = [*ray.start([0, 1, 2, 3]), ray.start_last(["true"])]
+    until(lambda: (ray.look() or "").endswith("3 running, 1 waiting"))
+    found = engine(code, str(tmp_path)).found()
+    waits = next(w for w in workers[:4] if not Path(w.log).exists())
+    assert [worker.log for worker in found[3:]] == [waits.log]
+    until((tmp_path / "ready").exists)
+    ray = engine(code, str(tmp_path))
+    assert engine("other", str(tmp_path)).others() == 4
+    last = ray.found_last()
+    assert last is not None
+    gone = [*ray.found(), last]
+    ray.stop(gone, 0.0, lambda: True)
+    for worker in gone:
+        ended = until(lambda: (ray.look(), worker.ended())[1])  # noqa: B023
+        assert ended.end is End.LEFT
+    assert (tmp_path / "ended").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"num_gpus": "all"}, "--ray num_gpus=all: must be a number"),
+        ({"address": "127.0.0.1:1"}, "no cluster answers at 127.0.0.1:1"),
+        ({"address": "ray://127.0.0.1:1"}, "no cluster answers at ray://127.0.0.1:1"),
+        ({"address": "head"}, "no cluster answers at head"),
+        ({"address": "head:ten"}, "no cluster answers at head:ten"),
+    ],
+)
+def test_options_that_cannot_be(tmp_path: Path, given: dict[str, str], message: str) -> None:
+    pytest.importorskip("ray", reason="no ray: install the extra ray")
+    with pytest.raises(EngineError, match=message):
+        Ray("tests-none", ["true"], tmp_path, given)
+
+
+def test_without_ray_it_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(EngineError, match=r'pip install "optuna-partition\[ray\]"'):
+        Ray("tests-none", ["true"], tmp_path, {})

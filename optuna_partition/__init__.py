@@ -1,5 +1,7 @@
 """Optuna samplers that search by partitioning the space."""
 
+from optuna_partition._known.prior import LogNormal
+from optuna_partition._known.prior import Normal
 from optuna_partition._latin import LatinHypercubeSampler
 from optuna_partition._nomad.sampler import NOMADSampler
 from optuna_partition.answer import Best
@@ -17,7 +19,9 @@ __all__ = [
     "BoundPruner",
     "DIRECTSampler",
     "LatinHypercubeSampler",
+    "LogNormal",
     "NOMADSampler",
+    "Normal",
     "SOOSampler",
     "__version__",
     "best_trial",

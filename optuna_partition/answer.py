@@ -21,7 +21,7 @@ from optuna_partition._rules.belief import thinned
 from optuna_partition._rules.repeat import is_noisy
 from optuna_partition._space.union import Union
 from optuna_partition._study.optuna import trials_of
-from optuna_partition._study.record import sign_of
+from optuna_partition._study.readings import sign_of
 
 
 __all__ = ["Best", "best_trial", "ranked_trials"]

@@ -18,10 +18,10 @@ from optuna_partition._rules.curves import Curves
 from optuna_partition._space.union import Union
 from optuna_partition._study.arguments import check_number
 from optuna_partition._study.optuna import trials_of
-from optuna_partition._study.record import ended_with
-from optuna_partition._study.record import is_feasible
-from optuna_partition._study.record import reported
-from optuna_partition._study.record import sign_of
+from optuna_partition._study.readings import ended_with
+from optuna_partition._study.readings import is_feasible
+from optuna_partition._study.readings import reported
+from optuna_partition._study.readings import sign_of
 
 
 __all__ = ["BoundPruner"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 from typing import final
@@ -9,8 +11,14 @@ from typing import final
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
 from optuna.samplers import TPESampler
+from optuna.study import Study
 
 from optuna_partition._gp.models import Models
+from optuna_partition._known.features import read_features
+from optuna_partition._known.known import Known
+from optuna_partition._known.previous import read_previous
+from optuna_partition._known.prior import PriorValue
+from optuna_partition._known.prior import read_prior
 from optuna_partition._rules.bamsoo import BaMSOO
 from optuna_partition._rules.belief import CandidatesFunc
 from optuna_partition._rules.direct import DIRECT
@@ -18,9 +26,10 @@ from optuna_partition._rules.hybrid import Hybrid
 from optuna_partition._rules.soo import SOO
 from optuna_partition._study.arguments import check_number
 from optuna_partition._study.arguments import checked_seed
+from optuna_partition._study.arguments import checked_space
 from optuna_partition._study.arguments import ConstraintsFunc
 from optuna_partition._study.ask import PartitionSampler
-from optuna_partition._study.branches import BranchSampler
+from optuna_partition._study.outside.branches import BranchSampler
 
 
 __all__ = ["BaMSOOSampler", "DIRECTSampler", "SOOSampler"]
@@ -63,6 +72,12 @@ class BaMSOOSampler(PartitionSampler):
     gives the same value again, there is no noise: none is repeated any more, and the model no
     longer takes many narrow valleys for noise.
 
+    Earlier studies may tell where to look: `previous` takes them. The search starts with their
+    best points, and the model expects of a point what models of these studies do, as far as they
+    turn out to agree. Values need not compare, as losses of other tokenizers do not. A study that
+    misleads loses its say as values come. `prior` says where you expect the best, and is such a
+    source by itself: the search starts there, and goes elsewhere where values say so.
+
     Needs BoTorch: ``pip install "optuna-partition[botorch]"``.
 
     Args:
@@ -94,6 +109,14 @@ class BaMSOOSampler(PartitionSampler):
         constraints_func: Ended trial -> what each constraint is violated by, at most 0 where it is
             met; as Optuna's samplers have it. `trial.set_constraint` in the objective says the
             same, and a study may have both.
+        previous: Earlier studies: of another model, of a part of the data, with other bounds, with
+            some other parameters, of any sampler. Their trials are read once. See above.
+        prior: Name -> where you expect the best: `LogNormal(4e-4, factor=3)`, `Normal(0.1, 0.05)`,
+            a number, a choice, or a dictionary of choices and weights. Not every parameter needs
+            one. Not with `as_published`.
+        features: Name -> parameter -> power: products that matter as a whole, such as
+            `{"strength": {"learning_rate": 1, "alpha": 1, "rank": -1}}`. The model sees the
+            logarithm of each beside the parameters. Not with `as_published`.
 
     Raises:
         ImportError: BoTorch is not installed.
@@ -122,6 +145,9 @@ class BaMSOOSampler(PartitionSampler):
         stop_when_exhausted: bool = True,
         show_cells: bool = True,
         constraints_func: ConstraintsFunc | None = None,
+        previous: Sequence[Study] = (),
+        prior: Mapping[str, PriorValue] | None = None,
+        features: Mapping[str, Mapping[str, float]] | None = None,
     ) -> None:
         if find_spec("botorch") is None:
             raise ImportError(
@@ -159,6 +185,11 @@ class BaMSOOSampler(PartitionSampler):
             stop_when_exhausted,
             show_cells,
             constraints_func=constraints_func,
+            known=Known(
+                read_prior(prior, checked_space(search_space), as_published=as_published),
+                read_previous(previous, as_published=as_published),
+                read_features(features, checked_space(search_space), as_published=as_published),
+            ),
         )
 
 

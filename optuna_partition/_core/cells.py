@@ -24,6 +24,7 @@ __all__ = [
     "centre",
     "children",
     "depth",
+    "holds",
     "longest",
     "longest_axis",
     "name",
@@ -85,6 +86,11 @@ def longest_axis(axes: Sequence[Axis], cell: Cell) -> int | None:
 def children(axes: Sequence[Axis], cell: Cell, i: int) -> tuple[Cell, ...]:
     """The parts of a cell cut on axis i, from left to right."""
     return tuple(cell[:i] + (part,) + cell[i + 1 :] for part in axes[i].cut(cell[i]))
+
+
+def holds(axes: Sequence[Axis], cell: Cell, point: Point) -> bool:
+    """Whether a point lies in a cell."""
+    return all(a.holds(i, x) for a, i, x in zip(axes, cell, point, strict=True))
 
 
 def near(axes: Sequence[Axis], cell: Cell, point: Point) -> bool:

@@ -92,13 +92,14 @@ class Tree:
         reading: float | Reading,
         constraints: Constraints = (),
         measured: float | None = None,
+        asked: Cell | None = None,
     ) -> None:
         """Says what trial `number` observed at a point; replaces what it said before."""
         observation = Observation(point, reading, constraints, measured)
         leaf = self._holder.get(number)
         if leaf is None or leaf.observations[number].point != point:
             self.forget(number)
-            leaf = self.leaf(point)
+            leaf = self.leaf(point, asked)
         elif leaf.observations[number] == observation:
             return
         leaf.observations[number] = observation
@@ -367,9 +368,11 @@ class Tree:
             return _middle(node)
         return next(child for child in node.children if axis.holds(child.cell[i], x))
 
-    def leaf(self, point: Point) -> Node:
-        """The leaf that a point lies in."""
-        node = self.root
+    def leaf(self, point: Point, asked: Cell | None = None) -> Node:
+        """The leaf that a point lies in, mostly near the cell that was asked for."""
+        node = self.root if asked is None else self._nodes.get(asked, self.root)
+        if node is not self.root and not cells.holds(self.axes, node.cell, point):
+            node = self.root
         while node.children:
             node = self.child(node, point)
         return node

@@ -45,9 +45,9 @@ class Constrained:
         return replace(self.process, candidates_func=None, shape=around_zero)
 
     def fit(self, evidence: Evidence, theta: Theta | None) -> Posterior:
-        if not evidence.constraints:
-            return self.process.fit(evidence, theta)
         value, *others = self._split(evidence, theta)
+        if not others:
+            return self.process.fit(evidence, value)
         pairs = zip(evidence.constraints, others, strict=True)
         return Weighed(
             self.process.fit(evidence, value), tuple(self._beside.fit(e, t) for e, t in pairs)

@@ -32,13 +32,14 @@ class Exact:
         model: A single-output exact Gaussian process; its kernel is stationary.
         inverse: Of the Cholesky factor of its covariance, (n, n).
         weights: The covariance's inverse times the residuals, (n,).
-        prior: Variance of the function where nothing is known, (1,).
+        prior: Variance of the function where nothing is known, (1,); None where that depends on
+            the point.
     """
 
     model: Any
     inverse: Tensor
     weights: Tensor
-    prior: Tensor
+    prior: Tensor | None
 
     @classmethod
     def of(cls, model: Any, beside: Tensor | None = None) -> Exact:
@@ -57,7 +58,8 @@ class Exact:
             root = psd_safe_cholesky(covariance)
             inverse = torch.linalg.solve_triangular(root, identity, upper=False)
             residuals = model.train_targets - model.mean_module(x)
-            prior = model.covar_module(x[:1], diag=True)
+            varies = getattr(model.covar_module, "varies", False)
+            prior = None if varies else model.covar_module(x[:1], diag=True)
             return cls(model, inverse, inverse.T @ (inverse @ residuals), prior)
 
     @property
@@ -91,8 +93,10 @@ class Exact:
         return torch.as_tensor(array, dtype=self.weights.dtype, device=self.weights.device)
 
     def _moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        mean, rooted = self._explained(self.model.transform_inputs(x))
-        return mean, self.prior - rooted.square().sum(-1)
+        x = self.model.transform_inputs(x)
+        mean, rooted = self._explained(x)
+        prior = self.model.covar_module(x, diag=True) if self.prior is None else self.prior
+        return mean, prior - rooted.square().sum(-1)
 
     def _explained(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The mean at transformed x, and what is known there, as a root of its covariance."""

@@ -8,6 +8,7 @@ from optuna_partition._core.axes import Axis
 from optuna_partition._rules.belief import Belief
 from optuna_partition._rules.belief import CandidatesFunc
 from optuna_partition._rules.belief import Domain
+from optuna_partition._rules.source import Feature
 
 
 __all__ = ["Models"]
@@ -45,11 +46,11 @@ class Models:
                 f"{str(error).splitlines()[0]}; 'cpu' is always there."
             ) from None
 
-    def __call__(self, axes: tuple[Axis, ...]) -> Belief:
+    def __call__(self, axes: tuple[Axis, ...], features: tuple[Feature, ...] = ()) -> Belief:
         from optuna_partition._gp.constrained import Constrained
         from optuna_partition._gp.process import GaussianProcess
 
-        domain = Domain.of(axes)
+        domain = Domain.of(axes, features)
         return Constrained(
             GaussianProcess(
                 domain, self.as_published, self.device, self.candidates_func, self.seed

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
+from functools import lru_cache
 import logging
 import math
 from typing import Any
@@ -16,9 +17,7 @@ from typing import cast
 import warnings
 
 from botorch.exceptions import BotorchError
-from botorch.models import MixedSingleTaskGP
 from botorch.models import SingleTaskGP
-from botorch.models.transforms.input import Warp
 from botorch.optim.fit import fit_gpytorch_mll_scipy
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from linear_operator.utils.errors import NanError
@@ -31,30 +30,38 @@ from torch import Tensor
 from optuna_partition._gp.acquisition import promising
 from optuna_partition._gp.exact import Exact
 from optuna_partition._gp.exact import Improvement
-from optuna_partition._gp.kernel import exact
-from optuna_partition._gp.kernel import log_normal
-from optuna_partition._gp.kernel import ProductAndSum
 from optuna_partition._gp.knowledge import worth_repeating
 from optuna_partition._gp.noise import at_most
 from optuna_partition._gp.noise import LEAST_ERROR
-from optuna_partition._gp.noise import likelihood_of
 from optuna_partition._gp.noise import quieten
+from optuna_partition._gp.sources import Expectations
+from optuna_partition._gp.sources import Expert
+from optuna_partition._gp.sources import Surprise
+from optuna_partition._gp.structure import published
+from optuna_partition._gp.structure import warped
 from optuna_partition._rules.belief import Array
 from optuna_partition._rules.belief import BeliefFailed
 from optuna_partition._rules.belief import Box
 from optuna_partition._rules.belief import CandidatesFunc
 from optuna_partition._rules.belief import Domain
 from optuna_partition._rules.belief import Evidence
+from optuna_partition._rules.belief import MOST_VALUES
+from optuna_partition._rules.belief import ranking
 from optuna_partition._rules.belief import Theta
 from optuna_partition._rules.belief import thinned
 from optuna_partition._rules.belief import winsorised
 from optuna_partition._rules.evidence import told
+from optuna_partition._rules.source import Earlier
+from optuna_partition._rules.source import Prior
+from optuna_partition._rules.source import Source
 
 
 __all__ = ["Fitted", "GaussianProcess", "failing"]
 
-_WARP_SPREAD = 0.5  # of the logarithm of the two exponents; 0.87 warps more and was worse
 _FIRST_STEPS, _LATER_STEPS = 150, 60  # of the fit; a later one starts where the last ended
+_LEAST_SPREAD = 0.1  # in deviations of an earlier study: what differs less says nothing
+_LEAST_SURPRISE = 1.0  # a vague prior expects little, and is not to be made more of
+_DOUBT, _DOUBT_OF_PRIORS = 0.8, 0.4  # how far this study agrees with an earlier one, or a prior
 _MOST_FITTED = 128  # values hyperparameters are fitted to; the model then sees them all
 
 _logger = logging.getLogger(f"optuna.{__name__}")
@@ -107,7 +114,16 @@ class GaussianProcess:
         """The model of some rows."""
         noise = self._noise(evidence, targets)
         own = None if noise is None else noise.diagonal()[rows]
-        return self._model(self.tensor(evidence.x[rows]), self.tensor(targets.y[rows]), own)
+        x = self.tensor(evidence.x[rows])
+        return self._model(x, self.tensor(targets.y[rows]), own, self._expectations(evidence))
+
+    def _expectations(self, evidence: Evidence) -> Expectations | None:
+        """What earlier studies expect, in the scale of what this one has evaluated."""
+        if not evidence.sources:
+            return None
+        found = (_expert(self, source) for source in evidence.sources)
+        experts = tuple(expert for expert in found if expert is not None)
+        return Expectations.of(experts, self.tensor(evidence.x)) if experts else None
 
     def _noise(self, evidence: Evidence, targets: _Targets) -> Tensor | None:
         """Covariances of the errors of forecasts, in the model's units, (n, n)."""
@@ -143,7 +159,8 @@ class GaussianProcess:
             if noise is not None:
                 noise = torch.nn.functional.pad(noise, (0, len(pending), 0, len(pending)))
             own = None if noise is None else noise.diagonal()
-            model = self._model(x, torch.cat([self.tensor(targets.y), mean]), own)
+            y = torch.cat([self.tensor(targets.y), mean])
+            model = self._model(x, y, own, self._expectations(evidence))
             _load(model, theta)
             model.eval()
         return Fitted(self, Exact.of(model, noise), theta, evidence, targets)
@@ -158,44 +175,47 @@ class GaussianProcess:
             x = self.tensor(np.full((1, len(self.domain.steps)), 0.5))
             return sum(p.numel() for p in self._model(x, x[:, 0]).parameters())
 
-    def _model(self, x: Tensor, y: Tensor, noise: Tensor | None = None) -> SingleTaskGP:
+    def _model(
+        self,
+        x: Tensor,
+        y: Tensor,
+        noise: Tensor | None = None,
+        expectations: Expectations | None = None,
+    ) -> SingleTaskGP:
         """The model of values, with the variance that each has beside the noise of all."""
         if self.as_published:
-            return cast(SingleTaskGP, self._published(x, y.unsqueeze(-1)).to(x))
-        return cast(SingleTaskGP, self._warped(x, y.unsqueeze(-1), noise).to(x))
-
-    def _published(self, x: Tensor, y: Tensor) -> SingleTaskGP:
-        categorical = list(self.domain.categorical)
-        if categorical:
-            return MixedSingleTaskGP(x, y, cat_dims=categorical, outcome_transform=None)
-        return SingleTaskGP(x, y, outcome_transform=None)
-
-    def _warped(self, x: Tensor, y: Tensor, noise: Tensor | None) -> SingleTaskGP:
-        return SingleTaskGP(
-            x,
-            y,
-            likelihood=likelihood_of(noise),
-            covar_module=ProductAndSum(x.shape[-1], self.domain.categorical),
-            outcome_transform=None,
-            input_transform=_warp(self.domain),
-        )
+            return cast(SingleTaskGP, published(self.domain, x, y.unsqueeze(-1)).to(x))
+        model = warped(self.domain, x, y.unsqueeze(-1), noise, expectations)
+        return cast(SingleTaskGP, model.to(x))
 
 
-def _warp(domain: Domain) -> Warp | None:
-    n_axes = len(domain.steps)
-    ordered = [i for i in range(n_axes) if i not in domain.categorical]
-    if not ordered:
+def _expert(process: GaussianProcess, source: Source) -> Expert | None:
+    """What a source expects, (k, D) -> (k,); None where there can be no model of it."""
+    if isinstance(source, Prior):
+        return Expert(Surprise.of(source, process.device), _LEAST_SURPRISE, _DOUBT_OF_PRIORS)
+    assert isinstance(source, Earlier)
+    return _expert_of(source, process.domain.categorical, process.device)
+
+
+@lru_cache(maxsize=256)
+def _expert_of(source: Earlier, categorical: tuple[int, ...], device: str) -> Expert | None:
+    process = GaussianProcess(Domain((None,) * len(source.x[0]), categorical), device=device)
+    x, y = np.array(source.x), np.array(source.y)
+    kept = thinned(ranking(y), MOST_VALUES)
+    x, y = x[kept], y[kept]
+    low, high = np.minimum(x.min(0), 0.0), np.maximum(x.max(0), 1.0)  # a cube that has them all
+    x = (x - low) / (high - low)
+    try:
+        fitted = process.fit(Evidence(x, y, x[:0], len(y)), None)
+    except BeliefFailed:
         return None
-    warp = Warp(
-        d=n_axes,
-        indices=ordered,
-        concentration1_prior=log_normal(0.0, _WARP_SPREAD),
-        concentration0_prior=log_normal(0.0, _WARP_SPREAD),
-        bounds=torch.tensor([[0.0] * n_axes, [1.0] * n_axes], dtype=torch.double),
-    )
-    for constraint in (warp.concentration0_constraint, warp.concentration1_constraint):
-        constraint.lower_bound = exact(Warp._min_concentration_level)
-    return warp
+    start, size = process.tensor(low), process.tensor(high - low)
+
+    def expects(at: Tensor) -> Tensor:
+        mean, _ = fitted.exact.moments((at - start) / size)
+        return mean
+
+    return Expert(expects, _LEAST_SPREAD, _DOUBT)
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from optuna_partition._nomad.variables import Variable
 from optuna_partition._nomad.variables import variable
 from optuna_partition._space.space import Space
 from optuna_partition._study.attributes import Poll
+from optuna_partition._study.readings import sign_of
 from optuna_partition._study.record import ATTEMPTS
-from optuna_partition._study.record import sign_of
 
 
 __all__ = ["Known", "best_value"]

@@ -24,6 +24,8 @@ from optuna_partition._core.cells import Point
 from optuna_partition._core.node import Reading
 from optuna_partition._core.tree import Tree
 from optuna_partition._rules.repeat import is_noisy
+from optuna_partition._rules.source import Feature
+from optuna_partition._rules.source import Source
 
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "Early",
     "Evidence",
     "Fit",
+    "MOST_VALUES",
     "Posterior",
     "Theta",
     "Unfitted",
@@ -71,17 +74,19 @@ class Domain:
     Args:
         steps: Per axis the coordinates there are, in ascending order; None on a real axis.
         categorical: The axes without order.
+        features: What is seen beside the axes.
     """
 
     steps: tuple[Array | None, ...]
     categorical: tuple[int, ...]
+    features: tuple[Feature, ...] = ()
 
     @classmethod
     @lru_cache(maxsize=16)
-    def of(cls, axes: tuple[Axis, ...]) -> Domain:
+    def of(cls, axes: tuple[Axis, ...], features: tuple[Feature, ...] = ()) -> Domain:
         """The domain of a space's axes."""
         unordered = (i for i, a in enumerate(axes) if isinstance(a, Grid) and not a.ordered)
-        return cls(tuple(_steps(axis) for axis in axes), tuple(unordered))
+        return cls(tuple(_steps(axis) for axis in axes), tuple(unordered), features)
 
     @property
     def real(self) -> list[int]:
@@ -129,6 +134,7 @@ class Evidence:
             it is ranked by how far from 0 it is.
         is_grave: Whether it is a constraint that nothing is learnt from where it is not met.
         early: What of it is forecast; None where all values are measured.
+        sources: What earlier studies say.
     """
 
     x: Array
@@ -139,6 +145,7 @@ class Evidence:
     constraints: tuple[Evidence, ...] = ()
     is_grave: bool = False
     early: Early | None = None
+    sources: tuple[Source, ...] = ()
 
     @property
     def ranking(self) -> NDArray[np.intp]:
@@ -279,8 +286,12 @@ class Belief(Protocol):
 CandidatesFunc: TypeAlias = Callable[[Any, Any, Any, Any, Any], Any]
 """(train_x, train_obj, train_con, bounds, pending_x) -> candidate, tensors all."""
 
-Beliefs: TypeAlias = Callable[[tuple[Axis, ...]], Belief]
-"""The model over the axes of a space."""
+
+class Beliefs(Protocol):
+    """The model over the axes of a space."""
+
+    def __call__(self, axes: tuple[Axis, ...], features: tuple[Feature, ...] = ()) -> Belief:
+        """Which sees the features beside the axes."""
 
 
 def renewed(belief: Belief, evidence: Evidence, fit: Fit) -> tuple[Posterior | None, Fit]:

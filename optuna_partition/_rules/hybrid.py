@@ -55,12 +55,16 @@ from optuna_partition._rules.evidence import evidence_of
 from optuna_partition._rules.evidence import Reports
 from optuna_partition._rules.repeat import tells
 from optuna_partition._rules.rule import Choice
+from optuna_partition._rules.source import Knowledge
+from optuna_partition._rules.source import starts
 
 
 __all__ = ["Hybrid", "STARTS"]
 
 STARTS = 5
 """Trials before the model is asked: the centre, and a Latin hypercube of the others."""
+STARTS_OF_SOURCES = 2
+"""The same where there are earlier studies: their best points."""
 _DRAWS = 16  # hypercubes, of which that is taken whose points are farthest apart
 SURE_PER_AXIS = 2
 """Trials per parameter, and as many more, before a model can tell noise from the function."""
@@ -113,6 +117,10 @@ class _Isolating(Weighed):
         super().__init__(swept)
         self._rule = rule
         self._reports: dict[int, Reports] = {}
+        self._known = Knowledge()
+
+    def remember(self, knowledge: Knowledge) -> None:
+        self._known = knowledge
 
     def hear(self, number: int, reports: Sequence[tuple[float, float]], end: float | None) -> None:
         steps, values = zip(*reports, strict=True)
@@ -136,12 +144,16 @@ class _Isolating(Weighed):
         if len(self.tree.asked()) >= STARTS:
             return None
         start = (self.tree.root.cell, *_spread(self.tree.axes, self._rule.seed))
+        if self._known.sources:
+            axes = self.tree.axes
+            start = tuple(_pinned(axes, x) for x in starts(self._known.sources, STARTS_OF_SOURCES))
         return next((at for at in start if not self.tree.is_asked(at)), None)
 
     def _believed(self, asking: _Asking) -> Cell | None:
         """The tiny cell around the point of the belief's turn or the sweep's, if there is one."""
         evidence = evidence_of(self.tree, self._reports)
-        belief = self._rule.belief(self.tree.axes)
+        evidence = replace(evidence, sources=self._known.sources)
+        belief = self._rule.belief(self.tree.axes, self._known.features)
         posterior, fit = renewed(belief, evidence, asking.cursor.fit)
         asking.cursor = replace(asking.cursor, fit=fit)
         if posterior is None:

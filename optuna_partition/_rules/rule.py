@@ -20,6 +20,7 @@ from optuna_partition._core.axes import Axis
 from optuna_partition._core.cells import Cell
 from optuna_partition._core.growth import Growth
 from optuna_partition._core.tree import Tree
+from optuna_partition._rules.source import Knowledge
 
 
 __all__ = ["Choice", "CursorT", "Partition", "Rule"]
@@ -93,6 +94,10 @@ class Partition(ABC, Generic[CursorT]):
             reports: Step and value, by step.
             end: The value it ended with; None while it runs and where it was stopped.
         """
+        return
+
+    def remember(self, knowledge: Knowledge) -> None:
+        """Says what is known before the first trial; for a rule with a belief."""
         return
 
     @abstractmethod

@@ -8,11 +8,9 @@ the parameters that are not in the space, or that a trial was enqueued without.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 import threading
 from typing import Any
-from typing import final
 
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
@@ -27,6 +25,7 @@ from optuna_partition._rules.again import again
 from optuna_partition._rules.rule import Choice
 from optuna_partition._rules.rule import Rule
 from optuna_partition._rules.slices import on_slice
+from optuna_partition._rules.source import Known
 from optuna_partition._space.early import first_value
 from optuna_partition._space.space import AnySpace
 from optuna_partition._space.space import Space
@@ -36,14 +35,14 @@ from optuna_partition._study.arguments import checked_sampler
 from optuna_partition._study.arguments import checked_seed
 from optuna_partition._study.arguments import checked_space
 from optuna_partition._study.arguments import ConstraintsFunc
+from optuna_partition._study.asking import Asking
+from optuna_partition._study.asking import expected
+from optuna_partition._study.asking import known_of
 from optuna_partition._study.attributes import Ask
 from optuna_partition._study.attributes import Completion
 from optuna_partition._study.attributes import failed
 from optuna_partition._study.attributes import KEY
 from optuna_partition._study.attributes import shown
-from optuna_partition._study.branches import decided_in
-from optuna_partition._study.claims import Claimant
-from optuna_partition._study.claims import claims_on
 from optuna_partition._study.claims import mutex
 from optuna_partition._study.ends import as_ended
 from optuna_partition._study.ends import begins
@@ -67,12 +66,12 @@ from optuna_partition._study.optuna import show
 from optuna_partition._study.optuna import TrialIdentity
 from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.optuna import write
-from optuna_partition._study.outside import Chosen
-from optuna_partition._study.outside import chosen_of
+from optuna_partition._study.outside.branches import decided_in
+from optuna_partition._study.outside.chosen import Chosen
+from optuna_partition._study.outside.chosen import chosen_of
+from optuna_partition._study.outside.rest import RestSampler
+from optuna_partition._study.readings import sign_of
 from optuna_partition._study.record import History
-from optuna_partition._study.record import is_asking
-from optuna_partition._study.record import sign_of
-from optuna_partition._study.rest import RestSampler
 
 
 __all__ = ["PartitionSampler"]
@@ -97,8 +96,9 @@ class PartitionSampler(BaseSampler):
         show_cells: bool,
         branching: bool = False,
         constraints_func: ConstraintsFunc | None = None,
+        known: Known | None = None,
     ) -> None:
-        self._rule = rule
+        self._rule, self._known = rule, known
         self._spaces = SearchSpaces(checked_space(search_space), branching)
         random = RandomSampler(seed=checked_seed(seed))
         default = RestSampler(rule, random) if branching else random
@@ -270,13 +270,13 @@ class PartitionSampler(BaseSampler):
                 return history.space.params(spot)
             if trial.params:  # of another space: it is completed when the objective asks
                 return {}
-        point = self._claim(_Asking(study, trial, history))
+        point = self._claim(Asking(study, trial, history))
         if point is None:
             self._history = None  # no trial says what was opened in search of a point
             return self._repeat(study, trial, self._read(study, history.space))
         return history.space.params(point)
 
-    def _claim(self, asking: _Asking) -> Point | None:
+    def _claim(self, asking: Asking) -> Point | None:
         """Chooses points until one is this trial's; None when every point is taken.
 
         The trial carries what all of these choices did to the tree, for they build on each other.
@@ -351,21 +351,23 @@ class PartitionSampler(BaseSampler):
             return {}
         params = {**enqueued(trial), **decided_in(trial, space.distributions)}
         point = self._claim_on_slice(
-            _Asking(study, trial, history),
+            Asking(study, trial, history),
             {name: x for name, x in params.items() if name in space.distributions},
         )
         chosen = {} if point is None else chosen_of(space.present(point), space.params(point))
         self._completed[id_of(study, trial)] = chosen
         return chosen
 
-    def _claim_on_slice(self, asking: _Asking, params: dict[str, Any]) -> Point | None:
+    def _claim_on_slice(self, asking: Asking, params: dict[str, Any]) -> Point | None:
         """The best point of the slice that is this trial's; None where all are taken."""
         history = asking.history
         decided = history.space.decided(params)
         if decided is None:  # a value from outside lies on no slice
             return None
+        point = expected(self._known, history.space, params)
         while True:
-            point = next(on_slice(history.tree, decided, but=asking.trial.number), None)
+            if point is None or history.tree.has(point, but=asking.trial.number):
+                point = next(on_slice(history.tree, decided, but=asking.trial.number), None)
             if point is None:
                 return None
             if asking.takes(point, Completion.to(history.space, point).to_json()):
@@ -374,15 +376,18 @@ class PartitionSampler(BaseSampler):
     def _first(
         self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
     ) -> dict[str, Any]:
-        """A parameter while no space is known: at the centre, or by the trial's number; else none.
+        """A parameter while no space is known; by its trial's number, if that is not the first.
 
-        The first trial takes the centre, as every rule would. Those that begin before it has
-        ended know nothing of each other but their numbers.
+        The first trial takes the centre, as every rule would, or what is known to be good. Those
+        that begin before it has ended know nothing of each other but their numbers.
         """
         if self._spaces.given is not None:
             return {}
         trials = trials_of(study)
         if begins(trials[: trial.number]):
+            known = known_of(self._known, name, distribution)
+            if known is not None:
+                return {name: known}
             space = Space({name: distribution})
             return space.params(cells.centre(space.axes, cells.root(space.axes)))
         if is_begun(trials):
@@ -399,6 +404,8 @@ class PartitionSampler(BaseSampler):
             inferred = self._spaces.given is None and space.growth is None
             sign = sign_of(study.direction)
             history = History(space, self._rule, sign=sign, inferred=inferred)
+            if self._known is not None:
+                history.remember(self._known(space.distributions))
             self._history = (identity(study), history)
         history.update(trials)
         self._notices.misfits(study, self._rule.name, partial(self._misfits, history, trials))
@@ -421,48 +428,3 @@ class PartitionSampler(BaseSampler):
         """Unless it is clear why: the trial was enqueued in part."""
         if self._warn_independent_sampling and not is_enqueued(trial):
             self._notices.independent(trial, name, self._independent_sampler)
-
-
-@final
-@dataclass(frozen=True)
-class _Asking:
-    """A trial that looks for its point, among workers who do the same.
-
-    Args:
-        study: The study.
-        trial: The trial.
-        history: What it knows; of every point it is refused it learns that another has it.
-    """
-
-    study: Study
-    trial: FrozenTrial
-    history: History[Any]
-
-    def takes(self, point: Point, carried: dict[str, Any], repeat: int = 0) -> bool:
-        """Claims a point; whether it is the trial's, which then carries what it is to carry.
-
-        Args:
-            point: The point.
-            carried: What the trial's attribute is to say.
-            repeat: Which repeat of it the trial is to be; each is claimed by itself.
-        """
-        name = self.history.space.point_name(point)
-        claimed = f"{name} repeat {repeat}" if repeat else name
-        claimant = Claimant(self.trial, claimed, carried, partial(self._has, point, repeat))
-        holder = claims_on(self.study, KEY).take(claimant)
-        if holder is not None:
-            self.history.update(trials_of(self.study))
-            self.history.hold(holder, point, asking=self.trial.number, repeat=repeat)
-        return holder is None
-
-    def _has(self, point: Point, repeat: int, number: int) -> bool:
-        """Whether a trial that once claimed a point has it still, by what trials say now."""
-        trials = trials_of(self.study)
-        self.history.update(trials)
-        if not repeat and self.history.tree.has(point, but=self.trial.number):
-            return True  # meanwhile; perhaps by the retry of that trial
-        return number < len(trials) and self.history.holds(trials[number], point, repeat)
-
-    def others(self) -> int:
-        """How many workers chose before this one and say nothing yet."""
-        return sum(map(is_asking, trials_of(self.study)[: self.trial.number]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -90,17 +91,23 @@ def used_up(trials: Iterable[FrozenTrial], space: AnySpace) -> set[Point]:
         space: A finite one.
     """
     at: dict[Point, list[FrozenTrial]] = {}
+    wholes: set[frozenset[str]] = set()  # the parameters of complete trials
     for trial in trials:
+        if trial.state is TrialState.COMPLETE:
+            wholes.add(frozenset(trial.params))
         point = space.point(trial.params)
         if point is not None:
             at.setdefault(point, []).append(trial)
-    return {point for point, found in at.items() if _has_had_all(found, space)}
+    return {point for point, found in at.items() if _has_had_all(found, space, wholes)}
 
 
-def _has_had_all(trials: list[FrozenTrial], space: AnySpace) -> bool:
+def _has_had_all(
+    trials: list[FrozenTrial], space: AnySpace, wholes: Container[frozenset[str]]
+) -> bool:
     """Whether the trials of a point tell of everything there, and have had it."""
     whole = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    if not whole and len(trials) < 2:  # it may have ended before it came to more
+    is_whole = len(trials) > 1 or frozenset(trials[0].params) in wholes
+    if not whole and not is_whole:  # it may have ended before it came to more
         return False
     first, *others = (beyond(trial, space) for trial in whole or trials)
     if any(other != first for other in others):

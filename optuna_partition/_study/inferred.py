@@ -27,7 +27,7 @@ from optuna_partition._study.optuna import fixed_by
 from optuna_partition._study.optuna import Identity
 from optuna_partition._study.optuna import identity
 from optuna_partition._study.optuna import trials_of
-from optuna_partition._study.record import has_told
+from optuna_partition._study.readings import has_told
 
 
 __all__ = ["InferredSpace", "SearchSpaces", "is_begun"]

@@ -12,11 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-import math
 from typing import Any
 from typing import Generic
 
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
@@ -25,29 +23,23 @@ from optuna_partition._core.cells import Cell
 from optuna_partition._core.cells import Point
 from optuna_partition._core.node import Reading
 from optuna_partition._core.tree import Tree
-from optuna_partition._rules.belief import AS_GOOD_AS_INFINITE
 from optuna_partition._rules.rule import Choice
 from optuna_partition._rules.rule import CursorT
 from optuna_partition._rules.rule import Rule
+from optuna_partition._rules.source import Knowledge
 from optuna_partition._space.early import expected
 from optuna_partition._space.space import AnySpace
 from optuna_partition._study.attributes import Ask
 from optuna_partition._study.attributes import Completion
-from optuna_partition._study.attributes import is_of_partition
-from optuna_partition._study.attributes import says_failed
 from optuna_partition._study.optuna import enqueued
+from optuna_partition._study.readings import ended_with
+from optuna_partition._study.readings import is_feasible
+from optuna_partition._study.readings import is_interrupted
+from optuna_partition._study.readings import reported
+from optuna_partition._study.readings import value_of
 
 
-__all__ = [
-    "ATTEMPTS",
-    "History",
-    "ended_with",
-    "has_told",
-    "is_asking",
-    "is_feasible",
-    "reported",
-    "sign_of",
-]
+__all__ = ["ATTEMPTS", "History"]
 
 _ELSEWHERE = -(2**40)  # and below: numbers that no trial has
 ATTEMPTS = 3
@@ -85,6 +77,10 @@ class History(Generic[CursorT]):
         self._deaths: dict[Point, int] = {}
         self._repeats: dict[Point, int] = {}  # point -> the last repeat of it that was asked for
         self._latest: FrozenTrial | None = None  # of those that have begun when they were read
+
+    def remember(self, knowledge: Knowledge) -> None:
+        """Tells the rule what is known before the first trial."""
+        self._partition.remember(knowledge)
 
     # ---- all trials ----
 
@@ -197,9 +193,10 @@ class History(Generic[CursorT]):
             self._count(spot, ask.repeat)
         point = self._point(trial, ask, spot, fits)
         if point is not None:
-            self._read_off(trial, point)
+            cell = self.space.lift(ask.named) if ask is not None and fits else None
+            self._read_off(trial, point, cell)
         if ask is not None and spot is not None and fits and not ask.announced:
-            self._compare(trial, ask, spot)
+            self._compare(trial, ask, spot, point)
         if not trial.state.is_finished():
             return False
         if point is None:
@@ -248,13 +245,13 @@ class History(Generic[CursorT]):
             self._partition.bound(cell, value)
         self.cursor = self._rule.join(self.cursor, cursor)
 
-    def _compare(self, trial: FrozenTrial, ask: Ask, spot: Point) -> None:
+    def _compare(self, trial: FrozenTrial, ask: Ask, spot: Point, point: Point | None) -> None:
         """What a trial of this tree says of the point it was to evaluate, wherever it lies."""
         if not trial.state.is_finished():
             if self._names_all(ask, spot):
                 self._settled.add(trial.number)
-        elif not self._is_elsewhere(trial, spot):
-            if _is_interrupted(trial) and (cell := self.space.lift(ask.named)) is not None:
+        elif point is spot or not self._is_elsewhere(trial, spot):
+            if is_interrupted(trial) and (cell := self.space.lift(ask.named)) is not None:
                 self.tree.interrupted[trial.number] = cell
         elif self._names_all(ask, spot):  # else it has not left it, but come to more parameters
             # under a number of its own, as the trial counts where it lies
@@ -313,28 +310,28 @@ class History(Generic[CursorT]):
 
     # ---- what it says there ----
 
-    def _read_off(self, trial: FrozenTrial, point: Point) -> None:
+    def _read_off(self, trial: FrozenTrial, point: Point, asked: Cell | None) -> None:
         if not trial.state.is_finished():
-            self.tree.observe(trial.number, point, Reading.FLYING)
-        elif _is_interrupted(trial):
+            self.tree.observe(trial.number, point, Reading.FLYING, asked=asked)
+        elif is_interrupted(trial):
             self._bury(trial.number, point)
         else:
-            self._judge(trial, point)
+            self._judge(trial, point, asked)
 
     def _hear(self, trial: FrozenTrial) -> None:
         """Tells the rule what a trial has reported so far."""
         if reports := reported(trial, self._sign):
             self._partition.hear(trial.number, reports, ended_with(trial, self._sign))
 
-    def _judge(self, trial: FrozenTrial, point: Point) -> None:
+    def _judge(self, trial: FrozenTrial, point: Point, asked: Cell | None) -> None:
         """Reads off what an ended trial measured, and whether that is feasible."""
-        value = _value(trial)
+        value = value_of(trial)
         value = None if value is None else self._sign * value
         constraints = tuple(sorted(trial.constraints.items()))
         reading: float | Reading = Reading.FAILED if value is None else value
         if trial.state is not TrialState.FAIL and not is_feasible(trial):
             reading = Reading.INFEASIBLE
-        self.tree.observe(trial.number, point, reading, constraints, value)
+        self.tree.observe(trial.number, point, reading, constraints, value, asked)
 
     def _bury(self, number: int, point: Point) -> None:
         """Frees the point of a worker that died, until it has died there too often."""
@@ -345,60 +342,7 @@ class History(Generic[CursorT]):
             self.tree.observe(number, point, Reading.FAILED)
 
 
-def sign_of(direction: StudyDirection) -> float:
-    """What values are multiplied with, as all here minimises."""
-    return 1.0 if direction == StudyDirection.MINIMIZE else -1.0
-
-
-def reported(trial: FrozenTrial, sign: float) -> list[tuple[float, float]]:
-    """Step and value of what a trial has reported, by step; what is no number is no report."""
-    reports = sorted(trial.intermediate_values.items())
-    return [(float(step), _drawn_in(sign * v)) for step, v in reports if not math.isnan(v)]
-
-
-def ended_with(trial: FrozenTrial, sign: float) -> float | None:
-    """The value that a trial came to; None of one that runs, failed or was stopped."""
-    if trial.state is not TrialState.COMPLETE or trial.value is None:
-        return None
-    return _drawn_in(sign * trial.value)
-
-
-def _drawn_in(value: float) -> float:
-    return min(max(value, -AS_GOOD_AS_INFINITE), AS_GOOD_AS_INFINITE)
-
-
-def is_asking(trial: FrozenTrial) -> bool:
-    """Whether a worker, if it lives, is choosing this trial's point now."""
-    is_new = not is_of_partition(trial) and not trial.params
-    return trial.state is TrialState.RUNNING and is_new
-
-
-def _is_interrupted(trial: FrozenTrial) -> bool:
-    """Whether a trial failed and nothing says that its point is bad."""
-    return trial.state is TrialState.FAIL and not says_failed(trial)
-
-
-def is_feasible(trial: FrozenTrial) -> bool:
-    """Whether a trial violates no constraint; one that has set none does not, as in Optuna."""
-    return all(x <= 0 for x in trial.constraints.values())
-
-
-def has_told(trial: FrozenTrial) -> bool:
-    """Whether an ended trial says something of its parameters, if only that they fail."""
-    return not _is_interrupted(trial)
-
-
 def _then(choice: Choice[CursorT], following: Choice[CursorT]) -> Choice[CursorT]:
     """The second of two choices in a row, with the log of both; the first where it is the last."""
     last = choice if following.cell is None else following
     return replace(following.after(choice), cell=last.cell, at=last.at, repeats=last.repeats)
-
-
-def _value(trial: FrozenTrial) -> float | None:
-    """The value a finished trial stands for; a pruned one's is the last it reported."""
-    if trial.state is TrialState.COMPLETE:
-        return trial.value
-    if trial.state is TrialState.PRUNED and trial.intermediate_values:
-        last = trial.intermediate_values[max(trial.intermediate_values)]
-        return None if math.isnan(last) else last
-    return None

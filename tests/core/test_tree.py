@@ -76,6 +76,23 @@ def test_leaves_say_what_was_observed_in_them(
             assert leaf.state is State.EMPTY
 
 
+@given(
+    st.lists(st.integers(0, 50), max_size=15),
+    st.lists(st.tuples(st.integers(0, 50), st.integers(0, 50)), max_size=25),
+)
+def test_an_observation_is_in_the_leaf_of_its_point_whatever_was_asked_for(
+    parts: list[int], told: list[tuple[int, int]]
+) -> None:
+    tree = grown(parts)
+    leaves = list(tree.leaves())
+    known = [cells.root(AXES), *(leaf.cell for leaf in leaves), ((6, 0), (0, 0))]
+    for number, (place, asked) in enumerate(told):
+        leaf = leaves[place % len(leaves)]
+        point = cells.centre(AXES, leaf.cell)
+        tree.observe(number, point, 1.0, asked=known[asked % len(known)])
+        assert number in leaf.observations
+
+
 @settings(max_examples=100)
 @given(
     st.lists(st.integers(0, 50), max_size=15),

@@ -26,6 +26,7 @@ from optuna_partition._rules.evidence import evidence_of
 from optuna_partition._rules.evidence import Reports
 from optuna_partition._rules.hybrid import Hybrid
 from optuna_partition._rules.soo import SOO
+from optuna_partition._rules.source import Feature
 from optuna_partition._study.ask import PartitionSampler
 from optuna_partition._study.attributes import Ask
 
@@ -34,7 +35,7 @@ SPACE: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1), "y": FloatDi
 STEPS = range(1, 6)
 
 
-def believing(axes: tuple[Axis, ...]) -> Nearest:
+def believing(axes: tuple[Axis, ...], features: tuple[Feature, ...] = ()) -> Nearest:
     return Nearest(Domain.of(axes), 4.0)
 
 

@@ -21,8 +21,8 @@ from optuna_partition import LatinHypercubeSampler
 from optuna_partition._gp.models import Models
 from optuna_partition._rules.hybrid import Hybrid
 from optuna_partition._study.attributes import FITS
-from optuna_partition._study.branches import branch_of
-from optuna_partition._study.branches import BranchSampler
+from optuna_partition._study.outside.branches import branch_of
+from optuna_partition._study.outside.branches import BranchSampler
 
 
 LHS = LatinHypercubeSampler(n_trials=64, seed=1)
@@ -51,14 +51,11 @@ def points(study: optuna.Study) -> list[dict[str, object]]:
     return [trial.params for trial in study.trials]
 
 
-@pytest.mark.parametrize("sign", [1, -1])
-def test_a_branch_is_searched_given_what_its_trial_has_decided(sign: int) -> None:
-    direction = "minimize" if sign == 1 else "maximize"
-
+def test_a_branch_is_searched_given_what_its_trial_has_decided() -> None:
     def gap(sampler: BaseSampler) -> float:
         """From the valley, which is elsewhere for every x."""
-        study = optuna.create_study(sampler=sampler, direction=direction)
-        study.optimize(lambda trial: sign * bent(trial), n_trials=40)
+        study = optuna.create_study(sampler=sampler)
+        study.optimize(bent, n_trials=40)
         late = [t.params for t in study.trials[15:] if "u" in t.params]
         return statistics.median(abs(p["u"] - p["x"] ** 2) for p in late)
 
@@ -67,6 +64,14 @@ def test_a_branch_is_searched_given_what_its_trial_has_decided(sign: int) -> Non
     assert 2 * sum(gap(searching(each)) for each in drawn) < sum(
         gap(sampling(each)) for each in peers
     )
+
+
+def test_what_is_maximised_is_searched_as_its_negative_is_minimised() -> None:
+    down, up = (optuna.create_study(direction=to) for to in ("minimize", "maximize"))
+    for study, sign in ((down, 1), (up, -1)):
+        study.sampler = searching()
+        study.optimize(lambda trial: sign * bent(trial), n_trials=15)  # noqa: B023
+    assert points(up) == points(down)
 
 
 def test_a_new_process_at_every_step_asks_for_the_same_points() -> None:

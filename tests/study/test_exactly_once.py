@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 import random
 import sys
+from typing import Any
 
 from beliefs import Nearests
 from hypothesis import example
@@ -16,7 +18,10 @@ import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial
 import pytest
+import sqlalchemy as sa
 
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -27,8 +32,11 @@ from benchmarks._stress_spaces import Run
 from benchmarks._stress_spaces import SAMPLERS as RANDOM_SPACES
 from benchmarks._stress_spaces import Space
 from benchmarks._stress_spaces import WIDTHS
+from optuna_partition._core import cells
 from optuna_partition._rules.hybrid import Hybrid
+from optuna_partition._space.space import Space as Axes
 from optuna_partition._study.ask import PartitionSampler
+from optuna_partition._study.claims import _table
 
 
 RULE = Hybrid(Nearests())
@@ -142,3 +150,32 @@ def test_threads_cover_a_small_space_without_being_given_it(name: str) -> None:
         )
         points = {(t.params["x"], t.params["y"]) for t in study.trials}
         assert len(points) == len(study.trials) == 25
+
+
+class Looks(RDBStorage):
+    """Counts how often the trials are read."""
+
+    n = 0
+
+    def _get_trials(self, *place: Any, **named: Any) -> list[FrozenTrial]:
+        self.n += 1
+        return super()._get_trials(*place, **named)
+
+
+def test_a_point_that_another_worker_has_costs_one_look_at_the_trials(tmp_path: Path) -> None:
+    """A look reads all that run: a thousand trials where there are a thousand workers."""
+    space: Space = {"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}
+    storage = Looks(f"sqlite:///{tmp_path}/study.db")
+    study = optuna.create_study(storage=storage, sampler=RANDOM_SPACES["soo"](space))
+    first = study.ask(space)
+    alone = storage.n
+    study.tell(first, 1.0)
+    study._storage.create_new_trial(study._study_id)  # a worker that has claimed and not said so
+    name = Axes(space).point_name(cells.centre(Axes(space).axes, ((1, 0), (0, 0))))
+    key = hashlib.sha256(name.encode()).hexdigest()
+    with storage.engine.begin() as connection:
+        connection.execute(sa.insert(_table).values(study_id=study._study_id, point=key, trial=1))
+    before = storage.n
+    assert study.ask(space).params["x"] != 1 / 6
+    assert storage.n - before == alone + 1
+    storage.engine.dispose()

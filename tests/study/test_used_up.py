@@ -13,8 +13,11 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler
 from optuna.samplers import PartialFixedSampler
+from optuna.trial import TrialState
 import pytest
 
+from optuna_partition import BaMSOOSampler
+from optuna_partition import BoundPruner
 from optuna_partition import SOOSampler
 
 
@@ -251,3 +254,24 @@ def test_nothing_is_drawn_where_the_first_trials_fail(make: Callable[..., BaseSa
         found.append([trial.params for trial in study.trials])
         assert len(points(study)) == 12
     assert found[0] == found[1]
+
+
+def test_a_pruned_trial_with_the_parameters_of_a_whole_one_has_no_more_to_it() -> None:
+    """Its point is taken, and not asked for again to see whether more was to come."""
+
+    def objective(trial: optuna.Trial) -> float:
+        depth = trial.suggest_int("depth", 1, 3)
+        widths = [trial.suggest_int(f"width{i}", 1, 4) for i in range(depth)]
+        value = depth + sum((width - 2) ** 2 for width in widths)
+        for step in range(1, 5):
+            trial.report(value + 3 / step, step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return value
+
+    sampler = BaMSOOSampler(deterministic=True)
+    study = optuna.create_study(sampler=sampler, pruner=BoundPruner())
+    study.optimize(objective, n_trials=24)
+    pruned = [t for t in study.trials if t.state is TrialState.PRUNED]
+    assert len(pruned) > 5
+    assert len(points(study)) == 24

@@ -38,11 +38,11 @@ from optuna_partition._study.optuna import Identity
 from optuna_partition._study.optuna import identity
 from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.optuna import write
-from optuna_partition._study.outside import Chosen
-from optuna_partition._study.outside import chosen_of
-from optuna_partition._study.outside import OutsideSampler
+from optuna_partition._study.outside.chosen import Chosen
+from optuna_partition._study.outside.chosen import chosen_of
+from optuna_partition._study.outside.chosen import OutsideSampler
+from optuna_partition._study.readings import sign_of
 from optuna_partition._study.record import History
-from optuna_partition._study.record import sign_of
 
 
 __all__ = ["BranchSampler", "branch_of", "decided_in"]

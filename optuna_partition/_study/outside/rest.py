@@ -24,17 +24,17 @@ from optuna_partition._rules.again import again
 from optuna_partition._rules.rule import Rule
 from optuna_partition._space.space import Space
 from optuna_partition._space.values import single
-from optuna_partition._study.branches import branch_of
-from optuna_partition._study.branches import decided_in
 from optuna_partition._study.optuna import enqueued
 from optuna_partition._study.optuna import id_of
 from optuna_partition._study.optuna import TrialIdentity
 from optuna_partition._study.optuna import trials_of
-from optuna_partition._study.outside import Chosen
-from optuna_partition._study.outside import chosen_of
-from optuna_partition._study.outside import OutsideSampler
+from optuna_partition._study.outside.branches import branch_of
+from optuna_partition._study.outside.branches import decided_in
+from optuna_partition._study.outside.chosen import Chosen
+from optuna_partition._study.outside.chosen import chosen_of
+from optuna_partition._study.outside.chosen import OutsideSampler
+from optuna_partition._study.readings import sign_of
 from optuna_partition._study.record import History
-from optuna_partition._study.record import sign_of
 
 
 __all__ = ["RestSampler"]

@@ -1,0 +1,110 @@
+"""What `features` of a sampler holds: products of powers of parameters; reads no study."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+import logging
+from typing import final
+
+from optuna.distributions import BaseDistribution
+from optuna.distributions import FloatDistribution
+from optuna.distributions import IntDistribution
+
+from optuna_partition._known.checks import check_names
+from optuna_partition._known.checks import check_table
+from optuna_partition._known.units import is_number
+from optuna_partition._rules.source import Feature
+
+
+__all__ = ["Features", "read_features"]
+
+_FEWEST = 2  # factors; one alone is an axis
+_EXAMPLE = '{"strength": {"learning_rate": 1, "alpha": 1, "rank": -1}}'
+
+_logger = logging.getLogger(f"optuna.{__name__}")
+
+
+@final
+@dataclass(frozen=True)
+class Features:
+    """Products of parameters.
+
+    Args:
+        given: By name, of each the powers by parameter.
+    """
+
+    given: Mapping[str, Mapping[str, float]]
+
+    def __call__(self, distributions: Mapping[str, BaseDistribution]) -> tuple[Feature, ...]:
+        """Those of a space; a parameter that it has not counts as fixed.
+
+        Raises:
+            ValueError: A parameter is not a positive number.
+        """
+        found = []
+        for name, powers in self.given.items():
+            known = {p: power for p, power in powers.items() if p in distributions}
+            if missing := sorted(powers.keys() - known.keys()):
+                _logger.warning(
+                    f"`features` has {missing} in {name!r}, which count as fixed: the parameters "
+                    f"that all trials share so far are {sorted(distributions)}."
+                )
+            if len(known) >= _FEWEST:
+                names = list(distributions)
+                terms = (
+                    (names.index(p), float(power), *_ends(p, distributions[p]))
+                    for p, power in known.items()
+                )
+                found.append(Feature(tuple(terms)))
+        return tuple(found)
+
+
+def read_features(
+    features: Mapping[str, Mapping[str, float]] | None,
+    space: Mapping[str, BaseDistribution] | None,
+    *,
+    as_published: bool,
+) -> Features:
+    """Features given by a user.
+
+    Raises:
+        ValueError: They are none, or none of that space; or the model is the published one, which
+            takes none.
+    """
+    if features is None:
+        return Features({})
+    check_table("features", features, _EXAMPLE, as_published=as_published)
+    for name, powers in features.items():
+        _check_powers(name, powers)
+        check_names("features", powers, space)
+    given = Features({name: dict(powers) for name, powers in features.items()})
+    if space is not None:
+        given(space)
+    return given
+
+
+def _check_powers(name: str, powers: Mapping[str, float]) -> None:
+    is_table = isinstance(powers, Mapping) and len(powers) >= _FEWEST
+    if not is_table or not all(is_number(power) and power != 0 for power in powers.values()):
+        raise ValueError(
+            "`features` must give at least two parameters with powers other than 0, but got "
+            f"({name}={powers!r}); write for example {_EXAMPLE}."
+        )
+
+
+def _ends(name: str, distribution: BaseDistribution) -> tuple[float, float, bool]:
+    """What the parameter is at both ends of its side of the cube, as `_core.axes` cuts it."""
+    if not isinstance(distribution, FloatDistribution | IntDistribution) or distribution.low <= 0:
+        raise ValueError(
+            f"`features` must be of numbers above 0, but got ({name}={distribution}); raise "
+            "`low`, or leave it out."
+        )
+    half = 0.0
+    if isinstance(distribution, IntDistribution) or distribution.step is not None:
+        half = 0.5 if distribution.log else (distribution.step or 0.0) / 2
+    return (
+        max(distribution.low - half, distribution.low / 2),
+        distribution.high + half,
+        (distribution.log),
+    )

@@ -1,0 +1,37 @@
+"""Everything that is known before the first trial of a study, as the ask takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+from optuna.distributions import BaseDistribution
+
+from optuna_partition._known.features import Features
+from optuna_partition._known.previous import Previous
+from optuna_partition._known.prior import Priors
+from optuna_partition._rules.source import Knowledge
+
+
+__all__ = ["Known"]
+
+
+@final
+@dataclass(frozen=True)
+class Known:
+    """What somebody expects, what earlier studies found, and what belongs together."""
+
+    prior: Priors
+    previous: Previous
+    features: Features
+
+    def __call__(self, distributions: Mapping[str, BaseDistribution]) -> Knowledge:
+        sources = (*self.prior(distributions), *self.previous(distributions))
+        return Knowledge(sources, self.features(distributions))
+
+    def first(self, name: str, distribution: BaseDistribution) -> float | None:
+        """The prior's centre, else where the best of the earlier trials with the name is."""
+        if name in self.prior.given:
+            return self.prior.along(name, distribution).centre
+        return self.previous.best(name, distribution)

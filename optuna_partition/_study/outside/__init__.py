@@ -1,0 +1,1 @@
+"""Parameters that are in no partition: chosen together, by a rule of their own or by models."""

@@ -1,10 +1,4 @@
-"""Prompts and answers -> token ids; writes nothing but its cache folder.
-
-Prompt and answer are cut where lm-eval cuts context and continuation (lm_eval 0.4.13,
-`LM._encode_pair`): white space at the prompt's end belongs to the answer; the answer's tokens are
-those of the whole text behind the first n, where n is the number of tokens of the prompt alone.
-So a trial is trained on the very tokens that a task with the same prompt is scored on.
-"""
+"""Token ids of many records, laid end to end; writes nothing but its cache folder."""
 
 from __future__ import annotations
 
@@ -22,15 +16,15 @@ from safetensors.numpy import load_file
 from safetensors.numpy import save
 from transformers import PreTrainedTokenizerBase
 
+from objectives.data.encoders import Encode
+from objectives.data.records import Record
 from objectives.output import unwritable
 from objectives.output import write_whole
 
 
-__all__ = ["Pair", "Tokens", "digest", "tokenise", "tokenizer_hash"]
+__all__ = ["Tokens", "digest", "tokenise", "tokenizer_hash"]
 
-Pair = tuple[str, str]  # prompt, answer
-
-CHUNK = 1000  # rows encoded at once: a tokenizer's encodings take 100 times the ids' memory
+CHUNK = 1000  # records encoded at once: a tokenizer's encodings take 100 times the ids' memory
 
 
 @dataclass(frozen=True)
@@ -38,37 +32,36 @@ class Tokens:
     """Rows laid end to end: row i is ids[ends[i - 1] : ends[i]].
 
     Attributes:
-        ids: BOS (where the tokenizer puts one), prompt, answer, EOS of every row.
-        ends: Where each row ends in ids.
-        starts: Where each row's answer starts, counted from the row's own start.
+        ids: BOS (where there is one), prompt, answer, EOS of every row; or its turns.
+        answers: Whether a token is an answer's.
+        ends: Where each row ends in both.
     """
 
     ids: NDArray[np.int32]
+    answers: NDArray[np.bool_]
     ends: NDArray[np.int64]
-    starts: NDArray[np.int64]
 
 
-def tokenise(
-    pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase, cache: Path | None, key: str
-) -> Tokens:
-    """Encodes prompts and answers.
+def tokenise(records: Sequence[Record], encode: Encode, cache: Path | None, key: str) -> Tokens:
+    """Encodes records.
 
     Args:
-        pairs: What to encode.
-        tokenizer: With an EOS token.
+        records: What to encode.
+        encode: What does it.
         cache: Folder of earlier results, made if needed; None encodes anew.
         key: Name of the result in the cache: a digest of all that it depends on.
 
     Raises:
         UserError: The folder cannot be written.
+        Refused: A record cannot be encoded.
     """
     if cache is None:
-        return _encode_pairs(pairs, tokenizer)
-    file = cache / f"{key}.v1.safetensors"  # the version is that of Tokens' fields
+        return _encoded(records, encode)
+    file = cache / f"{key}.v2.safetensors"  # the version is that of Tokens' fields
     try:
         return Tokens(**load_file(file))
     except (OSError, SafetensorError):  # not there, not ours to read, or cut by a full disk
-        tokens = _encode_pairs(pairs, tokenizer)
+        tokens = _encoded(records, encode)
     try:
         write_whole(file, save(vars(tokens)))
     except OSError as error:
@@ -76,34 +69,14 @@ def tokenise(
     return tokens
 
 
-def _encode_pairs(pairs: Sequence[Pair], tokenizer: PreTrainedTokenizerBase) -> Tokens:
-    bos = _bos(tokenizer)
-    rows, starts = [], []
-    for chunk in (pairs[i : i + CHUNK] for i in range(0, len(pairs), CHUNK)):
-        whole = _encode([text + answer for text, answer in chunk], tokenizer)
-        context = _encode([text.rstrip() for text, _ in chunk], tokenizer)
-        rows += [_with_bos(bos, ids) + [tokenizer.eos_token_id] for ids in whole]
-        starts += [len(_with_bos(bos, ids)) for ids in context]
-    ends = np.cumsum([len(ids) for ids in rows], dtype=np.int64)
-    return Tokens(np.concatenate(rows).astype(np.int32), ends, np.array(starts, np.int64))
-
-
-def _encode(texts: list[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """Ids without special tokens of the tokenizer's own; verbose would complain of lengths."""
-    encoded = tokenizer(
-        texts, add_special_tokens=False, return_attention_mask=False, verbose=False
-    )
-    ids: list[list[int]] = encoded["input_ids"]
-    return ids
-
-
-def _bos(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """BOS if the tokenizer itself puts it in front of a text, as lm-eval leaves it to do."""
-    return [i for i in tokenizer("a")["input_ids"][:1] if i == tokenizer.bos_token_id]
-
-
-def _with_bos(bos: list[int], ids: list[int]) -> list[int]:
-    return ids if ids[:1] == bos else bos + ids
+def _encoded(records: Sequence[Record], encode: Encode) -> Tokens:
+    ids, answers, lengths = [], [], list[int]()
+    for chunk in (records[i : i + CHUNK] for i in range(0, len(records), CHUNK)):
+        for row, answer in encode(chunk):
+            ids.append(np.array(row, np.int32))
+            answers.append(np.array(answer, np.bool_))
+            lengths.append(len(row))
+    return Tokens(np.concatenate(ids), np.concatenate(answers), np.cumsum(lengths, dtype=np.int64))
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:

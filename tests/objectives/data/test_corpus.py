@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
+import json
 from pathlib import Path
 import threading
 from typing import Any
 
-from alpaca import ROW
-from alpaca import settings
-from alpaca import without_bos
-from alpaca import write_rows
 from hypothesis import given
 from hypothesis import strategies as st
 import pytest
+from rows_of_text import ROW
+from rows_of_text import settings
+from rows_of_text import without_bos
+from rows_of_text import write_rows
 from transformers import AutoTokenizer
 from transformers import PreTrainedTokenizerFast
 
 from objectives.data.corpus import Corpus
-from objectives.data.corpus import load_corpus
 from objectives.data.corpus import Sample
+from objectives.data.load import load_corpus
 from objectives.errors import UserError
+from objectives.settings.sections.data import DataSettings
 
 
 def texts(samples: tuple[Sample, ...], tokenizer: PreTrainedTokenizerFast) -> Counter[str]:
@@ -65,6 +67,31 @@ def test_too_few_rows_for_the_split(
     )
 
 
+def test_without_a_number_a_fifth_of_few_rows_is_for_validation(
+    tiny_tokenizer: PreTrainedTokenizerFast, alpaca_file: Path, tmp_path: Path
+) -> None:
+    """And 2,000 of many: 12,500 are read here."""
+    few = load_corpus(DataSettings(train=str(alpaca_file)), tiny_tokenizer, None)
+    assert (len(few.train), len(few.validation)) == (52, 12)
+    told = "data: 12 of the rows are for validation; [data] validation_rows takes another number"
+    assert told in few.notes
+    many = tmp_path / "many.json"
+    row = {"instruction": "Say it.", "output": "It."}
+    many.write_text(json.dumps([row | {"output": str(n)} for n in range(12_500)]))
+    data = DataSettings(train=str(many), limit=3)
+    found = load_corpus(data, tiny_tokenizer, None)
+    assert (len(found.train), len(found.validation)) == (3, 2000)
+    assert not [note for note in found.notes if "for validation" in note]
+
+
+def test_one_row_is_too_few_to_validate_on(
+    tiny_tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    one = DataSettings(train=str(write_rows(tmp_path / "one.json", [ROW])))
+    with pytest.raises(UserError, match="there is one row to learn from and none to validate on"):
+        load_corpus(one, tiny_tokenizer, None)
+
+
 # The cache
 
 
@@ -89,7 +116,7 @@ def test_a_hit_does_not_tokenise(
 ) -> None:
     data = settings(alpaca_file)
     plain = load_corpus(data, tiny_tokenizer, tmp_path)
-    monkeypatch.setattr("objectives.data.tokens._encode_pairs", None)
+    monkeypatch.setattr("objectives.data.tokens._encoded", None)
     assert load_corpus(data, tiny_tokenizer, tmp_path) == plain
 
 

@@ -6,14 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
-from alpaca import settings
-from alpaca import write_rows
 import pytest
+from rows_of_text import settings
+from rows_of_text import write_rows
 from transformers import PreTrainedTokenizerFast
 
 from objectives.data.corpus import Corpus
-from objectives.data.corpus import load_corpus
-from objectives.data.corpus import prompt
+from objectives.data.load import load_corpus
+from objectives.data.templates import prompt
 from objectives.errors import UserError
 
 

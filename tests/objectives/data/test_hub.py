@@ -23,12 +23,15 @@ from huggingface_hub import constants
 import pytest
 
 from objectives.data import hub
-from objectives.data.rows import load_rows
+from objectives.data.reading.rows import load_rows
+from objectives.data.reading.rows import Rows
 from objectives.errors import UserError
 from objectives.model.base import load_tokenizer
 from objectives.scoring.tasks import load_tasks
-from objectives.settings.sections import ModelSettings
-from objectives.settings.sections import ScoringSettings
+from objectives.settings.sections.data import DataSettings
+from objectives.settings.sections.model import ModelSettings
+from objectives.settings.sections.scoring import ScoringSettings
+from objectives.settings.sections.sources import SourceSettings
 
 
 __all__ = ["experiment", "few_of_lm_eval"]  # fixtures
@@ -78,6 +81,10 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
     hub._no_answer.cache_clear()
 
 
+def rows_of(name: str) -> Rows:
+    return load_rows(SourceSettings(name=name), DataSettings(train=name), split="train")
+
+
 def free_port() -> int:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -102,7 +109,7 @@ def test_a_model_without_a_hub(no_hub: str, caplog: pytest.LogCaptureFixture) ->
 
 def test_data_without_a_hub(no_hub: str, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(UserError, match=rf"data set nobody/nothing, .*{no_hub}.*{WAY_OUT}"):
-        load_rows("nobody/nothing", split="train", required=["instruction", "output"])
+        rows_of("nobody/nothing")
     assert "Retry" not in caplog.text
 
 
@@ -168,6 +175,6 @@ def test_what_is_here_asks_nobody(
     with serving() as (address, asked):
         fresh.setattr(constants, "ENDPOINT", address)
         load_tokenizer(ModelSettings(name=str(tiny_model_folder)))
-        load_rows(str(alpaca_file), split="train", required=["instruction", "output"])
+        rows_of(str(alpaca_file))
         load_tasks(ScoringSettings(tasks=str(task_folder)), ["colours", "all_colours"])
     assert asked == [] and not hub._no_answer.cache_info().currsize

@@ -6,15 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from alpaca import ROW
-from alpaca import settings
-from alpaca import write_rows
 import pytest
+from rows_of_text import ROW
+from rows_of_text import settings
+from rows_of_text import write_rows
 from transformers import PreTrainedTokenizerFast
 
-from objectives.data.corpus import load_corpus
+from objectives.data.load import load_corpus
 from objectives.errors import UserError
-from objectives.settings.sections import DataSettings
+from objectives.settings.sections.data import DataSettings
 
 
 BAD_ROWS = {
@@ -81,7 +81,8 @@ BAD_FILES = {
     "rows.json": (b'{"instruction": "a"}', "must be a list of objects, not dict; put [ ] around"),
     "broken.json": (b"[1,", "is not valid JSON: "),
     "latin.jsonl": (b'{"instruction": "\xe9"}', "cannot be read as UTF-8 text ("),
-    "rows.csv": (b"instruction,output", "must end in .json or .jsonl; convert it"),
+    "rows.xlsx": (b"PK", "must end in .json, .jsonl, .csv, .tsv, .parquet, .txt; convert it"),
+    "rows.csv": (b"instruction,output", "holds no rows; give a file with at least one"),
 }
 
 

@@ -6,18 +6,18 @@ from collections import Counter
 import json
 from pathlib import Path
 
-from alpaca import ROW
-from alpaca import settings
-from alpaca import without_bos
-from alpaca import write_rows
 import pytest
+from rows_of_text import ROW
+from rows_of_text import settings
+from rows_of_text import without_bos
+from rows_of_text import write_rows
 from transformers import AutoModelForCausalLM
 from transformers import AutoTokenizer
 from transformers import PreTrainedTokenizerFast
 
-from objectives.data.corpus import load_corpus
-from objectives.data.corpus import prompt
 from objectives.data.corpus import Sample
+from objectives.data.load import load_corpus
+from objectives.data.templates import prompt
 from objectives.errors import UserError
 
 

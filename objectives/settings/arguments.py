@@ -14,10 +14,14 @@ from objectives.errors import UserError
 from objectives.settings.config_errors import near
 
 
-__all__ = ["check_choice", "read_arguments", "worker_arguments"]
+__all__ = ["check_choice", "one_process_arguments", "read_arguments"]
 
 _PROGRAM = "python -m objectives.tune"
-NOT_A_WORKER_S = ("file", "workers", "search_only", "warm", "until")
+NOT_A_WORKER_S = (
+    *("file", "workers", "search_only", "warm", "until"),
+    *("of_proxy", "last"),
+    *("on", "slurm", "ray", "detach", "cancel_on_interrupt"),
+)
 
 
 def read_arguments(
@@ -53,16 +57,20 @@ def check_choice(option: str, value: str, choices: Collection[str]) -> None:
         raise UserError(f"{rule}; {meant}" if meant else rule)
 
 
-def worker_arguments(parsed: argparse.Namespace) -> list[str]:
-    """What the command was given, and no more: a password in the file does not go on a screen."""
-    given = {
-        "--study" if name == "name" else f"--{name.replace('_', '-')}": str(value)
+def one_process_arguments(parsed: argparse.Namespace) -> list[str]:
+    """What the command was given, without its workers, and no more.
+
+    A password in the file does not go on a screen.
+    """
+    pairs = [
+        ("--study" if name == "name" else f"--{name.replace('_', '-')}", str(each))
         for name, value in vars(parsed).items()
         if name not in NOT_A_WORKER_S and value is not None
-    }
+        for each in (value if isinstance(value, list) else [value])
+    ]
     cold = [] if parsed.warm is None else ["--cold"]
-    pairs = [text for pair in given.items() for text in pair]
-    return [str(parsed.file), *pairs, *cold, "--search-only"]
+    texts = [text for pair in pairs for text in pair]
+    return [str(parsed.file), *texts, *cold]
 
 
 @final
@@ -81,7 +89,8 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser(samplers: Collection[str], pruners: Collection[str]) -> argparse.ArgumentParser:
     parser = _Parser(
-        prog=_PROGRAM, description="Searches the hyperparameters of a LoRA fine-tuning."
+        prog=_PROGRAM,
+        description="Searches the hyperparameters of a LoRA fine-tuning, or of your own trainer.",
     )
     parser.add_argument("file", type=Path, help="the experiment, TOML (see examples/)")
     parser.add_argument("--storage", help="the study's storage, a URL; default sqlite in --output")
@@ -94,10 +103,39 @@ def _parser(samplers: Collection[str], pruners: Collection[str]) -> argparse.Arg
         "--budget", help="how long to search, the final test included: 3h, 1h30m, 20trainings"
     )
     parser.add_argument("--seed", type=_whole, help="of a sampler that draws")
+    parser.add_argument(
+        "--previous",
+        action="append",
+        metavar="NAME[@URL]",
+        help="an earlier study that tells bamsoo where to look; may be given several times",
+    )
+    parser.add_argument(
+        "--proxy",
+        type=_number,
+        metavar="SHARE",
+        help="search with a share of the training rows first, and from there with all of them",
+    )
     parser.add_argument("--pruner", help=f"one of {', '.join(pruners)}")
     parser.add_argument("--output", help="folder for adapters and report; default runs")
     parser.add_argument(
-        "--workers", type=_whole, help="processes on this machine; default this one"
+        "--workers", type=_whole, help="processes on this machine, or --on; default this one"
+    )
+    parser.add_argument("--on", help="where the workers run instead of this machine: slurm, ray")
+    parser.add_argument(
+        "--slurm", metavar="OPTIONS", help='of sbatch, as "partition=gpu gres=gpu:1 time=08:00:00"'
+    )
+    parser.add_argument(
+        "--ray", metavar="OPTIONS", help='of an actor, as "address=ray://host:10001 num_gpus=1"'
+    )
+    parser.add_argument(
+        "--detach",
+        action="store_true",
+        help="with --on: leave when the workers are submitted; the same command attaches again",
+    )
+    parser.add_argument(
+        "--cancel-on-interrupt",
+        action="store_true",
+        help="with --on: Ctrl-C ends the workers too; they go on unless told otherwise",
     )
     parser.add_argument(
         "--gpus-per-trial",
@@ -124,8 +162,12 @@ def _parser(samplers: Collection[str], pruners: Collection[str]) -> argparse.Arg
         action="store_true",
         help="no final test and no report: one worker among many (see storage/README.md)",
     )
+    # of a worker: whether it searches the proxy
+    parser.add_argument("--of-proxy", action="store_true", help=argparse.SUPPRESS)
     # of a worker: when the command that has started it must be done with all
     parser.add_argument("--until", type=_number, help=argparse.SUPPRESS)
+    # of an engine's last job: it follows a search, and begins none anew
+    parser.add_argument("--last", action="store_true", help=argparse.SUPPRESS)
     return parser
 
 

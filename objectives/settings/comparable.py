@@ -9,21 +9,36 @@ from optuna.distributions import distribution_to_json
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 from optuna.distributions import json_to_distribution
+from pydantic import BaseModel
 
 from objectives.errors import UserError
 from objectives.settings.config import Experiment
-from objectives.settings.sections import portable
+from objectives.settings.own.experiment import OwnExperiment
+from objectives.settings.sections.data import DataSettings
+from objectives.settings.sections.data import MOST_VALIDATION_ROWS
+from objectives.settings.sections.model import ModelSettings
+from objectives.settings.sections.paths import portable
+from objectives.settings.sections.scoring import Direction
+from objectives.settings.sections.sources import in_words
+from objectives.settings.sections.training import TrainingSettings
 
 
-__all__ = ["check_comparable", "keep_experiment"]
+__all__ = ["EXPERIMENT", "check_comparable", "check_direction", "keep_experiment"]
 
 EXPERIMENT = "experiment"
 """Study user attribute: the settings that values depend on."""
 SAMPLES = "samples"
 """Study user attribute: the fingerprint of the token samples."""
+_NO_VALUE_DEPENDS_ON = {
+    *("sharded", "attn_implementation", "use_liger_kernel"),
+    *("micro_batch", "gradient_checkpointing", "padding_free", "validations"),
+}
+"""Settings that change memory, speed, roundings, or when one looks."""
 
 
-def keep_experiment(study: optuna.Study, experiment: Experiment, samples: str) -> None:
+def keep_experiment(
+    study: optuna.Study, experiment: Experiment | OwnExperiment, samples: str
+) -> None:
     """Writes down what the study's values depend on.
 
     Args:
@@ -45,7 +60,9 @@ def keep_experiment(study: optuna.Study, experiment: Experiment, samples: str) -
     study.set_user_attr(EXPERIMENT, _values_depend_on(experiment))
 
 
-def check_comparable(study: optuna.Study, experiment: Experiment, where: str) -> list[str]:
+def check_comparable(
+    study: optuna.Study, experiment: Experiment | OwnExperiment, where: str
+) -> list[str]:
     """Refuses a study of another experiment; its ranges may have other ends.
 
     Args:
@@ -59,9 +76,10 @@ def check_comparable(study: optuna.Study, experiment: Experiment, where: str) ->
     Raises:
         UserError: Names each setting that has changed, as it was and as it is.
     """
-    before = study.user_attrs.get(EXPERIMENT, {})
+    kept = study.user_attrs.get(EXPERIMENT, {})
     now = _values_depend_on(experiment)
-    changed = [key for key in {**before, **now} if before and before.get(key) != now.get(key)]
+    before = {**({} if isinstance(experiment, OwnExperiment) else _defaults()), **kept}
+    changed = [key for key in {**before, **now} if kept and before.get(key) != now.get(key)]
     told = {
         key: f"{key}: was {_in_words(before.get(key))}, is {_in_words(now.get(key))}"
         for key in changed
@@ -74,12 +92,18 @@ def check_comparable(study: optuna.Study, experiment: Experiment, where: str) ->
             "of this one; choose another --study, or restore:\n"
             + "\n".join(f"  {told[key]}" for key in wrong)
         )
-    if study.direction.name.lower() != experiment.direction:
-        raise UserError(
-            f"--study {name}: exists in {where} to {study.direction.name.lower()}, and "
-            f"this experiment is to {experiment.direction}; choose another --study"
-        )
+    if experiment.direction is not None:
+        check_direction(study, experiment.direction, where)
     return [f"{line}; earlier trials count where they lie in it" for line in told.values()]
+
+
+def check_direction(study: optuna.Study, direction: Direction, where: str) -> None:
+    """Refuses a study that looks the other way; `where` is its storage."""
+    if study.direction.name.lower() != direction:
+        raise UserError(
+            f"--study {study.study_name}: exists in {where} to {study.direction.name.lower()}, "
+            f"and this experiment is to {direction}; choose another --study"
+        )
 
 
 def _are_ranges(before: str | None, now: str | None) -> bool:
@@ -114,16 +138,37 @@ def _in_words(setting: str | None) -> str:
     return f"{distribution.low:.12g} to {distribution.high:.12g}{step}{scale}"
 
 
-def _values_depend_on(experiment: Experiment) -> dict[str, str]:
+def _defaults() -> dict[str, str]:
+    """What a study that is older than a setting was made with."""
+    sections: dict[str, type[BaseModel]] = {
+        "model": ModelSettings,
+        "data": DataSettings,
+        "training": TrainingSettings,
+    }
+    return {
+        f"[{section}] {name}": str(field.get_default(call_default_factory=True))
+        for section, settings in sections.items()
+        for name, field in settings.model_fields.items()
+        if not field.is_required() and name not in _NO_VALUE_DEPENDS_ON
+    }
+
+
+def _values_depend_on(experiment: Experiment | OwnExperiment) -> dict[str, str]:
     """The settings that make values comparable, as text."""
+    if isinstance(experiment, OwnExperiment):
+        return experiment.values_depend_on()
     space = {n: distribution_to_json(d) for n, d in experiment.search_space().items()}
     scoring = experiment.scoring.model_dump(include={"objective", "metric", "limit", "few_shot"})
-    training = experiment.training.model_dump(exclude={"micro_batch", "validations"})
-    model = experiment.model.model_dump(exclude={"sharded"})
-    data = experiment.data.model_dump()
+    training = experiment.training.model_dump(exclude=_NO_VALUE_DEPENDS_ON)
+    model = experiment.model.model_dump(exclude=_NO_VALUE_DEPENDS_ON)
+    data = experiment.data.model_dump(exclude=_NO_VALUE_DEPENDS_ON)
     model["name"] = portable(model["name"])
     for key in ("train", "validation"):
-        data[key] = data[key] and portable(data[key])
+        given = getattr(experiment.data, key)
+        data[key] = given and in_words(given)
+    # None is false for the instructions of old studies; of other rows the fingerprint tells.
+    data["mask_prompt"] = bool(data["mask_prompt"])
+    data["validation_rows"] = data["validation_rows"] or MOST_VALIDATION_ROWS  # likewise
     sections = {
         "model": model,
         "search": {**space, **experiment.search.fixed()},

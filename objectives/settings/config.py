@@ -15,7 +15,7 @@ import logging
 from pathlib import Path
 import tomllib
 from typing import Any
-from typing import Literal
+from typing import TypeVar
 
 from optuna.distributions import BaseDistribution
 from pydantic import BaseModel
@@ -26,30 +26,26 @@ from pydantic import ValidationInfo
 from objectives.errors import UserError
 from objectives.settings.config_errors import describe
 from objectives.settings.config_errors import refuse
-from objectives.settings.search_space import Hyperparameters
-from objectives.settings.search_space import SearchSettings
-from objectives.settings.search_space import STRICT
-from objectives.settings.sections import DataSettings
-from objectives.settings.sections import ModelSettings
-from objectives.settings.sections import ScoringSettings
-from objectives.settings.sections import StudySettings
-from objectives.settings.sections import TrainingSettings
-from objectives.settings.variants import VARIANTS
+from objectives.settings.search.ranges import Range
+from objectives.settings.search.space import Hyperparameters
+from objectives.settings.search.space import SearchSettings
+from objectives.settings.search.variants import Alternatives
+from objectives.settings.sections.data import DataSettings
+from objectives.settings.sections.model import ModelSettings
+from objectives.settings.sections.proxy import ProxySettings
+from objectives.settings.sections.scoring import ACCURACY
+from objectives.settings.sections.scoring import Direction
+from objectives.settings.sections.scoring import ScoringSettings
+from objectives.settings.sections.study import check_start
+from objectives.settings.sections.study import StudySettings
+from objectives.settings.sections.training import SEARCHABLE
+from objectives.settings.sections.training import TrainingSettings
+from objectives.settings.strict import STRICT
 
 
-__all__ = ["Experiment", "load_experiment"]
+__all__ = ["Experiment", "checked", "load_experiment", "lora_experiment", "read_toml"]
 
 _logger = logging.getLogger(__name__)
-
-# lm-eval's metrics registered with higher_is_better=False (lm_eval 0.4.13, api/metrics.py).
-_LOWER_IS_BETTER = {
-    "bits_per_byte",
-    "brier_score",
-    "byte_perplexity",
-    "perplexity",
-    "ter",
-    "word_perplexity",
-}
 
 
 class Experiment(BaseModel):
@@ -63,41 +59,101 @@ class Experiment(BaseModel):
     scoring: ScoringSettings = ScoringSettings()
     search: SearchSettings = SearchSettings()
     study: StudySettings = StudySettings()
+    proxy: ProxySettings | None = None
+
+    @classmethod
+    def from_dict(
+        cls, sections: Mapping[str, Mapping[str, Any]], folder: str | Path = "."
+    ) -> Experiment:
+        """An experiment from what its file would say, with the same checks and messages.
+
+        Args:
+            sections: Section -> key -> value, as TOML's tables.
+            folder: Where relative paths start; by default the working directory.
+
+        Raises:
+            UserError: All mistakes, one per line.
+        """
+        return lora_experiment(sections, Path(folder).expanduser().resolve(), "experiment")
+
+    @field_validator("scoring")
+    @classmethod
+    def _of_the_method(cls, scoring: ScoringSettings, info: ValidationInfo) -> ScoringSettings:
+        method = info.data["training"].method if "training" in info.data else "dpo"
+        if scoring.objective == ACCURACY and method != "dpo":
+            raise refuse(
+                "is of preferences, and the training has none",
+                'set `[training] method` = "dpo", or objective = "loss"',
+                key="objective",
+                value=ACCURACY,
+            )
+        return scoring
 
     @field_validator("search")
     @classmethod
     def _said_once(cls, search: SearchSettings, info: ValidationInfo) -> SearchSettings:
         fixed = info.data["training"].model_fields_set if "training" in info.data else set()
-        for name in VARIANTS:
-            if name in fixed and getattr(search, name) is not None:
-                value = {"choices": list(getattr(search, name).choices)}
+        for name in SEARCHABLE:
+            searched = getattr(search, name)
+            if name in fixed and searched is not None:
                 raise refuse(
                     "is fixed under [training] as well",
                     "leave it out in one of the two sections",
                     key=name,
-                    value=value,
+                    value=_as_written(searched),
                 )
         return search
 
+    @field_validator("study")
+    @classmethod
+    def _starts_within(cls, study: StudySettings, info: ValidationInfo) -> StudySettings:
+        if "search" in info.data:
+            check_start(study, info.data["search"].distributions())
+        return study
+
     @property
-    def direction(self) -> Literal["minimize", "maximize"]:
-        """Optuna's direction of the objective."""
-        loss = self.scoring.objective == "loss" or self.scoring.metric in _LOWER_IS_BETTER
-        return "minimize" if loss else "maximize"
+    def direction(self) -> Direction | None:
+        """Optuna's direction of the objective; None: its task says it, when it is loaded."""
+        return self.scoring.known_direction
 
     @property
     def value_name(self) -> str:
         """What a trial's value is, for people."""
-        scoring = self.scoring
-        if scoring.objective == "loss":
-            return "validation loss"
-        return f"{scoring.metric} on {scoring.objective}"
+        return self.scoring.value_name
+
+    @property
+    def unit(self) -> str:
+        """The same in a word."""
+        return self.scoring.unit
+
+    @property
+    def tests(self) -> list[str]:
+        """The tasks of the final test."""
+        return self.scoring.test
+
+    @property
+    def finalists(self) -> int:
+        """How many adapters it scores."""
+        return self.scoring.best
+
+    @property
+    def reports(self) -> int:
+        """How many validation losses a training has."""
+        return self.training.validations
+
+    def values_of(self, name: str) -> tuple[Any, ...]:
+        """Those that a trial may have of a training setting; of a searched range the ends."""
+        searched = getattr(self.search, name, None)
+        if searched is None:
+            return (getattr(self.training, name),)
+        if isinstance(searched, Alternatives):
+            return searched.choices
+        return (searched.low, searched.high)
 
     def targets(self) -> list[tuple[str, str | list[str]]]:
         """What each kind of adapter there may be is put on, behind the setting that says so."""
-        searched = self.search.targets
-        choices = () if searched is None else searched.choices
         fixed = ("`[training] targets`", self.training.targets)
+        choices = () if self.search.targets is None else self.values_of("targets")
         return [fixed, *(("`[search] targets`", str(choice)) for choice in choices)]
 
     def search_space(self) -> dict[str, BaseDistribution]:
@@ -107,6 +163,10 @@ class Experiment(BaseModel):
     def hyperparameters(self, params: Mapping[str, Any]) -> Hyperparameters:
         """A trial's parameters with the fixed ones filled in."""
         return self.search.hyperparameters(params)
+
+
+def _as_written(searched: Alternatives | Range) -> object:
+    return {"choices": list(searched.choices)} if isinstance(searched, Alternatives) else searched
 
 
 def load_experiment(path: str | Path) -> Experiment:
@@ -119,21 +179,46 @@ def load_experiment(path: str | Path) -> Experiment:
     Raises:
         UserError: The file cannot be read, or holds mistakes: all of them, one per line.
     """
-    path = Path(path)
-    raw = _read(path)
-    try:
-        experiment = Experiment.model_validate(raw, context={"folder": path.resolve().parent})
-    except ValidationError as error:
-        lines = describe(error, Experiment)
-        count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
-        raise UserError("\n  ".join([f"{path}: {count}", *lines])) from None
-    if experiment.scoring.objective in experiment.scoring.test:
-        task = experiment.scoring.objective
+    return lora_experiment(read_toml(Path(path)), Path(path).resolve().parent, str(path))
+
+
+def lora_experiment(sections: Mapping[str, Any], folder: Path, told: str) -> Experiment:
+    """The same of sections that are read; see `checked`."""
+    experiment = checked(Experiment, sections, folder, told)
+    for task in experiment.scoring.goals.keys() & set(experiment.scoring.test):
         _logger.warning("%s is objective and test: its final score flatters the winner", task)
     return experiment
 
 
-def _read(path: Path) -> dict[str, Any]:
+Kind = TypeVar("Kind", bound=BaseModel)
+
+
+def checked(kind: type[Kind], sections: Mapping[str, Any], folder: Path, told: str) -> Kind:
+    """An experiment of that kind.
+
+    Args:
+        kind: Its fields are the sections.
+        sections: What they say.
+        folder: Where relative paths start.
+        told: What messages blame.
+
+    Raises:
+        UserError: There are mistakes: all of them, one per line.
+    """
+    try:
+        return kind.model_validate(dict(sections), context={"folder": folder})
+    except ValidationError as error:
+        lines = describe(error, kind)
+        count = f"{len(lines)} problem{'s' if len(lines) > 1 else ''}"
+        raise UserError("\n  ".join([f"{told}: {count}", *lines])) from None
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """What an experiment file says, not yet checked.
+
+    Raises:
+        UserError: It cannot be read.
+    """
     try:
         return tomllib.loads(path.read_bytes().removeprefix(codecs.BOM_UTF8).decode())
     except FileNotFoundError:

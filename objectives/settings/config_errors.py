@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection
 import difflib
 import json
+import re
+from types import NoneType
 from typing import Any
+from typing import get_args
 
 from pydantic import BaseModel
 from pydantic import ValidationError
@@ -13,13 +16,26 @@ from pydantic_core import ErrorDetails
 from pydantic_core import PydanticCustomError
 
 
-__all__ = ["describe", "describe_option", "near", "refuse"]
+__all__ = [
+    "describe",
+    "describe_option",
+    "near",
+    "refuse",
+    "rule_of",
+    "suggestion",
+    "toml",
+    "toml_key",
+]
 
 SETTING_SYNTAX = "write a number, {low = ..., high = ...} or {choices = [...]}"
+SETTING_KEYS = ("low", "high", "log", "step", "integer", "choices", "prior")
+SOURCE_SYNTAX = 'write for example {name = "rows.jsonl", weight = 0.5}'
+SOURCE_KEYS = ("name", "config", "split", "revision", "weight")
 
 # What pydantic's error types mean to the writer of a TOML file.
 _RULES = {
     "bool_type": "must be true or false",
+    "dict_type": "must be a table",
     "finite_number": "must be a finite number",
     "float_type": "must be a number",
     "greater_than": "must be > {gt:g}",
@@ -27,6 +43,7 @@ _RULES = {
     "int_from_float": "must be a whole number",
     "int_type": "must be a whole number",
     "less_than": "must be < {lt}",
+    "less_than_equal": "must be <= {le:g}",
     "list_type": "must be a list",
     "literal_error": "must be {expected}",
     "string_too_short": "must not be empty",
@@ -53,19 +70,25 @@ def describe(error: ValidationError, model: type[BaseModel]) -> list[str]:
         error: What `model.model_validate` raised.
         model: Its fields are the sections; their fields are the keys.
     """
-    sections = {name: field.annotation for name, field in model.model_fields.items()}
+    sections = {name: _section(field.annotation) for name, field in model.model_fields.items()}
     return list(dict.fromkeys(_line(details, sections) for details in error.errors()))
+
+
+def _section(annotation: Any) -> Any:
+    """The class of a section, also of one that may be None."""
+    return next(each for each in get_args(annotation) or (annotation,) if each is not NoneType)
 
 
 def describe_option(error: ValidationError, section: type[BaseModel]) -> str:
     """The first mistake as one of the command line, whose options are a section's keys."""
     details = error.errors()[0]
-    key = str(details["loc"][0])
+    blamed = details.get("ctx", {})  # by a validator of the whole section
+    key = str(details["loc"][0] if details["loc"] else blamed["key"])
     option = "--study" if key == "name" else f"--{key.replace('_', '-')}"
     rule = _RULES.get(details["type"], details["msg"]).format(**details.get("ctx", {}))
     field = section.model_fields[key]
     example = (field.examples or [field.default])[0]
-    value = details["input"]
+    value = details["input"] if details["loc"] else blamed["value"]
     shown = f"{value:g}" if isinstance(value, float) else value
     if details["type"] == "rule":  # it has its way out with it
         return f"{option} {shown}: {rule}"
@@ -73,7 +96,8 @@ def describe_option(error: ValidationError, section: type[BaseModel]) -> str:
 
 
 def _line(details: ErrorDetails, sections: dict[str, Any]) -> str:
-    section, *keys = (str(part) for part in details["loc"])
+    # pydantic's tags of sources begin so; they are not in the file
+    section, *keys = (p for part in details["loc"] if not (p := str(part)).startswith(":"))
     if not keys and "key" not in details.get("ctx", {}):
         return _section_line(section, details, sections)
     if section == "search" and len(keys) > 1:
@@ -107,30 +131,49 @@ def _key_line(
         case "rule":
             return f"{key} = {value}: {details['msg']}"
         case "missing" if len(keys) > 1:
-            return f"{keys[0]} = {value}: `{keys[-1]}` is missing; {SETTING_SYNTAX}"
+            return f"{keys[0]} = {value}: `{keys[-1]}` is missing; {_syntax(section)}"
         case "missing":
             return f"{key} is missing; add {_example(sections[section], key)}"
         case "extra_forbidden" if len(keys) > 1:
-            names = ("low", "high", "log", "step", "integer", "choices")
+            names = SOURCE_KEYS if section == "data" else SETTING_KEYS
             return f"{key} = {value}: there is no such key; {near(keys[-1], names, '{}')}"
         case "extra_forbidden":
             names = sections[section].model_fields
             way_out = _elsewhere(key, sections) or near(key, names, "{}")
             return f"{key} = {value}: there is no such key; {way_out}"
-    rule = _RULES.get(details["type"], details["msg"]).format(**context)
-    way_out = near(str(details["input"]), _literals(context), '"{}"', otherwise="")
-    return f"{key} = {value}: {rule}; {way_out or _way_out(section, keys, sections)}"
+    way_out = suggestion(details) or _way_out(section, keys, sections)
+    return f"{key} = {value}: {rule_of(details)}; {way_out}"
+
+
+def rule_of(details: ErrorDetails) -> str:
+    """What must hold; of a validator's own, without its way out."""
+    if details["type"] == "rule":
+        return details["msg"].partition("; ")[0]
+    return _RULES.get(details["type"], details["msg"]).format(**details.get("ctx", {}))
+
+
+def suggestion(details: ErrorDetails) -> str:
+    """What might have been meant; empty where nothing is near, or a validator says it."""
+    if details["type"] == "rule":
+        return details["msg"].partition("; ")[2]
+    literals = _literals(details.get("ctx", {}))
+    return near(str(details["input"]), literals, '"{}"', otherwise="")
 
 
 def _way_out(section: str, keys: list[str], sections: dict[str, Any]) -> str:
     if len(keys) > 1:
-        return SETTING_SYNTAX
+        return _syntax(section)
     field = sections[section].model_fields[keys[0]]
-    if field.is_required():
+    if field.is_required() or field.examples:
         return f"for example {_example(sections[section], keys[0])}"
     if field.default is None:
         return "correct it or leave the key out"
     return f"for example {keys[0]} = {toml(field.default)}"
+
+
+def _syntax(section: str) -> str:
+    """Of a table within a section."""
+    return SOURCE_SYNTAX if section == "data" else SETTING_SYNTAX
 
 
 def _example(section: type[BaseModel], key: str | None) -> str:
@@ -168,11 +211,21 @@ def toml(value: object) -> str:
     """`value` as one would write it in the file."""
     match value:
         case dict():
-            return "{" + ", ".join(f"{k} = {toml(v)}" for k, v in value.items()) + "}"
+            return "{" + ", ".join(f"{toml_key(k)} = {toml(v)}" for k, v in value.items()) + "}"
         case list():
             return "[" + ", ".join(toml(v) for v in value) + "]"
         case bool() | str():
-            return json.dumps(value, ensure_ascii=False)
+            return _quoted(value)
         case BaseModel():
             return toml(value.model_dump(exclude_defaults=True))
     return str(value)
+
+
+def toml_key(key: str) -> str:
+    """A key, in quotes where it needs them."""
+    return key if re.fullmatch(r"[\w-]+", key, re.ASCII) else _quoted(key)
+
+
+def _quoted(value: bool | str) -> str:
+    """As JSON, and DEL escaped, which TOML asks for."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -11,6 +11,7 @@ import pytest
 
 from objectives.errors import UserError
 from objectives.settings.comparable import check_comparable
+from objectives.settings.comparable import EXPERIMENT
 from objectives.settings.comparable import keep_experiment
 from objectives.settings.config import load_experiment
 
@@ -35,6 +36,40 @@ def test_a_setting_that_values_depend_on_is_named(
     check_comparable(study, load_experiment(experiment), "here")
     experiment.write_text(experiment.read_text().replace(old, new))
     with pytest.raises(UserError, match=re.escape(f"{key}: was")):
+        check_comparable(study, load_experiment(experiment), "here")
+
+
+def test_a_study_older_than_a_setting_was_made_with_its_default(experiment: Path) -> None:
+    study = optuna.create_study()
+    keep_experiment(study, load_experiment(experiment), "samples")
+    kept = study.user_attrs[EXPERIMENT]
+    study.set_user_attr(EXPERIMENT, {k: v for k, v in kept.items() if k != "[training] clip"})
+    check_comparable(study, load_experiment(experiment), "here")
+    text = experiment.read_text().replace("[training]", "[training]\nclip = 0.5")
+    experiment.write_text(text)
+    with pytest.raises(UserError, match=r"\[training\] clip: was 1.0, is 0.5"):
+        check_comparable(study, load_experiment(experiment), "here")
+
+
+NEWER = (
+    *("max_steps", "optimizer", "loraplus_lr_ratio", "neftune_noise_alpha", "init_lora_weights"),
+    *("gradient_checkpointing", "padding_free"),
+)
+"""Settings of `[training]` that studies of 0.1 lack."""
+
+
+def test_a_study_of_the_first_version_goes_on(experiment: Path) -> None:
+    study = optuna.create_study()
+    keep_experiment(study, load_experiment(experiment), "samples")
+    kept = study.user_attrs[EXPERIMENT]
+    old = {k: v for k, v in kept.items() if k.removeprefix("[training] ") not in NEWER}
+    assert len(old) == len(kept) - 5, "two of them no value depends on"
+    assert not any("attn" in key or "liger" in key for key in kept)
+    study.set_user_attr(EXPERIMENT, old)
+    assert check_comparable(study, load_experiment(experiment), "here") == []
+    text = experiment.read_text().replace("[training]", '[training]\noptimizer = "sgd"')
+    experiment.write_text(text)
+    with pytest.raises(UserError, match=r"\[training\] optimizer: was adamw_torch_fused, is sgd"):
         check_comparable(study, load_experiment(experiment), "here")
 
 

@@ -17,9 +17,9 @@ from optuna.distributions import IntDistribution
 import pytest
 
 from objectives.settings.config import load_experiment
-from objectives.settings.search_space import Hyperparameters
-from objectives.settings.search_space import PEFT_DEFAULTS
-from objectives.settings.search_space import SearchSettings
+from objectives.settings.search.space import Hyperparameters
+from objectives.settings.search.space import PEFT_DEFAULTS
+from objectives.settings.search.space import SearchSettings
 
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -129,18 +129,6 @@ def test_paths_start_at_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert experiment.model.name == str(tmp_path / "base")
     assert experiment.data.train == str(tmp_path / "rows.jsonl")
     assert experiment.scoring.tasks == str(tmp_path / "tasks")
-
-
-@pytest.mark.parametrize(
-    ("scoring", "direction"),
-    [
-        ('objective = "loss"', "minimize"),
-        ('objective = "hellaswag"', "maximize"),
-        ('objective = "hellaswag"\nmetric = "brier_score"', "minimize"),
-    ],
-)
-def test_direction(tmp_path: Path, scoring: str, direction: str) -> None:
-    assert load(tmp_path, scoring=scoring).direction == direction
 
 
 def test_an_experiment_travels_to_other_processes(tmp_path: Path) -> None:

@@ -28,6 +28,10 @@ MISTAKES = {
         {"data": 'train = "org/data"\nmask_promt = true'},
         "[data] mask_promt = true: there is no such key; did you mean mask_prompt?",
     ),
+    "key of a section that may be left out": (
+        {"proxy": "shrae = 0.5"},
+        "[proxy] shrae = 0.5: there is no such key; did you mean share?",
+    ),
     "key of another section": (
         {"scoring": "trials = 5"},
         "[scoring] trials = 5: there is no such key; it belongs under [study]",
@@ -35,7 +39,7 @@ MISTAKES = {
     "unknown key": (
         {"model": 'name = "org/model"\nzzz = "x"'},
         '[model] zzz = "x": there is no such key; choose from name, revision, dtype, '
-        "quantization, sharded",
+        "quantization, sharded, attn_implementation, use_liger_kernel",
     ),
     "misspelt section": (
         {"trainig": "epochs = 2"},
@@ -72,15 +76,48 @@ MISTAKES = {
         "module names; "
         'for example targets = ["q_proj", "v_proj"]',
     ),
-    "template without instruction": (
-        {"data": 'train = "org/data"\ntemplate = "Q: {input}"'},
-        '[data] template = "Q: {input}": must be "alpaca" or contain {instruction}; '
-        'write template = "alpaca"',
+    "template without a column": (
+        {"data": 'train = "org/data"\ntemplate = "Question:"'},
+        '[data] template = "Question:": must be "alpaca", "chat", or a text with a column such as '
+        '{instruction} in it; write template = "alpaca"',
     ),
-    "template with another field": (
-        {"data": 'train = "org/data"\ntemplate = "{instruction} {question}"'},
-        '[data] template = "{instruction} {question}": has no field for {question}; '
-        "use {instruction} and {input}",
+    "a part that no format has": (
+        {"data": 'train = "org/data"\nfields = {instrution = "question"}'},
+        '[data] fields = {instrution = "question"}: no format has a part `instrution`; '
+        "did you mean instruction?",
+    ),
+    "parts of another format": (
+        {"data": 'train = "org/data"\nformat = "text"\nfields = {output = "answer"}'},
+        '[data] fields = {output = "answer"}: format = "text" has the parts text; name those, or '
+        "another format",
+    ),
+    "a template of another format": (
+        {"data": 'train = "org/data"\nformat = "messages"\ntemplate = "{instruction}"'},
+        '[data] template = "{instruction}": stands before the answers of instructions, and the '
+        'rows are of messages; leave it out, or set format = "instruction"',
+    ),
+    "a system turn of texts": (
+        {"data": 'train = "org/data"\nformat = "instruction"\nsystem = "Be brief."'},
+        '[data] system = "Be brief.": is for chats, and rows of instruction are written out as '
+        'texts; set template = "chat", or leave it out',
+    ),
+    "a weight of nothing": (
+        {"data": 'train = {name = "org/data", weight = 0}'},
+        '[data] train.weight = 0: must be > 0; write for example {name = "rows.jsonl", '
+        "weight = 0.5}",
+    ),
+    "a source without a name": (
+        {"data": 'train = ["org/data", {split = "train"}]'},
+        '[data] train = {split = "train"}: `name` is missing; write for example '
+        '{name = "rows.jsonl", weight = 0.5}',
+    ),
+    "a misspelt key of a source": (
+        {"data": 'train = {name = "org/data", splitt = "train"}'},
+        '[data] train.splitt = "train": there is no such key; did you mean split?',
+    ),
+    "no source": (
+        {"data": "train = []"},
+        '[data] train = []: must not be empty; for example train = "yahma/alpaca-cleaned"',
     ),
     "validation rows from two places": (
         {"data": 'train = "org/data"\nvalidation = "org/other"\nvalidation_rows = 8'},
@@ -195,12 +232,82 @@ MISTAKES = {
         {"search": 'targets = {choices = ["all-linear", "atention"]}'},
         '[search] targets = {choices = ["all-linear", "atention"]}: each of `choices` must be '
         '"all-linear", "attention", "mlp" or a list of module names; '
-        'for example [["q_proj", "v_proj"], "all-linear"]',
+        'for example targets = ["q_proj", "v_proj"]',
     ),
     "a variant in two sections": (
         {"training": "dora = false", "search": "dora = {choices = [true, false]}"},
         "[search] dora = {choices = [true, false]}: is fixed under [training] as well; "
         "leave it out in one of the two sections",
+    ),
+    "neither on, off nor auto": (
+        {"training": "gradient_checkpointing = 1"},
+        '[training] gradient_checkpointing = 1: must be true, false or "auto"; for example '
+        "gradient_checkpointing = true",
+    ),
+    "two lengths of a training": (
+        {"training": "epochs = 1.0\nmax_steps = 5"},
+        "[training] max_steps = 5: is in the place of epochs, and both are given; leave one of "
+        "the two out",
+    ),
+    "an optimizer that is none": (
+        {"training": 'optimizer = "adafactr"'},
+        "[training] optimizer = \"adafactr\": must be 'adamw_torch_fused', 'adamw_torch', "
+        "'adafactor', 'sgd', 'adamw_8bit', 'paged_adamw_8bit', 'paged_adamw_32bit', 'lion_8bit', "
+        "'lion_32bit' or 'paged_lion_8bit'; did you mean \"adafactor\"?",
+    ),
+    "a B that is slower than A": (
+        {"training": "loraplus_lr_ratio = 0.5"},
+        "[training] loraplus_lr_ratio = 0.5: must be >= 1.0; for example loraplus_lr_ratio = 1.0",
+    ),
+    "a start from data": (
+        {"training": 'init_lora_weights = "eva"'},
+        '[training] init_lora_weights = "eva": needs gradients, activations or a quantised base, '
+        "and an adapter here starts from the base's weights alone; "
+        'write "pissa_niter_16", "olora", "gaussian" or "default"',
+    ),
+    "a start that nobody knows": (
+        {"training": 'init_lora_weights = "pisa"'},
+        "[training] init_lora_weights = \"pisa\": must be 'default', 'gaussian', 'pissa', "
+        "'pissa_niter_4', 'pissa_niter_16' or 'olora'; did you mean \"pissa\"?",
+    ),
+    "no kind of attention": (
+        {"model": 'name = "org/model"\nattn_implementation = "flash"'},
+        "[model] attn_implementation = \"flash\": must be 'eager', 'sdpa', 'flash_attention_2', "
+        "'flash_attention_3' or 'flex_attention'; correct it or leave the key out",
+    ),
+    "a setting's range out of its rule": (
+        {"search": "warmup = {low = 0, high = 1}"},
+        "[search] warmup = {low = 0, high = 1}: `high` must be < 1.0; the default is 0.05",
+    ),
+    "a setting's range the wrong way round": (
+        {"search": "clip = {low = 2, high = 1}"},
+        "[search] clip = {low = 2, high = 1}: `low < high` must hold; swap the bounds, or fix it "
+        "under [training]",
+    ),
+    "a setting's range without an end": (
+        {"search": "clip = {low = 1}"},
+        "[search] clip = {low = 1}: `high` is missing; write {low = ..., high = ...} or "
+        "{choices = [...]}",
+    ),
+    "a range of names": (
+        {"search": "optimizer = {low = 1, high = 2}"},
+        "[search] optimizer = {low = 1, high = 2}: must be {choices = [...]}; a fixed one belongs "
+        "under [training]: optimizer = ...",
+    ),
+    "one number that is searched": (
+        {"search": "loraplus_lr_ratio = 16"},
+        "[search] loraplus_lr_ratio = 16: must be {low = ..., high = ...} or {choices = [...]}; a "
+        "fixed one belongs under [training]: loraplus_lr_ratio = ...",
+    ),
+    "a choice that is none": (
+        {"search": 'schedule = {choices = ["cosine", "lineal"]}'},
+        '[search] schedule = {choices = ["cosine", "lineal"]}: each of `choices` must be '
+        "'cosine', 'linear' or 'constant'; did you mean \"linear\"?",
+    ),
+    "a setting that cannot be searched": (
+        {"search": "micro_batch = {low = 1, high = 2}"},
+        "[search] micro_batch = {low = 1, high = 2}: there is no such key; it belongs under "
+        "[training]",
     ),
     "nothing searched": (
         {"search": "\n".join(f"{name} = {0.5 if name == 'dropout' else 1}" for name in ORDER)},
@@ -238,18 +345,25 @@ def test_files_and_folders_must_exist(tmp_path: Path) -> None:
     ]
 
 
-def test_rows_are_in_a_file(tmp_path: Path) -> None:
-    (tmp_path / "rows").mkdir()
-    rule = "is a folder, and rows are read from one file; name a .json or .jsonl file, for example"
-    lines = refusal(tmp_path, data='train = "rows"\nvalidation = "./rows"')
-    assert lines == [
-        f'[data] train = "rows": {rule} rows/rows.jsonl',
-        f'[data] validation = "./rows": {rule} ./rows/rows.jsonl',
+def test_a_source_is_of_rows(tmp_path: Path) -> None:
+    (tmp_path / "rows.xlsx").touch()
+    (tmp_path / "rows.csv").touch()
+    assert refusal(tmp_path, data='train = "rows.xlsx"') == [
+        '[data] train = "rows.xlsx": is no file of rows, which end in .json, .jsonl, .csv, .tsv, '
+        ".parquet, .txt; convert it"
     ]
-    (tmp_path / "rows" / "README.md").touch()
-    (tmp_path / "rows" / "train.json").touch()
-    (line,) = refusal(tmp_path, data='train = "rows"')
-    assert line.endswith("for example rows/train.json")
+    (line,) = refusal(tmp_path, data='train = ["rows.csv", {name = "rows.csv", split = "test"}]')
+    assert line.endswith(
+        "has `split`, which is for names on the hub, and this is a file; leave it out"
+    )
+
+
+def test_a_chat_template_is_read(tmp_path: Path) -> None:
+    assert refusal(tmp_path, data='train = "org/data"\nchat_template = "chat.jinja"') == [
+        f'[data] chat_template = "chat.jinja": cannot be read ([Errno 2] No such file or '
+        f"directory: '{tmp_path / 'chat.jinja'}'); give a file of Jinja, or its text between "
+        "three quotes"
+    ]
 
 
 def test_a_base_is_in_a_folder(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 from objectives.errors import UserError
-from objectives.settings.plan import read_plan
+from objectives.settings.read_plan import read_plan
 from objectives.tune.samplers import PRUNERS
 from objectives.tune.samplers import sampler_of
 from objectives.tune.samplers import SAMPLERS

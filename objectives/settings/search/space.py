@@ -6,7 +6,7 @@ One entry of `[search]` is a number (fixed), a range or a list of choices:
     learning_rate = {low = 1e-5, high = 1e-2, log = true}
     effective_batch = {choices = [8, 16, 32]}
 
-and, where the kind of adapter is searched too, see objectives/settings/variants.py.
+and settings of `[training]` may be searched too, see objectives/settings/search/variants.py.
 """
 
 from __future__ import annotations
@@ -15,50 +15,54 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import asdict
 from dataclasses import dataclass
-from decimal import Decimal
+import math
 from typing import Annotated
 from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
-from optuna.distributions import FloatDistribution
-from optuna.distributions import IntDistribution
 from pydantic import AfterValidator
 from pydantic import BaseModel
-from pydantic import ConfigDict
 from pydantic import Discriminator
 from pydantic import Field
 from pydantic import model_validator
 from pydantic import Tag
 from pydantic import ValidationInfo
+from pydantic_core import PydanticCustomError
 
+from objectives.errors import UserError
+from objectives.settings.config_errors import near
 from objectives.settings.config_errors import refuse
 from objectives.settings.config_errors import SETTING_SYNTAX
-from objectives.settings.variants import SwitchAlternatives
-from objectives.settings.variants import TargetAlternatives
-from objectives.settings.variants import VARIANTS
+from objectives.settings.config_errors import toml
+from objectives.settings.search.ranges import check_bounds
+from objectives.settings.search.ranges import check_step
+from objectives.settings.search.ranges import Expectation
+from objectives.settings.search.ranges import Range
+from objectives.settings.search.variants import checked
+from objectives.settings.search.variants import Variant
+from objectives.settings.sections.training import SEARCHABLE
+from objectives.settings.sections.training import TrainingSettings
+from objectives.settings.strict import STRICT
 
 
-__all__ = ["PEFT_DEFAULTS", "Choices", "Hyperparameters", "Range", "SearchSettings"]
-
-STRICT = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+__all__ = ["PEFT_DEFAULTS", "Choices", "Hyperparameters", "SearchSettings"]
+__all__ += ["hyperparameters_of"]
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What one trial trains with.
+    """What one trial trains with. What may be None is then as `[training]` says.
 
     Attributes:
-        learning_rate: AdamW's, at the top of the schedule.
-        weight_decay: AdamW's, on the adapter's weights.
+        learning_rate: The optimizer's, at the top of the schedule.
+        weight_decay: The optimizer's, on the adapter's weights.
         rank: Rows of lora_A.
         alpha: The adapter's output is scaled by alpha / rank.
         dropout: Probability, on the adapter's input.
         effective_batch: Samples per optimizer step.
-        targets: Modules that get an adapter, a group or names joined by "+"; like the two below
-            it is None where it is not searched, and then what `[training]` says.
-        rslora: Scale by alpha / sqrt(rank).
-        dora: Weight-decomposed adapter.
+        targets: Modules that get an adapter, a group or names joined by "+". Like the others of
+            `SEARCHABLE` below, see `TrainingSettings`.
     """
 
     learning_rate: float
@@ -70,10 +74,24 @@ class Hyperparameters:
     targets: str | None = None
     rslora: bool | None = None
     dora: bool | None = None
+    loraplus_lr_ratio: float | None = None
+    init_lora_weights: str | None = None
+    optimizer: str | None = None
+    warmup: float | None = None
+    schedule: str | None = None
+    clip: float | None = None
+    neftune_noise_alpha: float | None = None
+    beta: float | None = None
+    loss_type: str | None = None
 
     def told(self) -> dict[str, str]:
         """Names and values for people, without what is not searched."""
         return {name: _text(v) for name, v in asdict(self).items() if v is not None}
+
+    def over(self, settings: TrainingSettings) -> TrainingSettings:
+        """The settings as this trial has them."""
+        own = {name: getattr(self, name) for name in SEARCHABLE}
+        return settings.model_copy(update={n: v for n, v in own.items() if v is not None})
 
 
 def _text(value: float | str | bool) -> str:
@@ -85,33 +103,18 @@ PEFT_DEFAULTS = Hyperparameters(2e-4, 0.0, 8, 8, 0.0, 16)
 """peft's rank, alpha and dropout, with the learning rate and batch its users start from."""
 
 
-class Range(BaseModel):
-    """Values between two bounds, both included.
+class Choices(BaseModel):
+    """Values without an order.
 
     Attributes:
-        low: Smallest value.
-        high: Largest value.
-        log: Search the logarithm.
-        step: Distance of neighbouring values; `high - low` is a multiple of it.
-        integer: Whole numbers only; None means "as the hyperparameter is": rank, alpha and
-            effective_batch are whole, and only alpha may be told otherwise.
+        choices: The values.
+        prior: The one that is expected to be the best.
     """
 
     model_config = STRICT
 
-    low: float
-    high: float
-    log: bool = False
-    step: float | None = None
-    integer: bool | None = None
-
-
-class Choices(BaseModel):
-    """Values without an order."""
-
-    model_config = STRICT
-
     choices: list[float] = Field(min_length=1)
+    prior: Any = None
 
 
 @dataclass(frozen=True)
@@ -178,13 +181,10 @@ def _check_value(name: str, where: str, value: float, integer: bool) -> None:
 def _check_range(name: str, range_: Range) -> None:
     _check_integer_key(name, range_)
     integer = _is_integer(name, range_)
-    if not range_.low < range_.high:
-        raise refuse("`low < high` must hold", "swap the bounds, or write one number to fix it")
-    if range_.log and range_.low <= 0:
-        raise refuse("`low > 0` must hold where `log = true`", "raise low or leave log out")
+    check_bounds(range_)
     _check_value(name, "`low` ", range_.low, integer)
     _check_value(name, "`high` ", range_.high, integer)
-    _check_step(range_, integer)
+    check_step(range_, integer=integer)
 
 
 def _check_integer_key(name: str, range_: Range) -> None:
@@ -193,22 +193,11 @@ def _check_integer_key(name: str, range_: Range) -> None:
         raise refuse(f"`integer` cannot be changed, {name} takes {kind}", "leave integer out")
 
 
-def _check_step(range_: Range, integer: bool) -> None:
-    step = range_.step
-    if step is None:
-        return
-    if range_.log:
-        raise refuse("`step` and `log = true` exclude each other", "leave one of them out")
-    if step <= 0 or (integer and not step.is_integer()):
-        raise refuse("`step` must be a positive number of the same kind", "correct or omit it")
-    # As decimals, as written: (0.5 - 0) / 0.1 is not whole in binary floats.
-    if (Decimal(str(range_.high)) - Decimal(str(range_.low))) % Decimal(str(step)) != 0:
-        raise refuse("`high - low` must be a multiple of `step`", "change high or step")
-
-
 def _check_choices(name: str, choices: Choices) -> None:
     if len(set(choices.choices)) < len(choices.choices):
         raise refuse("`choices` must differ from each other", "leave the repeated ones out")
+    if choices.prior is not None and choices.prior not in choices.choices:
+        raise refuse(f"`prior` = {toml(choices.prior)} must be one of `choices`", "change it")
     for value in choices.choices:
         whole = _DOMAINS[name].integer and name != "alpha"
         _check_value(name, "each of `choices` ", value, whole)
@@ -249,9 +238,18 @@ class SearchSettings(BaseModel):
     effective_batch: Setting = Range(low=4, high=64, log=True)
     weight_decay: Setting = Range(low=1e-5, high=1e-1, log=True)
     dropout: Setting = Range(low=0.0, high=0.5)
-    targets: TargetAlternatives = None
-    rslora: SwitchAlternatives = None
-    dora: SwitchAlternatives = None
+    targets: Variant = None
+    rslora: Variant = None
+    dora: Variant = None
+    loraplus_lr_ratio: Variant = None
+    init_lora_weights: Variant = None
+    optimizer: Variant = None
+    warmup: Variant = None
+    schedule: Variant = None
+    clip: Variant = None
+    neftune_noise_alpha: Variant = None
+    beta: Variant = None
+    loss_type: Variant = None
 
     @model_validator(mode="after")
     def _something_is_searched(self) -> SearchSettings:
@@ -263,8 +261,14 @@ class SearchSettings(BaseModel):
         """The searched hyperparameters, in the order of the fields."""
         settings = ((name, getattr(self, name)) for name in _DOMAINS)
         numbers = {n: _distribution(n, s) for n, s in settings if not isinstance(s, float)}
-        variants = ((name, getattr(self, name)) for name in VARIANTS)
+        variants = ((name, getattr(self, name)) for name in SEARCHABLE)
         return {**numbers, **{n: v.distribution() for n, v in variants if v is not None}}
+
+    def prior(self) -> dict[str, Expectation]:
+        """Where the best values are expected, of the parameters of which that is said."""
+        entries = ((name, getattr(self, name)) for name in (*_DOMAINS, *SEARCHABLE))
+        found = {name: getattr(entry, "prior", None) for name, entry in entries}
+        return {name: prior for name, prior in found.items() if prior is not None}
 
     def fixed(self) -> dict[str, float]:
         """The hyperparameters that have one value."""
@@ -282,6 +286,40 @@ class SearchSettings(BaseModel):
         return Hyperparameters(**values)
 
 
+def hyperparameters_of(given: Mapping[str, Any], search: SearchSettings) -> Hyperparameters:
+    """Those that are given, over what the search fixes, over PEFT's defaults.
+
+    Args:
+        given: Hyperparameters, and settings of `[training]` that may be searched.
+        search: An experiment's.
+
+    Raises:
+        UserError: There is no such hyperparameter, or it cannot have that value.
+    """
+    defaults = {name: getattr(PEFT_DEFAULTS, name) for name in _DOMAINS}
+    return search.hyperparameters(
+        {**defaults, **search.fixed(), **{name: _given(name, v) for name, v in given.items()}}
+    )
+
+
+def _given(name: str, value: Any) -> Any:
+    if name not in SEARCHABLE and name not in _DOMAINS:
+        known = [*_DOMAINS, *SEARCHABLE]
+        raise UserError(f"{name}: there is no such hyperparameter; {near(name, known, '{}')}")
+    try:
+        if name in SEARCHABLE:
+            return checked(name, value, "")
+        if _kind(value) != "number" or not math.isfinite(value):
+            raise refuse("must be a number", _DOMAINS[name].way_out)
+        _check_value(name, "", value, _DOMAINS[name].integer and name != "alpha")
+    except PydanticCustomError as error:
+        rule, _, way_out = error.message().partition("; ")
+        if name in SEARCHABLE:  # its way out is for `[search]`
+            way_out = f"leave it out for `[training] {name}`"
+        raise UserError(f"{name} = {toml(value)}: {rule}; {way_out}") from None
+    return value
+
+
 def _native(name: str, value: float) -> float | int:
     """`value` as Python's int where the hyperparameter is whole, as TOML's 8.0 for a rank."""
     whole = _DOMAINS[name].integer and float(value).is_integer()
@@ -291,7 +329,4 @@ def _native(name: str, value: float) -> float | int:
 def _distribution(name: str, setting: Range | Choices) -> BaseDistribution:
     if isinstance(setting, Choices):
         return CategoricalDistribution([_native(name, v) for v in setting.choices])
-    if _is_integer(name, setting):
-        low, high, step = int(setting.low), int(setting.high), int(setting.step or 1)
-        return IntDistribution(low, high, log=setting.log, step=step)
-    return FloatDistribution(setting.low, setting.high, log=setting.log, step=setting.step)
+    return setting.distribution(integer=_is_integer(name, setting))

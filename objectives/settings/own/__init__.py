@@ -1,0 +1,1 @@
+"""What an experiment file says of a trainer of the user's own, checked; runs nothing."""

@@ -1,0 +1,1 @@
+"""`[search]`: what is searched, within which bounds, and where the best is expected."""

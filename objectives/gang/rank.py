@@ -31,24 +31,28 @@ from objectives.gang.wire import Raised
 from objectives.gang.wire import Ready
 from objectives.gang.wire import Setup
 from objectives.job import Exam
-from objectives.job import Examiner
+from objectives.job import Questions
+from objectives.job import Respondent
 from objectives.job import Validation
 from objectives.settings.config import Experiment
+from objectives.settings.sections.scoring import Direction
 
 
 __all__ = ["main"]
 
 
-class Loaded(Examiner, Protocol):
+class Loaded(Respondent, Protocol):
     """What runs the jobs.
 
     Attributes:
         samples: Fingerprint of the corpus.
         notes: What the user should know before the first training, a line each.
+        direction: Of the objective.
     """
 
     samples: str
     notes: tuple[str, ...]
+    direction: Direction
 
 
 Load = Callable[[Experiment, Path | None, bool], Loaded]
@@ -76,7 +80,7 @@ def _serve(link: _Link, load: Load) -> None:
     setup: Setup = link.receive()
     run = load(setup.experiment, setup.cache, setup.test)
     gc.freeze()  # every trial ends with a collection, which need not look at what stays
-    link.send(Ready(run.samples, run.notes))
+    link.send(Ready(run.samples, run.notes, run.direction))
 
     def report(validation: Validation) -> bool:
         if setup.rank == 0:
@@ -85,7 +89,10 @@ def _serve(link: _Link, load: Load) -> None:
 
     while True:
         work = link.receive()
-        link.send(run.examine(work) if isinstance(work, Exam) else run(work, report))
+        if isinstance(work, Questions):
+            link.send(run.ask(work))
+        else:
+            link.send(run.examine(work) if isinstance(work, Exam) else run(work, report))
 
 
 def _load_runner(experiment: Experiment, cache: Path | None, test: bool) -> Loaded:

@@ -29,6 +29,7 @@ from objectives.gang.wire import Mistake
 from objectives.gang.wire import Raised
 from objectives.gang.wire import Ready
 from objectives.gang.wire import Setup
+from objectives.job import Answered
 from objectives.job import Exam
 from objectives.job import Examined
 from objectives.job import Failed
@@ -36,6 +37,7 @@ from objectives.job import Job
 from objectives.job import Outcome
 from objectives.job import OutOfMemory
 from objectives.job import Pruned
+from objectives.job import Questions
 from objectives.job import Report
 from objectives.job import Validation
 from objectives.settings.config import Experiment
@@ -61,7 +63,7 @@ class _Fault(Exception):
 
 
 class Gang:
-    """An `Examiner` in other processes. Not for several threads at once."""
+    """A `Respondent` in other processes. Not for several threads at once."""
 
     def __init__(
         self,
@@ -95,7 +97,7 @@ class Gang:
         self._count, self._devices = ranks, devices
         self._time_limit, self._warm, self._test = time_limit, warm, test
         self._ranks: list[Rank] = []
-        self._ready = Ready("", ())  # of the ranks that are there
+        self._ready = Ready("", (), "minimize")  # of the ranks that are there
         self._raised: list[str] = []  # since a job last went well
 
     def __enter__(self) -> Gang:
@@ -140,7 +142,7 @@ class Gang:
             GangFailed: The third job in a row ended with the same exception.
         """
         outcome = self._run(job, report, self._time_limit)
-        assert not isinstance(outcome, Examined)
+        assert not isinstance(outcome, Examined | list)
         return outcome
 
     def examine(self, exam: Exam) -> Examined | OutOfMemory | Failed:
@@ -149,9 +151,17 @@ class Gang:
         assert isinstance(result, Examined | OutOfMemory | Failed)
         return result
 
-    def _run(self, work: Job | Exam, report: Report, limit: float | None) -> Outcome | Examined:
+    def ask(self, questions: Questions) -> list[Answered] | Failed:
+        """Runs it in all ranks, for as long as it takes. Raises as a job does."""
+        result = self._run(questions, lambda _: False, None)
+        assert isinstance(result, list | Failed)
+        return result
+
+    def _run(
+        self, work: Job | Exam | Questions, report: Report, limit: float | None
+    ) -> Outcome | Examined | list[Answered]:
         self.start()
-        outcome: Outcome | Examined
+        outcome: Outcome | Examined | list[Answered]
         try:
             outcome = self._together(work, report, limit)
             self._raised = []
@@ -197,13 +207,13 @@ class Gang:
             self._ranks.append(Rank.spawn(number, self._command, environment))
 
     def _together(
-        self, work: Job | Exam, report: Report, limit: float | None
-    ) -> Outcome | Examined:
+        self, work: Job | Exam | Questions, report: Report, limit: float | None
+    ) -> Outcome | Examined | list[Answered]:
         """The outcome on which all ranks agree."""
         for rank in self._ranks:
             rank.send(work)
         deadline = time.monotonic() + (limit or math.inf)
-        outcomes: dict[int, Outcome | Examined] = {}
+        outcomes: dict[int, Outcome | Examined | list[Answered]] = {}
         while len(outcomes) < len(self._ranks):
             rank = self._next(outcomes, deadline)
             message = rank.receive()
@@ -216,7 +226,9 @@ class Gang:
                 deadline = min(deadline, time.monotonic() + SETTLE_SECONDS)
         return _joined(outcomes)
 
-    def _next(self, outcomes: dict[int, Outcome | Examined], deadline: float) -> Rank:
+    def _next(
+        self, outcomes: dict[int, Outcome | Examined | list[Answered]], deadline: float
+    ) -> Rank:
         """The rank that says something next, of those whose outcome is not there."""
         silent = {rank.pipe: rank for rank in self._ranks if rank.number not in outcomes}
         left = None if deadline == math.inf else max(0.0, deadline - time.monotonic())
@@ -262,11 +274,13 @@ def _ready(rank: Rank) -> Ready:
     return message
 
 
-def _joined(outcomes: dict[int, Outcome | Examined]) -> Outcome | Examined:
+def _joined(
+    outcomes: dict[int, Outcome | Examined | list[Answered]],
+) -> Outcome | Examined | list[Answered]:
     """A failure if there is one; otherwise rank 0's, with the memory of that which took most."""
     failed = [outcome for outcome in outcomes.values() if isinstance(outcome, Failed)]
     first = failed[0] if failed else outcomes[0]
-    if isinstance(first, Failed | Pruned | Examined):
+    if isinstance(first, Failed | Pruned | Examined | list):
         return first
     peaks = [o.peak_memory for o in outcomes.values() if isinstance(o, type(first))]
     return replace(first, peak_memory=max(peaks))

@@ -4,8 +4,9 @@
     rank  (Hello)        Ready      Validation (rank 0)            Outcome
 
 An Answer is a bool, whether the training ends after that validation. To an Exam the answer is
-Examined. Only a rank that was launched says Hello, and is told None at its end; a gang's own are
-killed. Python pickles floats as they are: a rank gets every bit of a parameter.
+Examined, to Questions it is a list of Answered. Only a rank that was launched says Hello, and is
+told None at its end; a gang's own are killed. Python pickles floats as they are: a rank gets every
+bit of a parameter.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from objectives.settings.config import Experiment
+from objectives.settings.sections.scoring import Direction
 
 
 __all__ = ["KEY", "Hello", "Mistake", "Raised", "Ready", "Setup"]
@@ -61,10 +63,12 @@ class Ready:
     Attributes:
         samples: Fingerprint of the corpus.
         notes: What the user should know before the first training, a line each.
+        direction: Of the objective.
     """
 
     samples: str
     notes: tuple[str, ...]
+    direction: Direction
 
 
 @dataclass(frozen=True)

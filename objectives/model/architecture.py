@@ -16,9 +16,12 @@ from peft import get_peft_model
 from peft import LoraConfig
 from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import nn
+from transformers import PreTrainedModel
 
 from objectives.errors import UserError
 from objectives.model.base import load_skeleton
+from objectives.model.extras import check_liger
+from objectives.model.starts import check_start
 from objectives.model.targets import in_layers
 from objectives.model.targets import is_linear
 from objectives.model.targets import named
@@ -42,12 +45,16 @@ def check_architecture(experiment: Experiment) -> list[str]:
             samples are longer than it reads.
     """
     base = load_skeleton(experiment.model)
+    if experiment.model.use_liger_kernel:
+        check_liger(base.config.model_type)
     _check_length(base, experiment.data.max_length)
+    _check_checkpointing(base, experiment)
     kinds = experiment.targets()
     lines = []
     for where, targets in kinds:
         names = resolve(base, targets, where)
         _check_peft(copy.deepcopy(base), names, where)
+        check_start(base, names, experiment, where)
         kind = "" if len(kinds) == 1 else f" ({targets})"
         lines.append(f"adapters{kind}: {_coverage(base, names)}")
     return list(dict.fromkeys(lines))
@@ -59,6 +66,15 @@ def _check_length(base: nn.Module, max_length: int) -> None:
         raise UserError(
             f"`[data] max_length` = {max_length}: the model takes {limit} tokens at most; "
             f"write max_length = {limit} or less"
+        )
+
+
+def _check_checkpointing(base: PreTrainedModel, experiment: Experiment) -> None:
+    wanted = experiment.training.gradient_checkpointing is True
+    if wanted and not base.supports_gradient_checkpointing:
+        raise UserError(
+            f"`[training] gradient_checkpointing` = true: {type(base).__name__} cannot; "
+            "leave it out, and the micro-batch is halved where memory runs out"
         )
 
 

@@ -24,17 +24,27 @@ from transformers.utils.logging import disable_progress_bar
 
 from objectives.data import hub
 from objectives.data.corpus import Corpus
+from objectives.data.corpus import rows_of
 from objectives.errors import UserError
+from objectives.model.extras import apply_liger
 from objectives.model.memory import is_out_of_memory
+from objectives.model.padding_free import check_padding_free
 from objectives.model.quantized import loading_arguments
 from objectives.model.quantized import prepared
 from objectives.model.sharded import load_shares
 from objectives.model.targets import resolve
 from objectives.settings.config import Experiment
-from objectives.settings.sections import ModelSettings
+from objectives.settings.sections.model import ModelSettings
 
 
-__all__ = ["check_base", "load_base", "load_skeleton", "load_tokenizer", "mixed_precision"]
+__all__ = [
+    "check_base",
+    "load_base",
+    "load_skeleton",
+    "load_tokenizer",
+    "load_whole",
+    "mixed_precision",
+]
 
 
 def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
@@ -59,9 +69,28 @@ def load_skeleton(settings: ModelSettings) -> PreTrainedModel:
     with _named(settings):
         config = AutoConfig.from_pretrained(settings.name, revision=settings.revision or "main")
     _check_decoder(config, settings)
+    _check_attention(config, settings)
     with _named(settings), no_init_weights(), torch.device("meta"):
         base: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     return base
+
+
+def _check_attention(config: PreTrainedConfig, settings: ModelSettings) -> None:
+    """transformers knows which models can, and which package each kind needs."""
+    kind = settings.attn_implementation
+    if kind is None:
+        return
+    try:
+        with no_init_weights(), torch.device("meta"):
+            AutoModelForCausalLM.from_config(
+                config, attn_implementation=kind, dtype=_dtype(settings)
+            )
+    except (ImportError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(
+            f"`[model] attn_implementation` = {kind!r}: {reason}; "
+            'write "sdpa" or "eager", or leave it out for what the model takes'
+        ) from None
 
 
 def load_base(settings: ModelSettings, accelerator: Accelerator) -> PreTrainedModel:
@@ -72,23 +101,39 @@ def load_base(settings: ModelSettings, accelerator: Accelerator) -> PreTrainedMo
     """
     disable_progress_bar()  # "Loading weights"
     if not settings.sharded:
-        return _whole_base(settings, accelerator.device)
-    return load_shares(partial(_whole_base, settings, torch.device("cpu")), accelerator)
+        return load_whole(settings, accelerator.device)
+    return load_shares(partial(load_whole, settings, torch.device("cpu")), accelerator)
 
 
-def _whole_base(settings: ModelSettings, device: torch.device) -> PreTrainedModel:
-    dtype = _dtype(settings)
+def load_whole(
+    settings: ModelSettings, device: torch.device, *, as_stored: bool = False
+) -> PreTrainedModel:
+    """Frozen, on the device, and not in shares.
+
+    Args:
+        settings: Of the base.
+        device: A 4-bit one is put there while it is loaded.
+        as_stored: Whether `dtype` "auto" is that of the files, not of the machine.
+
+    Raises:
+        UserError: It cannot be had, or is not whole.
+    """
     quantized = settings.quantization is not None
+    stored = as_stored and settings.dtype == "auto" and not quantized
+    dtype = _dtype(settings)
     more = loading_arguments(dtype, device) if quantized else {}
     base: PreTrainedModel
     with _named(settings):
         base, info = AutoModelForCausalLM.from_pretrained(
             settings.name,
             revision=settings.revision or "main",
-            dtype=dtype,
+            dtype="auto" if stored else dtype,
             output_loading_info=True,
+            attn_implementation=settings.attn_implementation,
             **more,
         )
+    if settings.use_liger_kernel:
+        apply_liger(base)
     _check_complete(info["missing_keys"], settings)
     if quantized:
         return prepared(base)
@@ -184,7 +229,7 @@ def _check_causal(base: PreTrainedModel, settings: ModelSettings) -> None:
 
 def _check_vocabulary(base: PreTrainedModel, corpus: Corpus) -> None:
     known = base.get_input_embeddings().num_embeddings
-    largest = max(max(sample.input_ids) for sample in (*corpus.train, *corpus.validation))
+    largest = max(max(row.input_ids) for row in rows_of((*corpus.train, *corpus.validation)))
     if largest >= known:
         raise UserError(
             f"the tokenizer gives token {largest}, and the model knows {known}: they do not "
@@ -202,3 +247,5 @@ def check_base(base: PreTrainedModel, experiment: Experiment, corpus: Corpus) ->
         resolve(base, targets, where)  # a model saved quantised has other kinds of modules
     _check_vocabulary(base, corpus)
     _check_causal(base, experiment.model)
+    if experiment.training.padding_free:
+        check_padding_free(base)

@@ -11,7 +11,9 @@ to and adapters where `save_adapter` is, and trains nothing.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
+from dataclasses import field
 from datetime import timedelta
 import os
 from pathlib import Path
@@ -31,7 +33,7 @@ from transformers import PreTrainedModel
 from transformers import PreTrainedTokenizerBase
 
 from objectives.data.corpus import Corpus
-from objectives.data.corpus import load_corpus
+from objectives.data.load import load_corpus
 from objectives.errors import UserError
 from objectives.model.architecture import check_architecture
 from objectives.model.architecture import quiet_peft
@@ -39,12 +41,16 @@ from objectives.model.base import check_base
 from objectives.model.base import load_base
 from objectives.model.base import load_tokenizer
 from objectives.model.base import mixed_precision
-from objectives.model.quantized import check_can_quantize
+from objectives.model.extras import check_extras
+from objectives.model.starts import keep_start
+from objectives.model.starts import keep_weights
+from objectives.model.starts import save_for_whole
+from objectives.model.starts import starts_in_base
 from objectives.model.targets import resolve
 from objectives.output import unwritable
 from objectives.settings.config import Experiment
-from objectives.settings.search_space import Hyperparameters
-from objectives.settings.sections import TrainingSettings
+from objectives.settings.search.space import Hyperparameters
+from objectives.settings.sections.training import TrainingSettings
 
 
 __all__ = [
@@ -69,6 +75,8 @@ class Bench:
         corpus: Token samples for training and validation.
         revision: Of the base, as the experiment names it; goes into the adapter's configuration.
         notes: What the user should know of base and data before the first training, a line each.
+        undo: What `release` does beside taking the adapter off: a training that changes more of
+            the base puts here how that is put back.
     """
 
     accelerator: Accelerator
@@ -77,6 +85,7 @@ class Bench:
     corpus: Corpus
     revision: str | None = None
     notes: tuple[str, ...] = ()
+    undo: ExitStack = field(default_factory=ExitStack)
 
 
 def load_bench(experiment: Experiment, *, cache: Path | None = None) -> Bench:
@@ -94,8 +103,7 @@ def load_bench(experiment: Experiment, *, cache: Path | None = None) -> Bench:
         mixed_precision=mixed_precision(experiment.model), kwargs_handlers=[patience]
     )
     _check_configuration(accelerator)
-    if experiment.model.quantization is not None:
-        check_can_quantize()
+    check_extras(experiment)
     adapters = check_architecture(experiment)
     tokenizer, corpus = load_data(experiment, cache=cache)
     base = load_base(experiment.model, accelerator)
@@ -130,32 +138,39 @@ def load_data(
         UserError: Model or data is not there, or the data does not fit the settings.
     """
     tokenizer = load_tokenizer(experiment.model)
-    return tokenizer, load_corpus(experiment.data, tokenizer, cache)
+    preferences = experiment.training.method == "dpo"
+    return tokenizer, load_corpus(experiment.data, tokenizer, cache, preferences=preferences)
 
 
 def new_adapter(bench: Bench, settings: TrainingSettings, chosen: Hyperparameters) -> PeftModel:
     """Seeds the random numbers and puts a fresh adapter on the base; `release` takes it off."""
-    config = _lora_config(bench, settings, chosen)
+    own = chosen.over(settings)
+    config = _lora_config(bench, own, chosen)
+    in_base = starts_in_base(own.init_lora_weights)
+    if in_base:
+        bench.undo.callback(keep_weights(bench.base, config.target_modules))
     # here and not earlier: the adapter's start is random, and so is dropout
     set_seed(settings.seed)
     with quiet_peft():
         model = get_peft_model(bench.base, config)
     assert isinstance(model, PeftModel)
+    if in_base:
+        keep_start(model)
     if bench.accelerator.num_processes > 1:  # the same adapter on every rank, but other dropout
         set_seed(settings.seed, device_specific=True)
     return model
 
 
-def _lora_config(bench: Bench, settings: TrainingSettings, chosen: Hyperparameters) -> LoraConfig:
-    """The trial's own kind of adapter where that is searched, else the one of all trials."""
-    targets = settings.targets if chosen.targets is None else chosen.targets
+def _lora_config(bench: Bench, own: TrainingSettings, chosen: Hyperparameters) -> LoraConfig:
+    start = own.init_lora_weights
     return LoraConfig(
         r=chosen.rank,
         lora_alpha=chosen.alpha,
         lora_dropout=chosen.dropout,
-        target_modules=resolve(bench.base, targets, "targets"),
-        use_rslora=settings.rslora if chosen.rslora is None else chosen.rslora,
-        use_dora=settings.dora if chosen.dora is None else chosen.dora,
+        target_modules=resolve(bench.base, own.targets, "targets"),
+        use_rslora=own.rslora,
+        use_dora=own.dora,
+        init_lora_weights=True if start == "default" else start,
         task_type="CAUSAL_LM",
         revision=bench.revision,
     )
@@ -183,7 +198,12 @@ def save_adapter(model: PeftModel, folder: Path) -> None:
     """
     try:
         # Without the `False` peft asks the hub, on every save, whether the vocabulary was resized.
-        model.save_pretrained(str(folder), save_embedding_layers=False)
+        save_for_whole(
+            model,
+            lambda weights: model.save_pretrained(
+                str(folder), save_embedding_layers=False, state_dict=weights
+            ),
+        )
     except (OSError, SafetensorError) as error:
         raise unwritable(folder, error) from None
 
@@ -196,6 +216,7 @@ def release(bench: Bench, model: nn.Module) -> None:
         model: From `new_adapter` or `load_adapter`, trained or not, or the base itself with an
             adapter on it. Use it no more.
     """
+    bench.undo.close()
     # What peft's `unload` does; but this also clears up after a `get_peft_model` that stopped
     # half-way.
     for parent in list(model.modules()):

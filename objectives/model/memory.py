@@ -11,7 +11,7 @@ import torch
 __all__ = ["is_out_of_memory", "peak_memory"]
 
 
-def is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory ran out: CUDA has an exception for it; CPU, Metal and cuBLAS a text."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True

@@ -9,6 +9,8 @@ as a validation, its CPU layers (0.50) use one that has no backward pass, and tr
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import Any
 
@@ -20,7 +22,7 @@ from transformers import PreTrainedModel
 from objectives.errors import UserError
 
 
-__all__ = ["check_can_quantize", "loading_arguments", "prepared"]
+__all__ = ["check_can_quantize", "dequantized", "loading_arguments", "precision", "prepared"]
 
 
 def check_can_quantize() -> None:
@@ -62,3 +64,17 @@ def prepared(base: PreTrainedModel) -> PreTrainedModel:
         base, use_gradient_checkpointing=False
     )
     return model
+
+
+def dequantized(base: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
+    """The weights that an adapter was trained beside, as whole ones."""
+    whole: PreTrainedModel = base.dequantize().to(dtype)
+    return whole
+
+
+def precision(model: Any) -> AbstractContextManager[Any]:
+    """Of a 4-bit base: its norms are in float32, and would have everything behind them so."""
+    quantization = getattr(model.config, "quantization_config", None)
+    if quantization is None:
+        return nullcontext()
+    return torch.autocast(model.device.type, quantization.bnb_4bit_compute_dtype)

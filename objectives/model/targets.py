@@ -31,9 +31,9 @@ from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from objectives.errors import UserError
-from objectives.settings.variants import ALL_LINEAR
-from objectives.settings.variants import GROUPS
-from objectives.settings.variants import JOINT
+from objectives.settings.sections.targets import ALL_LINEAR
+from objectives.settings.sections.targets import GROUPS
+from objectives.settings.sections.targets import JOINT
 
 
 __all__ = ["Unfit", "in_layers", "is_linear", "named", "resolve", "unfit_modules"]

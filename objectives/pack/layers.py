@@ -16,6 +16,7 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from peft.tuners.lora import LoraLayer
@@ -24,6 +25,7 @@ import torch
 from torch import nn
 from torch import Tensor
 from torch.nn import functional as F
+from transformers.integrations import neftune_post_forward_hook
 
 from objectives.errors import UserError
 from objectives.pack.products import add
@@ -33,7 +35,7 @@ from objectives.pack.products import Stack
 from objectives.training.checkpoint import generators
 
 
-__all__ = ["Draws", "Layout", "PackedLinear", "Pair", "Part", "place", "take_pairs"]
+__all__ = ["Draws", "Layout", "Noise", "PackedLinear", "Pair", "Part", "place", "take_pairs"]
 
 NAME = "default"  # peft's, for an adapter that got none
 
@@ -86,6 +88,32 @@ class Draws:
         y = function(x)
         self._states[self._device] = self._generator.get_rng_state()
         return y
+
+
+class Noise:
+    """A hook on the embeddings: each adapter's NEFTune noise, as it is when that trains alone."""
+
+    def __init__(self, alphas: Sequence[float], draws: Sequence[Draws], layout: Layout) -> None:
+        self._of = [
+            (SimpleNamespace(training=True, neftune_noise_alpha=alpha), own)
+            for alpha, own in zip(alphas, draws, strict=True)
+        ]
+        self._layout = layout
+
+    def __call__(self, embedding: nn.Module, _: object, embedded: Tensor) -> Tensor:
+        if not embedding.training:
+            return embedded
+        parts = self._layout.parts
+        rows = torch.split(embedded, [part.rows for part in parts])
+        return torch.cat([self._noisy(part, own) for part, own in zip(parts, rows, strict=True)])
+
+    def _noisy(self, part: Part, rows: Tensor) -> Tensor:
+        of_adapter, draws = self._of[part.adapter]
+        if of_adapter.neftune_noise_alpha == 0:
+            return rows
+        own = rows[:, : part.tokens].contiguous()
+        noisy = draws(lambda x: neftune_post_forward_hook(of_adapter, (), x), own)
+        return torch.cat([noisy, rows[:, part.tokens :]], dim=1)
 
 
 class Pair(nn.Module):

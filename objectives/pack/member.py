@@ -15,7 +15,7 @@ from objectives.pack.layers import Draws
 from objectives.pack.layers import NAME
 from objectives.pack.layers import Pair
 from objectives.pack.layers import take_pairs
-from objectives.scoring.score import count_labels
+from objectives.scoring.losses import count_labels
 from objectives.training.checkpoint import Checkpoint
 from objectives.training.learner import Batch
 from objectives.training.learner import Learner
@@ -46,9 +46,12 @@ class Member:
         learner: With its adapter, once it has its place.
         checkpoint: Written at each validation; None keeps none.
         pairs: Of its adapter; none before it has begun.
+        draws: Its random numbers; there once it has begun.
         place: Its number among those on the base.
         nats: Of the step that is under way.
     """
+
+    draws: Draws
 
     def __init__(self, learner: Learner, checkpoint: Checkpoint | None) -> None:
         self.learner, self.checkpoint = learner, checkpoint
@@ -62,8 +65,8 @@ class Member:
         """Makes exactly the adapter that `lora.train` begins with; the base is bare again."""
         learner, bench = self.learner, self.learner.bench
         new_adapter(bench, learner.settings, learner.chosen)
-        self._draws = Draws(bench.accelerator.device)
-        self.pairs = take_pairs(bench.base, self._draws)
+        self.draws = Draws(bench.accelerator.device)
+        self.pairs = take_pairs(bench.base, self.draws)
         release(bench, bench.base)
         parameters: dict[str, nn.Parameter] = {}
         for name, pair in self.pairs.items():  # as they are in the base when peft has them there
@@ -76,12 +79,12 @@ class Member:
         state = None if self.checkpoint is None else self.checkpoint.load()
         if state is not None:
             self.learner.resume(state)
-            self._draws.restore(state.generators[0])
+            self.draws.restore(state.generators[0])
 
     def save(self) -> None:
         """Writes its checkpoint."""
         if self.checkpoint is not None:
-            self.checkpoint.save(replace(self.learner.state(), generators=[self._draws.states]))
+            self.checkpoint.save(replace(self.learner.state(), generators=[self.draws.states]))
 
     def aim(self) -> None:
         """Its next part ends with its next validation."""

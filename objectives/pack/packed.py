@@ -42,14 +42,15 @@ from objectives.model.bench import new_adapter
 from objectives.model.bench import release
 from objectives.model.memory import is_out_of_memory
 from objectives.pack.layers import Layout
+from objectives.pack.layers import Noise
 from objectives.pack.layers import Part
 from objectives.pack.layers import place
 from objectives.pack.member import Member
 from objectives.pack.member import MicroBatch
-from objectives.scoring.score import by_length
-from objectives.scoring.score import count_labels
-from objectives.scoring.score import label_losses
-from objectives.settings.sections import TrainingSettings
+from objectives.scoring.losses import by_length
+from objectives.scoring.losses import count_labels
+from objectives.scoring.losses import label_losses
+from objectives.settings.sections.training import TrainingSettings
 from objectives.training.checkpoint import Checkpoint
 from objectives.training.learner import Batch
 from objectives.training.learner import Learner
@@ -169,7 +170,7 @@ class Pack:
         """One forward of all."""
         _check_process(self._bench)
         self._place()
-        shortest = min(self._bench.corpus.train, key=lambda sample: len(sample.input_ids))
+        shortest = min(self._bench.corpus.train, key=len)
         batch = collate([shortest], self._bench.corpus.pad_id)
         with torch.no_grad():
             self._losses(self._members, [batch] * len(self))
@@ -205,12 +206,20 @@ class Pack:
             member.place = number
         self._layout = Layout()
         place(self._bench.base, [member.pairs for member in self._members], self._layout)
+        self._make_noise()
         self._bench.base.train()
         for member in new:
             member.resume()
         for member in new:
             member.learner.seconds_setup = (time.perf_counter() - start) / len(new)
         return new
+
+    def _make_noise(self) -> None:
+        alphas = [member.learner.own.neftune_noise_alpha for member in self._members]
+        if any(alphas):
+            noise = Noise(alphas, [member.draws for member in self._members], self._layout)
+            hook = self._bench.base.get_input_embeddings().register_forward_hook(noise)
+            self._bench.undo.callback(hook.remove)
 
     def _take_off(self) -> None:
         if self._placed:

@@ -25,9 +25,9 @@ from objectives.pack.packed import check_packable
 from objectives.pack.packed import Pack
 from objectives.pack.packed import train_pack
 from objectives.settings.config import Experiment
-from objectives.settings.search_space import Hyperparameters
-from objectives.settings.search_space import PEFT_DEFAULTS
-from objectives.settings.variants import ALL_LINEAR
+from objectives.settings.search.space import Hyperparameters
+from objectives.settings.search.space import PEFT_DEFAULTS
+from objectives.settings.sections.targets import ALL_LINEAR
 from objectives.training.checkpoint import Checkpoint
 from objectives.training.checkpoint import fingerprint
 from objectives.training.checkpoint import made_with
@@ -97,8 +97,8 @@ def check_pack(experiment: Experiment, bench: Bench) -> None:
     Raises:
         UserError: It cannot be packed.
     """
-    searched = experiment.search.targets
-    for targets in (None,) if searched is None else searched.choices:
+    searched = experiment.search.targets is not None
+    for targets in experiment.values_of("targets") if searched else (None,):
         chosen = replace(PEFT_DEFAULTS, targets=None if targets is None else str(targets))
         check_packable([Learner(bench, experiment.training, chosen) for _ in range(2)])
 
@@ -123,7 +123,7 @@ def pack_size(experiment: Experiment, bench: Bench) -> int:
 
 def _one_step(experiment: Experiment, bench: Bench) -> Ended:
     size = experiment.training.micro_batch
-    by_length = sorted(bench.corpus.train, key=lambda sample: len(sample.input_ids))
+    by_length = sorted(bench.corpus.train, key=len)
     longest = tuple(by_length[-size:])
     corpus = replace(bench.corpus, train=longest, validation=longest)
     settings = experiment.training.model_copy(update={"epochs": 1.0, "validations": 1})

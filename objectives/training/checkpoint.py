@@ -29,8 +29,8 @@ from torch import Tensor
 from objectives.model.bench import Bench
 from objectives.output import write_whole
 from objectives.record import versions
-from objectives.settings.search_space import Hyperparameters
-from objectives.settings.sections import TrainingSettings
+from objectives.settings.search.space import Hyperparameters
+from objectives.settings.sections.training import TrainingSettings
 
 
 __all__ = [
@@ -63,7 +63,7 @@ class State:
         tokens: Tokens read, padding left out.
         seconds: Wall time of the steps and their validations.
         losses: Training loss of every step.
-        validations: Step and validation loss, the last at `step`.
+        validations: Step, validation loss and perhaps accuracy, the last at `step`.
         update: See `objectives.training.learner.Learner.state`.
         generators: Those of each rank, by device; see `generators`.
     """
@@ -72,7 +72,7 @@ class State:
     tokens: int
     seconds: float
     losses: tuple[float, ...]
-    validations: tuple[tuple[int, float], ...]
+    validations: tuple[tuple[int, float] | tuple[int, float, float | None], ...]
     update: dict[str, Any]
     generators: list[dict[str, Tensor]]
 
@@ -122,7 +122,7 @@ class Checkpoint:
         if hashlib.sha256(rest).digest() != content[:_SUM]:
             raise _Unusable("is damaged, or no checkpoint")
         saved = torch.load(io.BytesIO(rest), map_location="cpu", weights_only=True)
-        before, now = saved["made_with"], self.made_with
+        before, now = _before(saved["made_with"]), self.made_with
         for name in sorted({*before, *now}):
             if before.get(name) != now.get(name):
                 was = f"{name} was {before.get(name)}, is {now.get(name)}"
@@ -147,7 +147,7 @@ def made_with(
         "format": FORMAT,
         "base": base,
         "data": bench.corpus.fingerprint,
-        **{f"[training] {name}": value for name, value in settings.model_dump().items()},
+        **_settings(settings),
         **asdict(chosen),
         "precision": accelerator.mixed_precision,
         "ranks": accelerator.num_processes,
@@ -157,6 +157,19 @@ def made_with(
     if accelerator.device.type == "cpu":  # elsewhere they do not change the bits
         parts["threads"] = torch.get_num_threads()
     return {name: str(value) for name, value in parts.items()}
+
+
+def _settings(settings: TrainingSettings) -> dict[str, Any]:
+    """Without what changes memory and time alone."""
+    told = settings.model_dump(exclude={"gradient_checkpointing"})
+    return {f"[training] {name}": value for name, value in told.items()}
+
+
+def _before(saved: Mapping[str, str]) -> dict[str, str]:
+    """With what a checkpoint lacks that is older than a setting: the default, and no choice."""
+    defaults = {name: str(value) for name, value in _settings(TrainingSettings()).items()}
+    of_trial = dict.fromkeys(Hyperparameters.__dataclass_fields__, str(None))
+    return {**defaults, **of_trial, **saved}
 
 
 def fingerprint(base: nn.Module) -> str:

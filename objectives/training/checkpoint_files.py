@@ -9,7 +9,7 @@ import hashlib
 from pathlib import Path
 import shutil
 
-from objectives.settings.search_space import Hyperparameters
+from objectives.settings.search.space import Hyperparameters
 
 
 __all__ = ["checkpoint_file", "delete", "delete_all", "micro_batches", "stem"]
@@ -19,7 +19,14 @@ FOLDER = "checkpoints"
 
 def stem(study: Path, chosen: Hyperparameters) -> str:
     """What the files of these hyperparameters begin with, in the folder of a study."""
-    return str(study / FOLDER / hashlib.sha256(repr(chosen).encode()).hexdigest()[:16])
+    return str(study / FOLDER / hashlib.sha256(_named(chosen).encode()).hexdigest()[:16])
+
+
+def _named(chosen: Hyperparameters) -> str:
+    """As files are named since before there were others than these: a study may hold some."""
+    first = ("targets", "rslora", "dora")
+    told = {n: v for n, v in vars(chosen).items() if v is not None or n in first}
+    return f"Hyperparameters({', '.join(f'{name}={value!r}' for name, value in told.items())})"
 
 
 def checkpoint_file(stem: str, micro_batch: int) -> Path:

@@ -36,20 +36,23 @@ from objectives.job import Training
 from objectives.job import Validation
 from objectives.model.bench import Bench
 from objectives.model.memory import peak_memory
-from objectives.settings.search_space import Hyperparameters
-from objectives.settings.sections import TrainingSettings
+from objectives.model.padding_free import end_to_end
+from objectives.scoring.criterion import criterion
+from objectives.settings.search.space import Hyperparameters
+from objectives.settings.sections.training import TrainingSettings
 from objectives.training.checkpoint import generators
 from objectives.training.checkpoint import restore_generators
 from objectives.training.checkpoint import State
+from objectives.training.optimizers import make_optimizer
 
 
 if TYPE_CHECKING:
     from torch.optim.lr_scheduler import LRScheduler
 
-__all__ = ["Batch", "Learner", "validation_steps"]
+__all__ = ["Batch", "Learner", "epochs_of", "validation_steps"]
 
 Batch = dict[str, Tensor]
-"""`input_ids`, `attention_mask` and `labels`, each (rows, tokens), on the CPU."""
+"""`input_ids`, `labels` and `attention_mask` or `position_ids`; each (rows, tokens), on a CPU."""
 
 
 class Learner:
@@ -59,11 +62,13 @@ class Learner:
         bench: Its base and samples.
         settings: What all trials have in common.
         chosen: What the trial has for itself.
+        own: The settings with what the trial has for itself over them.
         n_steps: Optimizer steps in all.
         due: Step -> part of the training that is validated after it.
         model: The base with the adapter on it, where that trains alone.
         parameters: What learns, by name.
-        losses: Training loss of every step done, nats per label token.
+        criterion: What is lowered.
+        losses: Training loss of every step done, as `Validation.loss`.
         validations: So far.
         tokens: Read so far, padding left out; those of a step from its beginning.
         start: Steps of these that an earlier training had done.
@@ -77,10 +82,13 @@ class Learner:
     def __init__(self, bench: Bench, settings: TrainingSettings, chosen: Hyperparameters) -> None:
         """Puts nothing on the device."""
         self.bench, self.settings, self.chosen = bench, settings, chosen
+        self.own = chosen.over(settings)
         samples = len(bench.corpus.train)
-        self.n_steps = count_steps(samples, chosen.effective_batch, settings.epochs)
+        self._epochs = epochs_of(settings, samples, chosen.effective_batch)
+        self.n_steps = count_steps(samples, chosen.effective_batch, self._epochs)
         self.due = validation_steps(self.n_steps, settings.validations)
         self.parameters: dict[str, nn.Parameter] = {}
+        self.criterion = criterion(self.own)
         self.losses: list[float] = []
         self.validations: list[Validation] = []
         self.tokens = self.start = 0
@@ -107,16 +115,17 @@ class Learner:
         """Makes optimizer and schedule of the adapter's parameters."""
         accelerator, chosen = self.bench.accelerator, self.chosen
         self.parameters = dict(parameters)
-        optimizer = torch.optim.AdamW(
-            self.parameters.values(),
-            lr=chosen.learning_rate,
+        optimizer = make_optimizer(
+            self.own.optimizer,
+            self.parameters,
+            learning_rate=chosen.learning_rate,
             weight_decay=chosen.weight_decay,
-            fused=True,
+            loraplus_lr_ratio=self.own.loraplus_lr_ratio,
         )
         if accelerator.scaler is not None:  # the trial before has left its scale there
             accelerator.scaler = torch.amp.GradScaler(accelerator.device.type)
         # not prepared: Accelerate would step it once per process
-        self._schedule = _learning_rates(optimizer, self.settings, self.n_steps)
+        self._schedule = _learning_rates(optimizer, self.own, self.n_steps)
         self._optimizer = accelerator.prepare(optimizer)
 
     def batches(self) -> Iterator[list[Batch]]:
@@ -125,13 +134,13 @@ class Learner:
             self.bench.corpus.train,
             effective_batch=self.chosen.effective_batch,
             micro_batch=self.settings.micro_batch,
-            epochs=self.settings.epochs,
+            epochs=self._epochs,
             seed=self.settings.seed,
             pad_id=self.bench.corpus.pad_id,
             skip=self.steps,
         ):
             self.tokens += sum(int(batch["attention_mask"].sum()) for batch in batches)
-            yield batches
+            yield [end_to_end(b) for b in batches] if self.settings.padding_free else batches
             if not self.is_learning:
                 return
 
@@ -139,12 +148,12 @@ class Learner:
         """Clips the gradients, takes the step, moves the learning rate on.
 
         Args:
-            loss: The step's, nats per label token. If it is not finite, the training has failed
+            loss: The step's. If it is not finite, the training has failed
                 with the weights before the step.
         """
         if not self._is_finite(loss, "training", self.steps + 1):
             return
-        self.bench.accelerator.clip_grad_norm_(list(self.parameters.values()), self.settings.clip)
+        self.bench.accelerator.clip_grad_norm_(list(self.parameters.values()), self.own.clip)
         self._optimizer.step()
         self._schedule.step()
         self._optimizer.zero_grad(set_to_none=True)
@@ -155,15 +164,15 @@ class Learner:
         """Whether it is to be validated now."""
         return self.is_learning and self.steps in self.due
 
-    def validated(self, loss: float) -> bool:
+    def validated(self, loss: float, accuracy: float | None = None) -> bool:
         """Whether the validation loss after the last step is one; otherwise it has failed."""
         if not self._is_finite(loss, "validation", self.steps):
             return False
-        self.validations.append(self._validation(self.steps, loss))
+        self.validations.append(self._validation(self.steps, loss, accuracy))
         return True
 
-    def _validation(self, step: int, loss: float) -> Validation:
-        return Validation(step, self.due[step], loss, self.n_steps)
+    def _validation(self, step: int, loss: float, accuracy: float | None = None) -> Validation:
+        return Validation(step, self.due[step], loss, self.n_steps, accuracy)
 
     def _is_finite(self, loss: float, which: str, step: int) -> bool:
         if not math.isfinite(loss):
@@ -180,6 +189,7 @@ class Learner:
             self.seconds_setup,
             self.seconds,
             self.start,
+            self.validations[-1].accuracy,
         )
 
     def prune(self) -> None:
@@ -212,7 +222,7 @@ class Learner:
             tokens=self.tokens,
             seconds=self.seconds,
             losses=tuple(self.losses),
-            validations=tuple((each.step, each.loss) for each in self.validations),
+            validations=tuple((v.step, v.loss, v.accuracy) for v in self.validations),
             update={
                 "adapter": {name: p.detach() for name, p in self.parameters.items()},
                 "optimizer": self._optimizer.state_dict(),
@@ -239,14 +249,22 @@ class Learner:
         self.tokens, self.start = state.tokens, state.step
         self.seconds = self._seconds_before = state.seconds
         self.losses += state.losses
-        self.validations += (self._validation(n, loss) for n, loss in state.validations)
+        self.validations += (self._validation(*each) for each in state.validations)
 
 
 def _lay_out(state: dict[str, Any], parameter: nn.Parameter) -> None:
     """Puts an optimizer's tensors in memory as their parameter is, which fused steps rely on."""
-    for name, value in state.items():
+    tensors = [(name, value) for name, value in state.items() if isinstance(value, Tensor)]
+    for name, value in tensors:  # some optimizers count in Python's numbers
         if value.shape == parameter.shape and value.stride() != parameter.stride():
             state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+def epochs_of(settings: TrainingSettings, n_samples: int, effective_batch: int) -> float:
+    """Passes over the samples: those that `max_steps` takes, where that is set."""
+    if settings.max_steps is None:
+        return settings.epochs
+    return settings.max_steps / count_steps(n_samples, effective_batch, 1.0)
 
 
 def validation_steps(n_steps: int, validations: int) -> dict[int, int]:

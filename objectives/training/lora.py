@@ -20,6 +20,8 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 import torch
 from torch import nn
+from transformers.integrations import activate_neftune
+from transformers.integrations import deactivate_neftune
 
 from objectives.job import Validation
 from objectives.model.bench import Bench
@@ -27,11 +29,11 @@ from objectives.model.bench import new_adapter
 from objectives.model.memory import is_out_of_memory
 from objectives.model.sharded import beside_ddp
 from objectives.model.sharded import is_sharded
-from objectives.scoring.score import count_labels
-from objectives.scoring.score import label_losses
-from objectives.scoring.score import share_of
-from objectives.scoring.score import validation_loss
-from objectives.settings.sections import TrainingSettings
+from objectives.scoring.criterion import Criterion
+from objectives.scoring.criterion import measure
+from objectives.scoring.criterion import Measured
+from objectives.scoring.losses import share_of
+from objectives.settings.sections.training import TrainingSettings
 from objectives.training.checkpoint import Checkpoint
 from objectives.training.checkpoint import State
 from objectives.training.learner import Batch
@@ -75,9 +77,11 @@ def _validations(learner: Learner, checkpoint: Checkpoint | None) -> Iterator[Va
     yield from tuple(learner.validations)
     zero = ready - learner.seconds
     for batches in learner.batches():
-        learner.step(_gradients(learner.bench.accelerator, model, batches))
+        learner.step(_gradients(learner, model, batches))
         if learner.is_due:
-            valid = learner.validated(validate(learner.bench, learner.model, learner.settings))
+            valid = learner.validated(
+                *validate(learner.bench, learner.model, learner.settings, learner.criterion)
+            )
             learner.seconds = time.perf_counter() - zero
             if valid:
                 _save(checkpoint, learner)
@@ -91,6 +95,7 @@ def _prepared(learner: Learner) -> nn.Module:
     """The base with a new adapter, as the ranks share it: under DDP that is not the PeftModel."""
     accelerator = learner.bench.accelerator
     learner.model = new_adapter(learner.bench, learner.settings, learner.chosen)
+    _change_forward(learner)
     learner.model.train()
     if is_sharded(learner.model):  # Accelerate refuses such a model on GPUs
         model: nn.Module = beside_ddp(learner.model)
@@ -98,6 +103,18 @@ def _prepared(learner: Learner) -> nn.Module:
         model = accelerator.prepare(learner.model)
     learner.begin({name: p for name, p in model.named_parameters() if p.requires_grad})
     return model
+
+
+def _change_forward(learner: Learner) -> None:
+    """Until the base is released."""
+    base, undo = learner.bench.base, learner.bench.undo
+    if learner.settings.gradient_checkpointing is True and base.supports_gradient_checkpointing:
+        base.activation_checkpointing_enable({"use_reentrant": False})
+        base.disable_input_require_grads()  # which the other kind needs
+        undo.callback(base.activation_checkpointing_disable)
+    if learner.own.neftune_noise_alpha > 0:
+        noise = activate_neftune(learner.model, learner.own.neftune_noise_alpha)
+        undo.callback(deactivate_neftune, learner.model, noise)
 
 
 def _saved(checkpoint: Checkpoint, accelerator: Accelerator) -> State | None:
@@ -114,23 +131,25 @@ def _save(checkpoint: Checkpoint | None, learner: Learner) -> None:
             checkpoint.save(state)
 
 
-def _gradients(accelerator: Accelerator, model: nn.Module, batches: list[Batch]) -> float:
-    """Backward over all micro-batches of a step; the step's loss in nats per label token.
+def _gradients(learner: Learner, model: nn.Module, batches: list[Batch]) -> float:
+    """Backward over all micro-batches of a step; the step's loss.
 
-    Every rank sees the list of the whole step and takes its share, so the number of labels is
-    known without asking the others.
+    Every rank sees the list of the whole step and takes its share, so the number of labels or
+    preferences is known without asking the others.
     """
-    labels = sum(count_labels(batch) for batch in batches)
+    accelerator, criterion = learner.bench.accelerator, learner.criterion
+    units = sum(criterion.count(batch) for batch in batches)
     share = share_of(batches, accelerator)
     total = torch.zeros((), device=accelerator.device)
     for i, (batch, weight) in enumerate(share, start=1):
         with _sync(accelerator, model, last=i == len(share)):
             with accelerator.autocast():
-                nats = weight * label_losses(model, batch, accelerator.device).sum()
+                losses = criterion.losses(model, batch, accelerator.device).values
+                loss = weight * losses.sum()
             # DDP takes the mean over the ranks; the sum is wanted
-            accelerator.backward(nats * accelerator.num_processes / labels)
-        total += nats.detach()
-    return float(accelerator.reduce(total, "sum")) / labels
+            accelerator.backward(loss * accelerator.num_processes / units)
+        total += loss.detach()
+    return float(accelerator.reduce(total, "sum")) / units
 
 
 def _sync(
@@ -140,12 +159,15 @@ def _sync(
     return nullcontext() if last else accelerator.no_sync(model)
 
 
-def validate(bench: Bench, model: nn.Module, settings: TrainingSettings) -> float:
-    """The validation loss of a model on the bench, nats per label token; the same on all ranks."""
-    return validation_loss(
+def validate(
+    bench: Bench, model: nn.Module, settings: TrainingSettings, criterion: Criterion
+) -> Measured:
+    """A model on the bench's validation samples; the same on all ranks."""
+    return measure(
         model,
         bench.corpus.validation,
         pad_id=bench.corpus.pad_id,
         micro_batch=settings.micro_batch,
         accelerator=bench.accelerator,
+        criterion=criterion,
     )

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cached_property
+from functools import partial
+import math
 from pathlib import Path
 import time
 from typing import Literal
@@ -15,6 +17,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from objectives.errors import UserError
+from objectives.job import Answered
 from objectives.job import Ended
 from objectives.job import Exam
 from objectives.job import Examined
@@ -23,8 +26,10 @@ from objectives.job import Finished
 from objectives.job import Job
 from objectives.job import Outcome
 from objectives.job import OutOfMemory
+from objectives.job import Questions
 from objectives.job import Report
 from objectives.job import Training
+from objectives.model.answers import answer
 from objectives.model.bench import Bench
 from objectives.model.bench import load_adapter
 from objectives.model.bench import load_bench
@@ -32,10 +37,14 @@ from objectives.model.bench import release
 from objectives.model.bench import save_adapter
 from objectives.model.memory import is_out_of_memory
 from objectives.model.memory import peak_memory
+from objectives.scoring.criterion import criterion
+from objectives.scoring.function import NoScore
+from objectives.scoring.preference import with_references
 from objectives.scoring.score import Score
 from objectives.scoring.score import Scorer
 from objectives.settings.config import Experiment
-from objectives.settings.sections import TrainingSettings
+from objectives.settings.sections.scoring import Direction
+from objectives.settings.sections.training import TrainingSettings
 from objectives.training.checkpoint import Checkpoint
 from objectives.training.checkpoint import fingerprint
 from objectives.training.checkpoint import made_with
@@ -46,7 +55,10 @@ from objectives.training.lora import validate
 from objectives.training.tracking import tracked
 
 
-__all__ = ["Runner", "check_direction", "load_runner", "load_scorer"]
+__all__ = ["Runner", "direction_of", "load_runner", "load_scorer"]
+
+
+ANSWER_TOKENS = 64
 
 
 class Runner:
@@ -58,15 +70,21 @@ class Runner:
         Args:
             experiment: The settings that all jobs have in common.
             bench: Loaded with the same experiment.
-            scorer: With the objective's task in it, unless the objective is the loss, and for
+            scorer: With the objective's tasks in it, unless the objective is the loss, and for
                 exams the test tasks.
 
         Raises:
-            UserError: See `check_direction`.
+            UserError: See `direction_of`.
         """
-        check_direction(experiment, scorer)
-        self._experiment, self._bench, self._scorer = experiment, bench, scorer
+        self.direction = direction_of(experiment, scorer)
+        self._experiment, self._scorer = experiment, scorer
+        self._bench = _informed(bench, experiment)
         self.samples, self.notes = bench.corpus.fingerprint, bench.notes
+
+    @property
+    def bench(self) -> Bench:
+        """Its base and data; of preferences with the base's word on each."""
+        return self._bench
 
     def __call__(self, job: Job, report: Report) -> Outcome:
         if torch.cuda.is_available() and job.trained is None:
@@ -84,19 +102,43 @@ class Runner:
             if exam.adapter is not None:
                 load_adapter(self._bench, Path(exam.adapter))
             settings = self._settings(exam.micro_batch)
-            loss = validate(self._bench, self._bench.base, settings)
+            found = validate(self._bench, self._bench.base, settings, criterion(settings))
             during = "scoring"
             tasks = self._experiment.scoring.test
             scores = [self._on_task(task, exam.scoring_batch) for task in tasks]
             return Examined(
-                loss,
+                found.loss,
                 {score.task: (score.value, score.stderr) for score in scores},
                 {score.task: score.metric for score in scores},
             )
+        except NoScore as error:
+            return Failed(str(error))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             return OutOfMemory(during, "out of memory in the final test", peak_memory())
+        finally:
+            release(self._bench, self._bench.base)
+
+    def ask(self, questions: Questions) -> list[Answered] | Failed:
+        """What a saved adapter, or the base, answers to prompts of the validation."""
+        try:
+            if questions.adapter is not None:
+                load_adapter(self._bench, Path(questions.adapter))
+            asked, tokenizer = self._bench.corpus.asked, self._bench.tokenizer
+            read = partial(tokenizer.decode, skip_special_tokens=True)
+            return [
+                Answered(
+                    read(each.prompt),
+                    read(each.answer).strip(),
+                    answer(self._bench.base, tokenizer, each.prompt, ANSWER_TOKENS),
+                )
+                for each in asked[: questions.count]
+            ]
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return Failed("out of memory while answering")
         finally:
             release(self._bench, self._bench.base)
 
@@ -115,7 +157,10 @@ class Runner:
 
     def _train(self, job: Job, report: Report) -> Ended:
         """Leaves the adapter on the base, and in its folder."""
-        learner = Learner(self._bench, self._settings(job.micro_batch), job.chosen)
+        settings = self._settings(job.micro_batch).model_copy(
+            update={"gradient_checkpointing": job.gradient_checkpointing}
+        )
+        learner = Learner(self._bench, settings, job.chosen)
         main = self._bench.accelerator.is_main_process
         with tracked(self._experiment.study.tracker, job, main=main) as send:
             for validation in train(learner, self._checkpoint(job, learner)):
@@ -139,23 +184,35 @@ class Runner:
     def _base(self) -> str:
         return fingerprint(self._bench.base)
 
-    def _score(self, job: Job, training: Training) -> Finished | OutOfMemory:
+    def _score(self, job: Job, training: Training) -> Finished | OutOfMemory | Failed:
         """Of the adapter on the base, or in its folder if somebody else has trained it."""
-        task = self._experiment.scoring.objective
-        if task == "loss":
-            return Finished(training.validation_loss, training, 0.0, None, peak_memory())
+        if not self._experiment.scoring.goals:
+            value, stderr = self._measured(training)
+            return Finished(value, training, 0.0, stderr, peak_memory())
+        assert self._scorer is not None, "a task needs a scorer"
         try:
             if job.trained is not None:
                 load_adapter(self._bench, Path(job.adapter))
             start = time.perf_counter()
-            score = self._on_task(task, job.scoring_batch)
+            score, each = self._scorer.goals(lambda goal: self._on_task(goal, job.scoring_batch))
             seconds = time.perf_counter() - start
-            return Finished(score.value, training, seconds, score.stderr, peak_memory())
+            scores = {s.task: (s.value, s.stderr) for s in each} if len(each) > 1 else {}
+            return Finished(score.value, training, seconds, score.stderr, peak_memory(), scores)
+        except NoScore as error:
+            return Failed(str(error))
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             where = f"in scoring with batch {job.scoring_batch}, after the training"
             return OutOfMemory("scoring", f"out of memory {where}", peak_memory(), training)
+
+    def _measured(self, training: Training) -> tuple[float, float | None]:
+        """The value, and its standard error, where the validation has it."""
+        if self._experiment.scoring.objective == "loss":
+            return training.validation_loss, None
+        assert training.accuracy is not None, "preferences have one"
+        share, n = training.accuracy, len(self._bench.corpus.validation)
+        return share, math.sqrt(share * (1 - share) / n)
 
     def _on_task(self, task: str, batch: int) -> Score:
         assert self._scorer is not None, "a task needs a scorer"
@@ -190,20 +247,45 @@ def load_scorer(
         UserError: A task is not there, or its metric is not.
     """
     scoring = experiment.scoring
-    goal = [] if scoring.objective == "loss" else [scoring.objective]
-    tasks = list(dict.fromkeys([*goal, *(scoring.test if test else [])]))
+    tasks = list(dict.fromkeys([*scoring.goals, *(scoring.test if test else [])]))
     return Scorer.load(scoring, tokenizer, tasks) if tasks else None
 
 
-def check_direction(experiment: Experiment, scorer: Scorer | None) -> None:
-    """Before the first trial: the study must not look for the worst."""
+def _informed(bench: Bench, experiment: Experiment) -> Bench:
+    """With the base's word on every preference: all trials start from it."""
+    if experiment.training.method == "sft":
+        return bench
+    size = experiment.training.micro_batch
+    while True:
+        try:
+            corpus = with_references(
+                bench.corpus, bench.base, micro_batch=size, accelerator=bench.accelerator
+            )
+            return replace(bench, corpus=corpus)
+        except (RuntimeError, MemoryError) as error:
+            # of several ranks the others would wait for the one without memory
+            if not is_out_of_memory(error) or size == 1 or bench.accelerator.num_processes > 1:
+                raise
+        size //= 2
+
+
+def direction_of(experiment: Experiment, scorer: Scorer | None) -> Direction:
+    """Optuna's direction of the objective, before the first trial.
+
+    Raises:
+        UserError: Nobody says which way is better, or not all say the same.
+    """
     scoring = experiment.scoring
-    if scoring.objective == "loss":
-        return
-    assert scorer is not None, "a task as objective needs a scorer"
-    if scorer.direction(scoring.objective) != experiment.direction:
-        raise UserError(
-            f"`[scoring] metric` = {scoring.metric!r}: the task {scoring.objective!r} wants it "
-            f"{scorer.direction(scoring.objective)}d, the study would {experiment.direction} it; "
-            "choose a metric of lm-eval's own, or correct `higher_is_better` in the task"
+    if scorer is None or not (goals := scorer.tasks.keys() & scoring.goals.keys()):
+        assert scoring.known_direction is not None, "the settings have checked it"
+        return scoring.known_direction
+    ways = {goal: scorer.direction(goal) for goal in sorted(goals)}
+    if len(set(ways.values())) > 1:
+        told = ", ".join(
+            f"{way} {scoring.metric_of(goal)} on {goal}" for goal, way in ways.items()
         )
+        raise UserError(
+            f"`[scoring] objective`: a mean has one direction, and its tasks are to {told}; "
+            "take tasks, or a `metric` of each, that go the same way"
+        )
+    return next(iter(ways.values()))

@@ -32,7 +32,8 @@ __all__ = ["experiment", "one_thread"]  # fixtures
 
 PLAIN = PARAMS | {"dropout": 0.0}
 FAULTS = {"no memory": 2, "kill": 4, "prune": 6, "mistake": 8}  # the trial, in the last rank
-OF_ONE = ("no memory", "kill", "prune")  # a rank alone raises as ranks do that do not train
+MET_BY = {1: ("no memory", "kill", "prune"), 2: ("no memory", "prune", "mistake")}
+"""A rank alone raises as ranks do that do not train; two of which one is killed are elsewhere."""
 FAILURES = {
     "no memory": "out of memory at step 3 with micro-batch 1 and learning_rate 0.00512",
     "kill": "rank {rank} was killed by SIGKILL",
@@ -42,7 +43,7 @@ FAILURES = {
 
 def met_by(ranks: int) -> dict[str, int]:
     """Fault -> trial."""
-    return {fault: n for fault, n in FAULTS.items() if ranks > 1 or fault in OF_ONE}
+    return {fault: FAULTS[fault] for fault in MET_BY[ranks]}
 
 
 @pytest.fixture(scope="module")

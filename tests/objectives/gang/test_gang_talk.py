@@ -20,7 +20,7 @@ from objectives.job import Outcome
 from objectives.job import Pruned
 from objectives.job import Validation
 from objectives.settings.config import Experiment
-from objectives.settings.search_space import Hyperparameters
+from objectives.settings.search.space import Hyperparameters
 
 
 RATE = 0.0030212471028789878  # as float32 it would be another number
@@ -38,7 +38,7 @@ def load(experiment, cache, test):
     {load}
     def run(job, report):
         {run}
-    run.samples, run.notes = {samples}, ("data: odd",)
+    run.samples, run.notes, run.direction = {samples}, ("data: odd",), "maximize"
     return run
 main(load)
 """
@@ -59,7 +59,7 @@ def ask(gang: Gang, report: Callable[[Validation], bool] = lambda validation: Fa
 
 def test_ranks_tell_what_they_learn_from(tiny_experiment: Experiment) -> None:
     with Gang(tiny_experiment, ranks=2, command=rank()) as gang:
-        assert gang.start() == gang.start() == Ready("0a1b", ("data: odd",))
+        assert gang.start() == gang.start() == Ready("0a1b", ("data: odd",), "maximize")
     with Gang(tiny_experiment, ranks=2, command=rank(samples="str(number)")) as gang:
         with pytest.raises(UserError, match="different samples .*not the same on all machines"):
             gang.start()

@@ -30,8 +30,8 @@ from objectives.job import Job
 from objectives.job import Validation
 from objectives.model.bench import _check_configuration
 from objectives.settings.config import Experiment
-from objectives.settings.search_space import Hyperparameters
-from objectives.settings.sections import TrainingSettings
+from objectives.settings.search.space import Hyperparameters
+from objectives.settings.sections.training import TrainingSettings
 
 
 __all__ = ["experiment_file", "one_thread"]  # fixtures

@@ -29,7 +29,7 @@ from objectives.model.bench import release
 from objectives.pack.runner import pack_size
 from objectives.scoring.score import Scorer
 from objectives.settings.config import Experiment
-from objectives.settings.sections import ScoringSettings
+from objectives.settings.sections.scoring import ScoringSettings
 
 
 __all__ = ["experiment"]  # the fixture

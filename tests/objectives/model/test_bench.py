@@ -27,10 +27,10 @@ from objectives.model.bench import load_adapter
 from objectives.model.bench import load_bench
 from objectives.model.bench import release
 from objectives.model.bench import save_adapter
-from objectives.scoring.score import validation_loss
+from objectives.scoring.criterion import measure
 from objectives.settings.config import Experiment
-from objectives.settings.search_space import Hyperparameters
-from objectives.settings.sections import TrainingSettings
+from objectives.settings.search.space import Hyperparameters
+from objectives.settings.sections.training import TrainingSettings
 
 
 CHOSEN = Hyperparameters(
@@ -52,13 +52,13 @@ def test_a_saved_adapter_gives_the_same_loss(
     save_adapter(learner.model, tmp_path / "adapter")
     release(bench, bench.base)
     model = load_adapter(bench, tmp_path / "adapter")
-    loss = validation_loss(
+    loss = measure(
         model,
         bench.corpus.validation,
         pad_id=bench.corpus.pad_id,
         micro_batch=SETTINGS.micro_batch,
         accelerator=bench.accelerator,
-    )
+    ).loss
     release(bench, model)
     assert loss == learner.validations[-1].loss
     assert {file.name for file in (tmp_path / "adapter").iterdir()} == {

@@ -22,9 +22,9 @@ from objectives.job import Job
 from objectives.job import Pruned
 from objectives.model.sharded import _layers
 from objectives.settings.config import Experiment
-from objectives.settings.search_space import Hyperparameters
-from objectives.settings.sections import ScoringSettings
-from objectives.settings.sections import TrainingSettings
+from objectives.settings.search.space import Hyperparameters
+from objectives.settings.sections.scoring import ScoringSettings
+from objectives.settings.sections.training import TrainingSettings
 
 
 __all__ = ["experiment_file", "one_thread"]  # fixtures

@@ -36,10 +36,10 @@ from objectives.model.targets import resolve
 from objectives.objective import LoraObjective
 from objectives.scoring.score import Scorer
 from objectives.settings.config import Experiment
-from objectives.settings.search_space import Hyperparameters
-from objectives.settings.search_space import SearchSettings
-from objectives.settings.sections import ScoringSettings
-from objectives.settings.sections import TrainingSettings
+from objectives.settings.search.space import Hyperparameters
+from objectives.settings.search.space import SearchSettings
+from objectives.settings.sections.scoring import ScoringSettings
+from objectives.settings.sections.training import TrainingSettings
 from objectives.training.runner import Runner
 from optuna_partition import SOOSampler
 
@@ -200,9 +200,9 @@ def load_four_bits(
 
     With autocast, as on a GPU.
     """
-    pytest.importorskip("bitsandbytes", reason="pip install bitsandbytes to test 4-bit bases")
-    monkeypatch.setattr("objectives.model.bench.check_can_quantize", lambda: None)
+    monkeypatch.setattr("objectives.model.extras.check_can_quantize", lambda: None)
     monkeypatch.setattr("objectives.model.base._check_causal", lambda *_: None)  # as a validation
+    pytest.importorskip("bitsandbytes", reason="pip install bitsandbytes to test 4-bit bases")
     model = wide_experiment.model.model_copy(update={"dtype": "bfloat16"})
 
     def load() -> Bench:

@@ -22,8 +22,8 @@ from objectives.pack.packed import Pack
 from objectives.pack.runner import PackRunner
 from objectives.pack.search import Packs
 from objectives.settings.config import Experiment
-from objectives.settings.sections import StudySettings
-from objectives.settings.sections import TrainingSettings
+from objectives.settings.sections.study import StudySettings
+from objectives.settings.sections.training import TrainingSettings
 from objectives.training.runner import Runner
 
 

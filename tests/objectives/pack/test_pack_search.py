@@ -42,8 +42,8 @@ from objectives.pack.search import Packs
 from objectives.pack.search import search_in_packs
 from objectives.result.adapters import SPARE
 from objectives.settings.config import Experiment
-from objectives.settings.search_space import Range
-from objectives.settings.sections import TrainingSettings
+from objectives.settings.search.ranges import Range
+from objectives.settings.sections.training import TrainingSettings
 from objectives.training.runner import Runner
 from objectives.tune import main
 from optuna_partition import SOOSampler

@@ -24,8 +24,8 @@ from objectives.pack.runner import PackRunner
 from objectives.pack.search import Packs
 from objectives.scoring.score import Scorer
 from objectives.settings.config import Experiment
-from objectives.settings.sections import ScoringSettings
-from objectives.settings.sections import TrainingSettings
+from objectives.settings.sections.scoring import ScoringSettings
+from objectives.settings.sections.training import TrainingSettings
 from objectives.training.runner import Runner
 from objectives.tune import main
 

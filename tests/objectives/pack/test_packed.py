@@ -31,10 +31,10 @@ from objectives.pack.packed import as_peft
 from objectives.pack.packed import grouped_by_tokens
 from objectives.pack.packed import Pack
 from objectives.pack.packed import train_pack
-from objectives.scoring.score import validation_loss
+from objectives.scoring.criterion import measure
 from objectives.settings.config import Experiment
-from objectives.settings.search_space import Hyperparameters
-from objectives.settings.sections import TrainingSettings
+from objectives.settings.search.space import Hyperparameters
+from objectives.settings.sections.training import TrainingSettings
 from objectives.training.learner import Learner
 
 
@@ -141,13 +141,13 @@ def test_a_packed_adapter_is_saved_as_peft_knows_it(
         ours = load_adapter(bench, tmp_path / str(number))
         release(bench, ours)
         loaded = PeftModel.from_pretrained(base, str(tmp_path / str(number)))
-        loss = validation_loss(
+        loss = measure(
             loaded,
             bench.corpus.validation,
             pad_id=bench.corpus.pad_id,
             micro_batch=16,
             accelerator=bench.accelerator,
-        )
+        ).loss
         assert loss == pytest.approx(learner.validations[-1].loss, abs=1e-5)
         base = loaded.unload()
 

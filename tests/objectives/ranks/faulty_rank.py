@@ -66,8 +66,9 @@ class Faulty:
 
     def __init__(self, experiment: Experiment, cache: Path | None, test: bool) -> None:
         self._run = load_runner(experiment, cache, test=test)
-        self.examine, self.samples = self._run.examine, self._run.samples
-        self.notes = self._run.notes
+        self.examine, self.ask = self._run.examine, self._run.ask
+        self.samples = self._run.samples
+        self.notes, self.direction = self._run.notes, self._run.direction
         self._bench: Bench = self._run._bench
 
     def __call__(self, job: Job, report: Report) -> Outcome:

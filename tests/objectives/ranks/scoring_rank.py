@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 from transformers import AutoTokenizer
 
 from objectives.scoring.score import Scorer
-from objectives.settings.sections import ScoringSettings
+from objectives.settings.sections.scoring import ScoringSettings
 
 
 def main(model_folder: str, task_folder: str, output: str) -> None:

@@ -6,6 +6,8 @@ The processes that are killed here are real ones: ranks of gangs, and the comman
 from __future__ import annotations
 
 from dataclasses import replace
+import hashlib
+import io
 import json
 import logging
 from pathlib import Path
@@ -41,8 +43,9 @@ from objectives.model.bench import load_bench
 from objectives.model.bench import release
 from objectives.objective import LoraObjective
 from objectives.settings.config import Experiment
-from objectives.settings.search_space import Hyperparameters
-from objectives.settings.sections import TrainingSettings
+from objectives.settings.search.space import Hyperparameters
+from objectives.settings.sections.training import TrainingSettings
+from objectives.training import checkpoint_files
 from objectives.training.checkpoint import Checkpoint
 from objectives.training.checkpoint import fingerprint as base_fingerprint
 from objectives.training.checkpoint import made_with
@@ -188,6 +191,46 @@ def test_another_training_s_is_refused_by_what_changed(
     weight.copy_(before)
     assert "(base was" in message
     assert isinstance(checkpoint_of(bench, file).load(), State)
+
+
+NEWER = (
+    *("max_steps", "optimizer", "loraplus_lr_ratio", "neftune_noise_alpha", "init_lora_weights"),
+    *("padding_free", "warmup", "schedule", "clip"),
+)
+"""What checkpoints of 0.1 lack, of `[training]` or of a trial."""
+
+
+def test_one_older_than_a_setting_goes_on(
+    bench: Bench, saved: Checkpoint, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = torch.load(io.BytesIO(saved.file.read_bytes()[32:]), weights_only=True)
+    fixed = ("[training] warmup", "[training] schedule", "[training] clip")  # there always
+    old = {
+        k: v
+        for k, v in content["made_with"].items()
+        if k in fixed or k.removeprefix("[training] ") not in NEWER
+    }
+    assert len(old) == len(content["made_with"]) - 13
+    buffer = io.BytesIO()
+    torch.save({**content, "made_with": old}, buffer)
+    file = tmp_path / "old"
+    file.write_bytes(hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue())
+    assert isinstance(replace(saved, file=file).load(), State)
+    other = SETTINGS.model_copy(update={"optimizer": "sgd"})
+    message = refused(checkpoint_of(bench, file, settings=other), caplog)
+    assert "([training] optimizer was adamw_torch_fused, is sgd)" in message
+
+
+def test_its_file_has_the_name_it_had(tmp_path: Path) -> None:
+    text = (
+        "Hyperparameters(learning_rate=0.005, weight_decay=0.1, rank=4, alpha=8, dropout=0.2, "
+        "effective_batch=12, targets=None, rslora=None, dora=None)"
+    )
+    name = hashlib.sha256(text.encode()).hexdigest()[:16]
+    chosen = Hyperparameters(0.005, 0.1, 4, 8, 0.2, 12)
+    assert Path(checkpoint_files.stem(tmp_path, chosen)).name == name
+    sgd = replace(chosen, optimizer="sgd")
+    assert Path(checkpoint_files.stem(tmp_path, sgd)).name != name
 
 
 def test_threads_count_where_they_change_the_bits(bench: Bench) -> None:

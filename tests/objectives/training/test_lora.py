@@ -29,8 +29,8 @@ from objectives.model.bench import load_bench
 from objectives.model.bench import release
 from objectives.model.memory import is_out_of_memory
 from objectives.settings.config import Experiment
-from objectives.settings.search_space import Hyperparameters
-from objectives.settings.sections import TrainingSettings
+from objectives.settings.search.space import Hyperparameters
+from objectives.settings.sections.training import TrainingSettings
 from objectives.training.learner import Learner
 from objectives.training.learner import validation_steps
 from objectives.training.lora import train

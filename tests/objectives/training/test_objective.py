@@ -33,9 +33,9 @@ from objectives.objective import LoraObjective
 from objectives.scoring.score import Score
 from objectives.scoring.score import Scorer
 from objectives.settings.config import Experiment
-from objectives.settings.search_space import Choices
-from objectives.settings.sections import ScoringSettings
-from objectives.training.runner import check_direction
+from objectives.settings.search.space import Choices
+from objectives.settings.sections.scoring import ScoringSettings
+from objectives.training.runner import direction_of
 from objectives.training.runner import Runner
 from objectives.tune.progress import finished
 
@@ -302,10 +302,13 @@ def test_jobs_take_turns(objective: LoraObjective, clean: FrozenTrial) -> None:
     assert [trial.value for trial in study.trials] == [clean.value] * 2
 
 
-def test_a_task_that_looks_the_other_way(
-    task_experiment: Experiment, bench: Bench, tmp_path: Path
-) -> None:
+def test_a_task_that_contradicts_lm_eval(task_experiment: Experiment, bench: Bench) -> None:
+    """Whoever writes the direction decides."""
     scoring = task_experiment.scoring.model_copy(update={"metric": "brier_score"})
-    scorer = Scorer.load(scoring, bench.tokenizer, ["quiz"])
-    with pytest.raises(UserError, match="'brier_score': the task 'quiz' wants it maximized"):
-        check_direction(task_experiment.model_copy(update={"scoring": scoring}), scorer)
+    experiment = task_experiment.model_copy(update={"scoring": scoring})
+    told = "'brier_score': lm-eval's .* would minimize it, the task 'quiz' would maximize it; set"
+    with pytest.raises(UserError, match=told):
+        direction_of(experiment, Scorer.load(scoring, bench.tokenizer, ["quiz"]))
+    scoring = scoring.model_copy(update={"direction": "minimize"})
+    experiment = task_experiment.model_copy(update={"scoring": scoring})
+    assert direction_of(experiment, Scorer.load(scoring, bench.tokenizer, ["quiz"])) == "minimize"

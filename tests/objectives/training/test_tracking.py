@@ -13,7 +13,7 @@ from objectives.job import Job
 from objectives.job import Validation
 from objectives.model.bench import Bench
 from objectives.settings.config import Experiment
-from objectives.settings.search_space import Hyperparameters
+from objectives.settings.search.space import Hyperparameters
 from objectives.training.runner import Runner
 from objectives.training.tracking import check_tracker
 

@@ -23,21 +23,15 @@ from typing import TYPE_CHECKING
 from objectives.data import hub
 from objectives.errors import UserError
 from objectives.scoring import task_files
+from objectives.scoring.metrics import check_metric
 
 
 if TYPE_CHECKING:
     from lm_eval.tasks import TaskManager
 
-    from objectives.settings.sections import ScoringSettings
+    from objectives.settings.sections.scoring import ScoringSettings
 
-__all__ = ["load_tasks", "metrics", "quiet", "usual_metric"]
-
-_USUAL = {"em": "f1", "exact": "f1", "exact_match": "f1", "likelihood_diff": "pct_stereotype"}
-"""What a task is usually told by, where its first metric is the one before the colon.
-
-DROP, CoQA, SQuAD and XQuAD list exact match and F1, and are ranked by F1 (Dua et al. 2019, Reddy
-et al. 2019, Rajpurkar et al. 2018); CrowS-Pairs by the share of stereotypes (Nangia et al. 2020).
-"""
+__all__ = ["load_tasks", "quiet"]
 
 
 def load_tasks(settings: ScoringSettings, names: Sequence[str]) -> dict[str, Any]:
@@ -49,26 +43,9 @@ def load_tasks(settings: ScoringSettings, names: Sequence[str]) -> dict[str, Any
     """
     manager = _manager(settings, names)
     loaded = {name: _load(name, manager, settings) for name in names}
-    if settings.objective in loaded:
-        _check_objective(settings, loaded[settings.objective])
+    for goal in settings.goals.keys() & loaded.keys():
+        check_metric(goal, loaded[goal], settings.metric_of(goal))
     return loaded
-
-
-def metrics(name: str, loaded: Any) -> list[str]:
-    """Metrics that a task has, or of a group all tasks and the group, in the first one's order."""
-    each = [list(task.aggregation()) for task in loaded["tasks"].values()]
-    if name not in loaded["tasks"]:
-        each.append([part.metric for part in loaded["groups"][name].aggregate_metric_list])
-    return [metric for metric in each[0] if all(metric in other for other in each)]
-
-
-def usual_metric(name: str, loaded: Any, wanted: str) -> str:
-    """The metric to score a task on that may not have the wanted one."""
-    available = metrics(name, loaded)
-    if wanted in available:
-        return wanted
-    usual = _USUAL.get(available[0])
-    return usual if usual in available else available[0]
 
 
 @contextlib.contextmanager
@@ -232,15 +209,6 @@ def _absolute(files: Any, folder: Path) -> Any:
     return str(folder / files)
 
 
-def _check_objective(settings: ScoringSettings, loaded: Any) -> None:
-    available = metrics(settings.objective, loaded)
-    if settings.metric not in available:
-        raise UserError(
-            f"`[scoring] metric` = {settings.metric!r}: the task {settings.objective!r} does not "
-            f"give it; choose one of {', '.join(available)}"
-        )
-
-
 def _unknown(name: str, manager: TaskManager, settings: ScoringSettings) -> str:
     near = difflib.get_close_matches(name, manager.all_tasks, n=3)
     hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see `lm-eval ls tasks`"
@@ -249,7 +217,7 @@ def _unknown(name: str, manager: TaskManager, settings: ScoringSettings) -> str:
 
 
 def _key(name: str, settings: ScoringSettings) -> str:
-    return f"`[scoring] {'objective' if name == settings.objective else 'test'}`"
+    return f"`[scoring] {'objective' if name in settings.goals else 'test'}`"
 
 
 def _first_line(error: BaseException) -> str:

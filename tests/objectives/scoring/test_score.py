@@ -23,14 +23,14 @@ from transformers import PreTrainedTokenizerFast
 
 from objectives.data.corpus import collate
 from objectives.data.corpus import Corpus
-from objectives.data.corpus import load_corpus
-from objectives.data.corpus import prompt
-from objectives.scoring.score import label_losses
+from objectives.data.load import load_corpus
+from objectives.data.templates import prompt
+from objectives.scoring.criterion import measure
+from objectives.scoring.losses import label_losses
 from objectives.scoring.score import Score
 from objectives.scoring.score import Scorer
-from objectives.scoring.score import validation_loss
-from objectives.settings.sections import DataSettings
-from objectives.settings.sections import ScoringSettings
+from objectives.settings.sections.data import DataSettings
+from objectives.settings.sections.scoring import ScoringSettings
 
 
 QUESTIONS = 50  # in the task `colours` of the fixture `task_folder`
@@ -55,13 +55,13 @@ def test_validation_loss_is_a_sum_over_labels(
     model: PreTrainedModel, corpus: Corpus, micro_batch: int
 ) -> None:
     model.train()
-    loss = validation_loss(
+    loss = measure(
         model,
         corpus.validation,
         pad_id=corpus.pad_id,
         micro_batch=micro_batch,
         accelerator=Accelerator(),
-    )
+    ).loss
     assert model.training
     nats, labels = 0.0, 0
     for sample in corpus.validation:

@@ -11,10 +11,10 @@ from lm_eval.tasks._yaml_loader import load_yaml
 import pytest
 
 from objectives.errors import UserError
+from objectives.scoring.metrics import metrics
+from objectives.scoring.metrics import usual_metric
 from objectives.scoring.tasks import load_tasks
-from objectives.scoring.tasks import metrics
-from objectives.scoring.tasks import usual_metric
-from objectives.settings.sections import ScoringSettings
+from objectives.settings.sections.scoring import ScoringSettings
 
 
 __all__ = ["few_of_lm_eval"]  # fixtures
@@ -36,6 +36,8 @@ class Listed:
     def __init__(self, file: str) -> None:
         path = Path(lm_eval.tasks.__file__).parent / file
         self._metrics = load_yaml(path, resolve_func=False)["metric_list"]
+
+    _filters: tuple[object, ...] = ()
 
     def aggregation(self) -> dict[str, str]:
         return {metric["metric"]: metric["aggregation"] for metric in self._metrics}

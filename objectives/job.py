@@ -1,7 +1,8 @@
 """What a trial asks of whoever trains it, what comes back, and what is tried again; no torch.
 
 A `Run` takes a job and gives its outcome, and an `Examiner` an exam as well:
-`training.runner.Runner` in this process, or `gang.supervisor.Gang` in others.
+`training.runner.Runner` in this process, or `gang.supervisor.Gang` in others. Both are a
+`Respondent`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import field
 from dataclasses import replace
 import logging
 from typing import Literal
@@ -18,10 +20,11 @@ from typing import Protocol
 from typing import TypeAlias
 from typing import TypeVar
 
-from objectives.settings.search_space import Hyperparameters
+from objectives.settings.search.space import Hyperparameters
 
 
 __all__ = [
+    "Answered",
     "Ended",
     "Exam",
     "Examined",
@@ -33,7 +36,9 @@ __all__ = [
     "OutOfMemory",
     "Outcome",
     "Pruned",
+    "Questions",
     "Report",
+    "Respondent",
     "Run",
     "RunPack",
     "Training",
@@ -51,14 +56,16 @@ class Validation:
     Attributes:
         step: After that many optimizer steps.
         part: How many `[training] validations`-ths of the training are done.
-        loss: Nats per label token.
+        loss: Nats per label token; of preferences the mean of their loss.
         n_steps: Of the training to its end; None is not known.
+        accuracy: Share of the preferences that are right; None where there are none.
     """
 
     step: int
     part: int
     loss: float
     n_steps: int | None = None
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -66,11 +73,12 @@ class Training:
     """A training in numbers, done to its end.
 
     Attributes:
-        validation_loss: At the end, nats per label token.
+        validation_loss: At the end, as `Validation.loss`.
         tokens: Tokens read, padding left out.
         seconds_setup: Until the first step.
         seconds_training: The steps and their validations.
         start: Steps of these that an earlier training of the same had done; 0 from zero.
+        accuracy: At the end, as `Validation.accuracy`.
     """
 
     validation_loss: float
@@ -78,6 +86,7 @@ class Training:
     seconds_setup: float
     seconds_training: float
     start: int = 0
+    accuracy: float | None = None
 
 
 @dataclass(frozen=True)
@@ -93,6 +102,7 @@ class Job:
         checkpoint: What the file begins with that keeps the training on its way, and perhaps an
             earlier one to go on from; see `objectives.training.checkpoint_files`. None keeps none.
         trained: If it is trained already, and `adapter` is to be scored.
+        gradient_checkpointing: As `[training]` has it; "auto" is off until nothing else helps.
     """
 
     trial: int | None
@@ -102,6 +112,7 @@ class Job:
     scoring_batch: int
     checkpoint: str | None = None
     trained: Training | None = None
+    gradient_checkpointing: bool | Literal["auto"] = False
 
 
 @dataclass(frozen=True)
@@ -124,7 +135,7 @@ class Examined:
     """What an exam found.
 
     Attributes:
-        validation_loss: Nats per label token.
+        validation_loss: As `Validation.loss`.
         scores: Test task -> (score, standard error).
         metrics: Test task -> what the score is.
     """
@@ -132,6 +143,34 @@ class Examined:
     validation_loss: float
     scores: Mapping[str, tuple[float, float]]
     metrics: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Questions:
+    """A few prompts of the validation, to be answered.
+
+    Attributes:
+        adapter: Folder of a trained adapter; None is for the base as it is.
+        count: How many.
+    """
+
+    adapter: str | None
+    count: int
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A prompt with what a model said, and what the row says.
+
+    Attributes:
+        prompt: All that stands before the answer.
+        expected: The row's answer.
+        said: The model's.
+    """
+
+    prompt: str
+    expected: str
+    said: str
 
 
 @dataclass(frozen=True)
@@ -144,6 +183,7 @@ class Finished:
         seconds_scoring: Scoring.
         stderr: Standard error of a score; None where the value is the validation loss.
         peak_memory: Bytes, see `objectives.model.memory.peak_memory`.
+        scores: Task -> (score, standard error), where the value is the mean of several.
     """
 
     value: float
@@ -151,6 +191,7 @@ class Finished:
     seconds_scoring: float
     stderr: float | None
     peak_memory: int
+    scores: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -206,6 +247,12 @@ class Examiner(Protocol):
     def examine(self, exam: Exam, /) -> Examined | OutOfMemory | Failed: ...
 
 
+class Respondent(Examiner, Protocol):
+    """Lets what came of jobs answer prompts as well."""
+
+    def ask(self, questions: Questions, /) -> list[Answered] | Failed: ...
+
+
 Join: TypeAlias = Callable[[int], Sequence[tuple[Job, Report]]]
 """Given how many train together now, none at first: who joins them."""
 RunPack: TypeAlias = Callable[[Join], Iterator[tuple[Job, Ended]]]
@@ -219,24 +266,40 @@ Result = TypeVar("Result")
 def until_it_fits(name: str, work: Work, attempt: Callable[[Work], Result]) -> tuple[Work, Result]:
     """The last attempt, with batches that fit or cannot be smaller.
 
+    A batch is halved first: that changes the time of a sample little, where gradient checkpointing
+    makes a training half as long again, since the base is frozen and a backward pass costs no more
+    than the forward pass that is made twice. Where one sample does not fit, activations are
+    computed twice ("auto"), with the batch to begin with, since they are few then.
+
     Args:
         name: Whose work it is, for the warning about each attempt that did not fit.
         work: With the batches to begin with.
         attempt: Does it; `OutOfMemory` says which of the batches was too large.
     """
-    result = attempt(work)
-    while isinstance(result, OutOfMemory) and (smaller := _smaller(work, result)) != work:
-        _logger.warning("%s: %s; tried with half of it", name, result.message)
+    first, result = work, attempt(work)
+    while isinstance(result, OutOfMemory):
+        smaller, how = _smaller(work, first, result)
+        if smaller == work:
+            break
+        _logger.warning("%s: %s; tried with %s", name, result.message, how)
         work = smaller
         result = attempt(work)
     return work, result
 
 
-def _smaller(work: Work, outcome: OutOfMemory) -> Work:
-    """With half the batch that was too large, or as it is."""
+def _smaller(work: Work, first: Work, outcome: OutOfMemory) -> tuple[Work, str]:
+    """With half the batch that was too large, or as it is; in words."""
     if outcome.during == "training":
-        return replace(work, micro_batch=max(1, work.micro_batch // 2))
+        if (
+            work.micro_batch == 1
+            and isinstance(work, Job)
+            and work.gradient_checkpointing == "auto"
+        ):
+            again = replace(work, gradient_checkpointing=True, micro_batch=first.micro_batch)
+            return again, "gradient checkpointing"
+        return replace(work, micro_batch=max(1, work.micro_batch // 2)), "half of it"
     if work.scoring_batch == 1:
-        return work
+        return work, ""
     half = replace(work, scoring_batch=work.scoring_batch // 2)
-    return replace(half, trained=outcome.trained) if isinstance(half, Job) else half
+    half = replace(half, trained=outcome.trained) if isinstance(half, Job) else half
+    return half, "half of it"

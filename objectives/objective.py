@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from dataclasses import replace
+from functools import cached_property
 import logging
 import math
 from pathlib import Path
 import shutil
 import threading
 from typing import Any
+from typing import TYPE_CHECKING
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -21,6 +23,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
+from objectives.errors import UserError
 from objectives.job import Failed
 from objectives.job import Finished
 from objectives.job import Job
@@ -33,10 +36,16 @@ from objectives.job import Validation
 from objectives.record import measured
 from objectives.record import versions
 from objectives.settings.config import Experiment
+from objectives.settings.sections.scoring import Direction
+from objectives.settings.sections.scoring import IN_TRAINING
+from objectives.settings.sections.scoring import LOSS
 from objectives.training import checkpoint_files
 
 
-__all__ = ["Begun", "LoraObjective", "Reports"]
+if TYPE_CHECKING:
+    from objectives.training.runner import Runner
+
+__all__ = ["Begun", "LoraObjective", "Reports", "suggest"]
 
 _logger = logging.getLogger(__name__)
 
@@ -67,9 +76,10 @@ class LoraObjective:
       Optuna's pruners compare trials at equal numbers. What is reported is the smallest loss so
       far: a validation loss has spikes, and a pruner that believes one ends the later best. With a
       task as objective nothing is reported, since loss and score do not compare.
-    * A training that runs out of memory starts again from its seed with half the micro-batch; a
-      scoring, with half its batch. A step is defined in samples, so the losses stay what they
-      were, but for dropout masks and float rounding. The next trial starts with what fitted.
+    * A training that runs out of memory starts again from its seed with half the micro-batch, and
+      at last with gradient checkpointing (see `until_it_fits`); a scoring, with half its batch. A
+      step is defined in samples, so the losses stay what they were, but for dropout masks and
+      float rounding. The next trial starts with what fitted.
     * A trial that diverged, or whose score is nan, or that did not fit with batches of 1, or whose
       process died, gets the user attribute `failure` and the value nan, which Optuna records as
       FAIL; the study goes on, whatever its `catch` is, and the next trial starts from the same
@@ -78,9 +88,10 @@ class LoraObjective:
     User attributes: `adapter` (folder), `validation_loss`, `validation_losses` ([step, loss]
     each), `steps`, `tokens`, `tokens_per_second` (of the training, its validations included),
     `seconds_setup`, `seconds_training`, `seconds_scoring`, `micro_batch` (the one used),
+    `gradient_checkpointing` (where it was),
     `peak_memory` (bytes), `versions` (of the packages that values depend on); with a task as
-    objective also `score_stderr`. A pruned trial has no adapter, and its `seconds_training` hold
-    its set-up. Of the last attempt, where there were several.
+    objective also `score_stderr`, and with several their `scores`. A pruned trial has no adapter,
+    and its `seconds_training` hold its set-up. Of the last attempt, where there were several.
 
     A training that was cut off is continued by the next trial with the same hyperparameters, to
     the bit, from the checkpoint of its last validation and with its micro-batch. That trial's
@@ -88,34 +99,84 @@ class LoraObjective:
     checkpoint is deleted as soon as its trial has a value or is pruned; see `[study] checkpoints`.
     """
 
-    def __init__(self, experiment: Experiment, run: Run, folder: Path) -> None:
+    def __init__(
+        self, experiment: Experiment, run: Run | None = None, folder: str | Path | None = None
+    ) -> None:
         """Loads nothing.
 
         Args:
             experiment: Its settings and search space.
-            run: Trains and scores, with the same experiment.
-            folder: The adapter of trial 7 goes to its `adapters/0007`.
+            run: Trains and scores, with the same experiment; by default this process does, on a
+                base that the first trial loads.
+            folder: The adapter of trial 7 goes to its `adapters/0007`; by default it has the name
+                of the trial's study, in `[study] output`.
         """
-        self._experiment, self._run, self._folder = experiment, run, folder
+        self._experiment, self._given, self._folder = experiment, run, folder
         self._micro_batch = experiment.training.micro_batch
         self._scoring_batch = experiment.scoring.batch
+        self._checkpointing = experiment.training.gradient_checkpointing
         self._devices = experiment.study.gpus_per_trial or 1
         self._one_at_a_time = threading.Lock()  # `n_jobs`: the base carries one adapter
 
     def __call__(self, trial: optuna.Trial) -> float:
         with self._one_at_a_time:  # the next one starts with the batches that fitted
+            if self._given is None:
+                self._check_direction(trial)
             return self.run(self.begin(trial))
+
+    @property
+    def direction(self) -> Direction:
+        """For `optuna.create_study`; a task is loaded to say it, and the base with it."""
+        known = self._experiment.direction
+        return known if known is not None else self._own.direction
+
+    def _check_direction(self, trial: optuna.Trial) -> None:
+        """Of a study that somebody else has made; a FixedTrial has none."""
+        study = getattr(trial, "study", None)
+        if study is not None and study.direction.name.lower() != self.direction:
+            raise UserError(
+                f"direction = {study.direction.name.lower()!r}: the objective, "
+                f"{self._experiment.value_name}, is to {self.direction}; make the study with "
+                "optuna.create_study(direction=objective.direction)"
+            )
+
+    @property
+    def _run(self) -> Run:
+        return self._own if self._given is None else self._given
+
+    @cached_property
+    def _own(self) -> Runner:
+        from objectives.training.shared import shared_runner  # imports torch
+
+        return shared_runner(self._experiment)
+
+    def _folder_of(self, trial: optuna.Trial) -> Path:
+        """Two studies have trials of the same numbers; a FixedTrial has no study."""
+        if self._folder is not None:
+            return Path(self._folder)
+        study = getattr(trial, "study", None)
+        name = "notebook" if study is None else study.study_name
+        return Path(self._experiment.study.output) / name
 
     def begin(self, trial: optuna.Trial) -> Begun:
         """Suggests the trial's hyperparameters."""
         chosen = self._experiment.hyperparameters(
-            {name: _suggest(trial, name, d) for name, d in self._experiment.search_space().items()}
+            {name: suggest(trial, name, d) for name, d in self._experiment.search_space().items()}
         )
-        adapter = self._folder / "adapters" / f"{trial.number:04d}"
+        folder = self._folder_of(trial)
+        adapter = folder / "adapters" / f"{trial.number:04d}"
         keeps = self._experiment.study.kept_checkpoints != "none"
-        stem = checkpoint_files.stem(self._folder, chosen) if keeps else None
-        job = Job(trial.number, chosen, str(adapter), self._micro_batch, self._scoring_batch, stem)
-        reports = Reports(trial, to_pruner=self._experiment.scoring.objective == "loss")
+        stem = checkpoint_files.stem(folder, chosen) if keeps else None
+        job = Job(
+            trial.number,
+            chosen,
+            str(adapter),
+            self._micro_batch,
+            self._scoring_batch,
+            stem,
+            gradient_checkpointing=self._checkpointing,
+        )
+        reports = Reports(trial, self._experiment.scoring.objective)
         return Begun(trial, job, reports)
 
     def run(self, begun: Begun) -> float:
@@ -159,6 +220,7 @@ class LoraObjective:
             if job.micro_batch < began_with:
                 self._micro_batch = min(self._micro_batch, job.micro_batch)
             self._scoring_batch = job.scoring_batch
+            self._checkpointing = job.gradient_checkpointing
         return job, outcome
 
 
@@ -171,6 +233,8 @@ def _continued(job: Job) -> Job:
 def _record(trial: optuna.Trial, job: Job, outcome: Outcome) -> None:
     """Writes the attributes; an adapter without a value goes."""
     _set(trial, {"micro_batch": job.micro_batch, "versions": versions()})
+    if job.gradient_checkpointing is True:
+        trial.set_user_attr("gradient_checkpointing", True)
     if isinstance(outcome, Finished):
         _set(trial, {"adapter": job.adapter, **measured(outcome)})
         return
@@ -201,33 +265,41 @@ def _set(trial: optuna.Trial, attributes: dict[str, Any]) -> None:
 class Reports:
     """The validation losses of a trial, and the pruner's word on them."""
 
-    def __init__(self, trial: optuna.Trial, *, to_pruner: bool) -> None:
-        self._trial, self._to_pruner = trial, to_pruner
-        self._seen: dict[int, float] = {}  # step -> loss
+    def __init__(self, trial: optuna.Trial, objective: object) -> None:
+        self._trial, self._objective = trial, objective
+        self._seen: dict[int, Validation] = {}  # by step
         self._reported: set[int] = set()
-        self._n_steps: int | None = None
 
     def __call__(self, validation: Validation) -> bool:
         """Whether the trial is pruned. Its first attempt is the one that is reported."""
-        self._seen[validation.step] = validation.loss
-        self._n_steps = validation.n_steps
-        if not self._to_pruner or validation.part in self._reported:
+        self._seen[validation.step] = validation
+        if self._objective not in IN_TRAINING or validation.part in self._reported:
             return False
         self._reported.add(validation.part)
-        self._trial.report(min(self._seen.values()), validation.part)
+        self._trial.report(self._best(), validation.part)
         return self._trial.should_prune()
 
+    def _best(self) -> float:
+        """So far."""
+        if self._objective == LOSS:
+            return min(each.loss for each in self._seen.values())
+        return max(each.accuracy for each in self._seen.values() if each.accuracy is not None)
+
     def keep(self) -> None:
-        """Writes the losses to the trial."""
+        """Writes what was seen to the trial."""
         if self._seen:
-            losses = [list(pair) for pair in self._seen.items()]
-            steps, loss = losses[-1]
-            attributes = {"steps": steps, "validation_loss": loss, "validation_losses": losses}
-            whole = {} if self._n_steps is None else {"steps_in_all": self._n_steps}
-            _set(self._trial, {**attributes, **whole})
+            last = list(self._seen.values())[-1]
+            told = {
+                "steps": last.step,
+                "validation_loss": last.loss,
+                "validation_losses": [[step, each.loss] for step, each in self._seen.items()],
+                "steps_in_all": last.n_steps,
+                "preference_accuracy": last.accuracy,
+            }
+            _set(self._trial, {name: value for name, value in told.items() if value is not None})
 
 
-def _suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
+def suggest(trial: optuna.Trial, name: str, distribution: BaseDistribution) -> Any:
     """The `suggest_*` that belongs to a distribution."""
     if isinstance(distribution, CategoricalDistribution):
         return trial.suggest_categorical(name, distribution.choices)

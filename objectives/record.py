@@ -29,6 +29,7 @@ def measured(outcome: Finished) -> dict[str, Any]:
     `tokens_per_second` are those of `seconds_training`, in which the validations are.
     """
     training = outcome.training
+    scores = {"scores": dict(outcome.scores)} if outcome.scores else {}
     error = {} if outcome.stderr is None else {"score_stderr": outcome.stderr}
     resumed = {"resumed_at": training.start} if training.start else {}
     return {
@@ -39,6 +40,7 @@ def measured(outcome: Finished) -> dict[str, Any]:
         "seconds_scoring": outcome.seconds_scoring,
         "peak_memory": outcome.peak_memory,
         **error,
+        **scores,
         **resumed,
     }
 

@@ -34,6 +34,7 @@ settings.load_profile("default")
 LONGEST = (
     *("test_night", "test_tune_gang", "test_tune", "test_tune_workers", "test_gang"),
     *("test_stress", "test_launched", "test_checkpoint", "test_report", "test_branches"),
+    *("test_on_slurm", "test_slurm", "test_ray", "test_several_nodes"),
     *("test_energy", "test_sharded", "test_packed", "test_score", "test_gp"),
 )
 
@@ -69,7 +70,17 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[s
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/study.db"
         return
-    variable = SERVERS[request.param]
+    yield from database_on(SERVERS[request.param])
+
+
+@pytest.fixture
+def postgres() -> Iterator[str]:
+    """The URL of a database on PostgreSQL without a table."""
+    yield from database_on(SERVERS["postgres"])
+
+
+def database_on(variable: str) -> Iterator[str]:
+    """A new one on the server that an environment variable names."""
     if not os.environ.get(variable):
         pytest.skip(f"no server: set {variable} to a database URL")
     url, name = sa.make_url(os.environ[variable]), f"tests_{uuid.uuid4().hex[:8]}"

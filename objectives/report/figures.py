@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
-from dataclasses import field
 import math
 from typing import Any
 
@@ -23,44 +21,17 @@ from objectives.report.canvas import BLUE
 from objectives.report.canvas import MUTED
 from objectives.report.canvas import PALE
 from objectives.report.canvas import SAND
+from objectives.report.given import FinalRow
 from objectives.report.history import duration
 from objectives.report.history import History
 from objectives.report.history import parts
 from objectives.report.history import value_of
 
 
-__all__ = ["FinalRow", "final_scores", "parameters_by_trial", "parameters_by_value", "progress"]
+__all__ = ["final_scores", "parameters_by_trial", "parameters_by_value", "progress"]
 __all__ += ["times"]
 
 PART_COLOURS = {"set-up": PALE, "training": BLUE, "scoring": SAND, "other": "#dfe4e8"}
-
-
-@dataclass(frozen=True)
-class FinalRow:
-    """One adapter (or the untuned base) in the final test.
-
-    Attributes:
-        name: "base", "PEFT defaults", "trial 7".
-        value: The study's objective, None when it was not computed.
-        validation_loss: Nats per label token, None when it was not computed.
-        scores: Task -> (score, standard error).
-        metrics: Task -> what the score is; of old studies it is not known.
-    """
-
-    name: str
-    value: float | None
-    validation_loss: float | None
-    scores: Mapping[str, tuple[float, float]]
-    metrics: Mapping[str, str] = field(default_factory=dict)
-
-    def heading(self, task: str) -> str:
-        """The task and its metric."""
-        return f"{task} {self.metrics.get(task, '')}".rstrip()
-
-    def told(self, task: str, sign: str = "±") -> str:
-        """The score with its error, which only a mean over questions has."""
-        score, error = self.scores[task]
-        return f"{score:.4f} " + (f"{sign} {error:.4f}" if math.isfinite(error) else "(no error)")
 
 
 # -- value against trial -------------------------------------------------------------------------

@@ -15,7 +15,6 @@ from optuna.distributions import CategoricalDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
-from scipy.stats import kruskal
 
 from objectives.report import scales
 
@@ -180,6 +179,8 @@ def importance(history: History) -> dict[str, float]:
 
 
 def _explained(history: History, name: str) -> float:
+    from scipy.stats import kruskal  # only a report needs it, and a worker writes none
+
     trials, distribution = history.placed(name, history.complete), history.space[name]
     groups: dict[int, list[float]] = {}
     for trial in trials:

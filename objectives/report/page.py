@@ -14,8 +14,9 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from objectives.report import scales
-from objectives.report.belief import Belief
-from objectives.report.figures import FinalRow
+from objectives.report.given import Belief
+from objectives.report.given import FinalRow
+from objectives.report.given import SampleAnswer
 from objectives.report.history import duration
 from objectives.report.history import History
 from objectives.report.history import STATES
@@ -27,10 +28,15 @@ __all__ = ["figure", "render"]
 
 NONE = "–"
 VALIDATION_LOSS = "validation loss"
+SCORES = "scores"  # a trial's attribute: task -> (score, error), where the value is their mean
 BEST = 5  # trials that are shown with what is expected of them
 BELIEVED = (
     "The best value may be the luckiest. What is expected is what a model of all trials says, "
     "and the best trial is the best by that."
+)
+
+ANSWERS = (
+    "To prompts of the validation rows, and none of the test: word by word what is likeliest."
 )
 
 STYLE = """
@@ -61,6 +67,7 @@ th, td { padding: .32rem .9rem .32rem 0; text-align: left; vertical-align: top;
 th { color: var(--muted); font-weight: 500; }
 td:first-child { white-space: nowrap; }
 td.n, th.n { text-align: right; white-space: nowrap; }
+.answers td { white-space: normal; overflow-wrap: anywhere; min-width: 9rem; }
 td.why { min-width: 14rem; overflow-wrap: anywhere; } td small { color: var(--muted); }
 tr.best td { background: #eef4f9; font-weight: 600; } tr.off td { color: var(--muted); }
 @media (max-width: 640px) { body { padding: 1.2rem 1rem 3rem; } h1 { font-size: 1.5rem; } }
@@ -78,6 +85,7 @@ def render(
     final: Sequence[FinalRow],
     final_note: str,
     beliefs: Sequence[Belief],
+    answers: Sequence[SampleAnswer],
     settings: Mapping[str, str],
     closing: str,
     device: str,
@@ -92,6 +100,7 @@ def render(
         final: Rows of the final test.
         final_note: How far their scores may be believed.
         beliefs: What a model says of trials, the best first.
+        answers: To prompts of the validation.
         settings: What a reader should know about the run, as name -> text.
         closing: What a reader can do next.
         device: What the trials trained on, whose hours are counted.
@@ -104,6 +113,7 @@ def render(
         _best_table(beliefs, history),
         _final_table(final, final_note, history.value_name),
         *sections,
+        _answers_table(answers),
         _trials_table(history),
         f"<h2>Next</h2><p>{_text(closing)}</p>" if closing else "",
     ]
@@ -265,24 +275,47 @@ def _score(row: FinalRow, task: str, base: FinalRow | None) -> str:
     return f"{text}<br><small>{row.scores[task][0] - base.scores[task][0]:+.4f}</small>"
 
 
+def _answers_table(answers: Sequence[SampleAnswer]) -> str:
+    if not answers:
+        return ""
+    head = ["prompt", "base", "best adapter", "the row's own"]
+    rows = [
+        ([_lines(text) for text in (each.prompt, each.base, each.best, each.expected)], "")
+        for each in answers
+    ]
+    note = f'<p class="muted">{ANSWERS}</p>'
+    return f'<h2>Answers</h2>{note}<div class="answers">{_table(head, rows, numeric=())}</div>'
+
+
+def _lines(text: str) -> str:
+    return _text(text).replace("\n", "<br>")
+
+
 def _trials_table(history: History) -> str:
     if not history.trials:
         return "<h2>All trials</h2><p>No trials yet.</p>"
     names = list(dict.fromkeys([*history.space, *(n for t in history.trials for n in t.params)]))
     failures = any("failure" in t.user_attrs for t in history.trials)
     failure = ["failure"] if failures else []
-    head = ["trial", "state", history.value_name, "time", *names, *failure]
-    rows = [(_trial_cells(t, names, failures), _row_class(t, history)) for t in history.trials]
-    numeric = [0, *range(2, 4 + len(names))]
+    tasks = sorted({task for t in history.trials for task in t.user_attrs.get(SCORES, ())})
+    head = ["trial", "state", history.value_name, *tasks, "time", *names, *failure]
+    rows = [
+        (_trial_cells(t, tasks, names, failures), _row_class(t, history)) for t in history.trials
+    ]
+    numeric = [0, *range(2, 4 + len(tasks) + len(names))]
     return f"<h2>All trials</h2>{_table(head, rows, numeric)}"
 
 
-def _trial_cells(trial: FrozenTrial, names: Sequence[str], failures: bool) -> list[str]:
+def _trial_cells(
+    trial: FrozenTrial, tasks: Sequence[str], names: Sequence[str], failures: bool
+) -> list[str]:
     took = scales.seconds(duration(trial)) if duration(trial) else NONE
     params = [_text(scales.number(trial.params[n])) if n in trial.params else NONE for n in names]
     why = [_text(trial.user_attrs.get("failure", ""))] if failures else []
+    of_tasks = trial.user_attrs.get(SCORES, {})
+    scores = [_value(of_tasks.get(task, (None,))[0]) for task in tasks]
     state = STATES[trial.state]
-    return [str(trial.number), state, _value(value_of(trial)), took, *params, *why]
+    return [str(trial.number), state, _value(value_of(trial)), *scores, took, *params, *why]
 
 
 def _row_class(trial: FrozenTrial, history: History) -> str:

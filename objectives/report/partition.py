@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -16,25 +15,13 @@ from optuna.trial import TrialState
 
 from objectives.report import canvas
 from objectives.report import scales
+from objectives.report.given import CellBox
 from objectives.report.history import History
 
 
-__all__ = ["CellBox", "ToUnit", "partition"]
+__all__ = ["ToUnit", "partition"]
 
 ToUnit = Callable[[Mapping[str, Any]], Mapping[str, float]]
-
-
-@dataclass(frozen=True)
-class CellBox:
-    """One cell of the partition.
-
-    Attributes:
-        low: Parameter -> lower end as a share of the parameter's axis, 0..1; absent: 0.
-        high: Parameter -> upper end, likewise; absent: 1.
-    """
-
-    low: Mapping[str, float]
-    high: Mapping[str, float]
 
 
 def partition(

@@ -22,18 +22,19 @@ from objectives.output import unwritable
 from objectives.report import canvas
 from objectives.report import figures
 from objectives.report import page
-from objectives.report.belief import Belief
 from objectives.report.curves import curves
 from objectives.report.curves import learning_curves
-from objectives.report.figures import FinalRow
+from objectives.report.given import Belief
+from objectives.report.given import CellBox
+from objectives.report.given import FinalRow
+from objectives.report.given import SampleAnswer
 from objectives.report.history import History
 from objectives.report.history import importance
-from objectives.report.partition import CellBox
 from objectives.report.partition import partition
 from objectives.report.partition import ToUnit
 
 
-__all__ = ["CellBox", "FinalRow", "write_report"]
+__all__ = ["write_report"]
 
 # Inches. The page shows the wide figure, and the narrow one with fewer columns on a phone.
 WIDE, NARROW = 10.0, 4.6
@@ -67,6 +68,7 @@ def write_report(
     final: Sequence[FinalRow] = (),
     final_note: str = "",
     beliefs: Sequence[Belief] = (),
+    answers: Sequence[SampleAnswer] = (),
     settings: Mapping[str, str] | None = None,
     closing: str = "",
     device: str = "device",
@@ -88,6 +90,7 @@ def write_report(
         final: Rows of the final test.
         final_note: How far their scores may be believed.
         beliefs: What a model says of trials, the best first; none: the best value is the best.
+        answers: What base and best adapter say to prompts of the validation.
         settings: What a reader should know about the run (base, data, sampler), as name -> text.
         closing: What a reader can do next.
         device: What the trials trained on, whose hours are counted.
@@ -104,7 +107,7 @@ def write_report(
     sections = _sections(history, shares, cells, to_unit, final)
     drawn = {section.slug: _drawn(section) for section in sections}
     html = [text for text, _ in drawn.values()]
-    told = (final, final_note, beliefs, settings or {}, closing, device)
+    told = (final, final_note, beliefs, answers, settings or {}, closing, device)
     text = page.render(title, history, shares, html, *told)
     pictures = {slug: picture for slug, (_, picture) in drawn.items()}
     try:
@@ -144,8 +147,8 @@ def _sections(
         Section(
             "learning_curves",
             "Learning curves",
-            "The validation losses of each trial, by the share of its training that was done. A "
-            f"loss off the scale is drawn at the edge. {rings}",
+            "What each trial had reached, by the share of its training that was done. What is off "
+            f"the scale is drawn at the edge. {rings}",
             partial(learning_curves, history),
             bool(curves(history)),
         ),

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import math
 from typing import Any
 
-from matplotlib.ticker import MaxNLocator
 import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
@@ -125,6 +124,8 @@ def _log_ticks(distribution: BaseDistribution) -> list[Any]:
 
 
 def _linear_ticks(distribution: BaseDistribution) -> list[Any]:
+    from matplotlib.ticker import MaxNLocator  # only a report needs it, and a worker writes none
+
     low, high = _bounds(distribution)
     whole = isinstance(distribution, IntDistribution)
     if high == low:

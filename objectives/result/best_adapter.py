@@ -15,15 +15,16 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
+from objectives.data.load import way_of_asking
 from objectives.model.base import load_tokenizer
-from objectives.report.figures import FinalRow
+from objectives.report.given import FinalRow
 from objectives.result.adapters import best_trials
 from objectives.result.final import looks
 from objectives.result.model_card import model_card
 from objectives.result.names import Named
 from objectives.result.names import named_base
 from objectives.settings.config import Experiment
-from objectives.settings.sections import portable
+from objectives.settings.sections.sources import in_words
 
 
 __all__ = ["save_best"]
@@ -55,37 +56,52 @@ def save_best(
     target = folder / "best_adapter"
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(trial.user_attrs["adapter"], target)
-    _name_base(target / "adapter_config.json", named_base(experiment.model))
-    _write(target / "experiment.json", _settings(experiment, trial))
-    card = model_card(experiment, study.study_name, trial, rows, looks=looks(study))
+    config = _name_base(target / "adapter_config.json", named_base(experiment.model))
+    way = way_of_asking(experiment.data)
+    _write(target / "experiment.json", _settings(experiment, trial, way))
+    card = model_card(
+        experiment,
+        study.study_name,
+        trial,
+        rows,
+        looks=looks(study),
+        way=way,
+        config=config,
+    )
     (target / "README.md").write_text(card, encoding="utf-8")
-    load_tokenizer(experiment.model).save_pretrained(target)
+    tokenizer = load_tokenizer(experiment.model)
+    if way == "chat" and experiment.data.chat_template is not None:
+        tokenizer.chat_template = experiment.data.chat_template
+    tokenizer.save_pretrained(target)
     return target
 
 
-def _name_base(file: Path, base: Named) -> None:
+def _name_base(file: Path, base: Named) -> dict[str, Any]:
     """Has peft's AutoPeftModel load the base where it can be had.
 
     A base that is not on the hub is a folder beside the reader: without the "./" the hub would be
-    asked for a model of that name, which is another one.
+    asked for a model of that name, which is another one. Returns peft's configuration.
     """
-    config = json.loads(file.read_text(encoding="utf-8"))
+    config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     name = base.name if base.on_hub else f"./{base.name}"
-    _write(file, config | {"base_model_name_or_path": name, "revision": base.revision})
+    config |= {"base_model_name_or_path": name, "revision": base.revision}
+    _write(file, config)
+    return config
 
 
-def _settings(experiment: Experiment, trial: FrozenTrial) -> dict[str, Any]:
+def _settings(experiment: Experiment, trial: FrozenTrial, way: str) -> dict[str, Any]:
     """All that a value depends on; of the machine that found it, nothing."""
     told = experiment.model_dump(
         mode="json", exclude={"study": {"storage", "output", "launcher"}, "scoring": {"tasks"}}
     )
     base, data = named_base(experiment.model), experiment.data
     told["model"] |= {"name": base.name, "revision": base.revision}
-    told["data"]["train"] = portable(data.train)
-    told["data"]["validation"] = data.validation and portable(data.validation)
+    told["data"]["train"] = in_words(data.train)
+    told["data"]["validation"] = data.validation and in_words(data.validation)
     return {
         "hyperparameters": asdict(experiment.hyperparameters(trial.params)),
         "experiment": told,
+        "asking": way,
     }
 
 

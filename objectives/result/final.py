@@ -31,10 +31,10 @@ from objectives.job import Finished
 from objectives.job import Job
 from objectives.job import OutOfMemory
 from objectives.job import until_it_fits
-from objectives.report.figures import FinalRow
+from objectives.report.given import FinalRow
 from objectives.result.adapters import best_trials
 from objectives.settings.config import Experiment
-from objectives.settings.search_space import PEFT_DEFAULTS
+from objectives.settings.search.space import PEFT_DEFAULTS
 
 
 __all__ = ["DEFAULTS", "FINAL", "BaseExam", "base_exam", "examine_base", "final_test", "honesty"]
@@ -195,7 +195,14 @@ class _Finals:
     def _defaults(self) -> FinalRow | OutOfMemory | Failed:
         """Trained as a trial is, and worth what a trial is worth."""
         folder = str(self.folder / "adapters" / "peft-defaults")
-        job = Job(None, PEFT_DEFAULTS, folder, self.micro_batch, self.scoring_batch)
+        job = Job(
+            None,
+            PEFT_DEFAULTS,
+            folder,
+            self.micro_batch,
+            self.scoring_batch,
+            gradient_checkpointing=self.experiment.training.gradient_checkpointing,
+        )
         job, outcome = until_it_fits(DEFAULTS, job, lambda job: self.run(job, lambda _: False))
         self.micro_batch, self.scoring_batch = job.micro_batch, job.scoring_batch
         if isinstance(outcome, OutOfMemory | Failed):
@@ -299,8 +306,8 @@ def honesty(experiment: Experiment, looks: int) -> str:
         looks: How often adapters of the study have been scored on those tasks.
     """
     scoring = experiment.scoring
-    if scoring.objective in scoring.test:
-        told = f"The adapters were chosen by {scoring.objective}: their scores on it flatter."
+    if both := [task for task in scoring.test if task in scoring.goals]:
+        told = f"The adapters were chosen by {', '.join(both)}: their scores on it flatter."
     elif looks > 1:
         told = (
             f"This is look {looks} at these tasks, after more search: the scores flatter, "

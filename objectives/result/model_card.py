@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
-import json
-import re
+import shlex
+from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from objectives.data.corpus import prompt
-from objectives.report.figures import FinalRow
+from objectives.report.given import FinalRow
+from objectives.result.asking import Asking
+from objectives.result.asking import asking
+from objectives.result.asking import literal
 from objectives.result.final import honesty
 from objectives.result.names import named_base
 from objectives.result.names import origin
+from objectives.result.serving import vllm_lora
 from objectives.settings.config import Experiment
-from objectives.settings.sections import DataSettings
-from objectives.settings.sections import ModelSettings
-from objectives.settings.sections import portable
+from objectives.settings.sections.model import ModelSettings
+from objectives.settings.sections.sources import in_words
+from objectives.settings.sections.sources import on_hub
 
 
 __all__ = ["model_card"]
@@ -55,7 +59,7 @@ base = AutoModelForCausalLM.from_pretrained({arguments})
 model = PeftModel.from_pretrained(base, ADAPTER)
 
 text = {text}
-tokens = tokenizer(text, return_tensors="pt", return_token_type_ids=False)
+tokens = tokenizer(text, return_tensors="pt", return_token_type_ids=False{options})
 answer = model.generate(**tokens, max_new_tokens=64)[0, tokens["input_ids"].shape[1] :]
 print(tokenizer.decode(answer, skip_special_tokens=True).strip())
 ```
@@ -74,6 +78,16 @@ These put the merged model on the hub, or the adapter alone:
 ```sh
 hf upload YOUR_NAME/YOUR_MODEL merged .
 hf upload YOUR_NAME/YOUR_ADAPTER best_adapter .
+```
+{serve}"""
+
+_SERVE = """
+## Serve
+
+{told}
+
+```sh
+{line}
 ```
 """
 
@@ -94,6 +108,8 @@ def model_card(
     rows: Sequence[FinalRow],
     *,
     looks: int = 1,
+    way: str = "instruction",
+    config: Mapping[str, Any] | None = None,
 ) -> str:
     """Markdown with the hub's front matter; names no path of this machine.
 
@@ -103,31 +119,36 @@ def model_card(
         trial: The best one.
         rows: The final test; none: the card has no such section.
         looks: How often adapters of the study have been scored on its tasks.
+        way: How the adapter is asked; see `asking`.
+        config: peft's; without one nothing is said of serving.
     """
     chosen = experiment.hyperparameters(trial.params).told()
+    asked = asking(experiment.data, way)
     test = _FINAL.format(honesty=honesty(experiment, looks), table=_table(rows)) if rows else ""
     return _CARD.format(
         front=_front_matter(experiment),
         study=study,
         number=trial.number,
-        objective=experiment.value_name,
+        objective=experiment.scoring.in_words,
         value=trial.value,
         made_of=_made_of(experiment),
         hyperparameters="\n".join(f"| {name} | {text} |" for name, text in chosen.items()),
         final=test,
-        prompts=_prompts(experiment.data),
-        variables=_variables(experiment),
+        prompts=asked.prompts,
+        variables=_variables(experiment, asked),
         arguments=_arguments(experiment.model),
-        text=_text(experiment.data),
+        text=asked.text,
+        options="" if asked.begins else ", add_special_tokens=False",
+        serve="" if config is None else _serve(experiment.model, config),
     )
 
 
 def _front_matter(experiment: Experiment) -> str:
     """The hub links base and data by it, so it names what is on the hub."""
-    base, data = named_base(experiment.model), portable(experiment.data.train)
+    base, data = named_base(experiment.model), on_hub(experiment.data.train)
     lines = [
         f"base_model: {base.name}" if base.on_hub else "",
-        f"datasets: [{data}]" if data == experiment.data.train else "",
+        f"datasets: [{', '.join(data)}]" if data else "",
         "library_name: peft",
         "pipeline_tag: text-generation",
         "tags: [lora, optuna, optuna-partition]",
@@ -136,13 +157,21 @@ def _front_matter(experiment: Experiment) -> str:
 
 
 def _made_of(experiment: Experiment) -> str:
-    """Base, data and epochs, as sentences."""
-    epochs, data = experiment.training.epochs, experiment.data
+    """Base, data and the training's length, as sentences."""
+    training, data = experiment.training, experiment.data
     rows = "" if data.limit is None else f" ({data.limit} of its rows)"
+    length = f"{training.epochs:g} epoch{'' if training.epochs == 1 else 's'}"
+    if training.max_steps is not None:
+        length = f"{training.max_steps} steps"
     return (
-        f"The base is {_base(experiment.model)}. The adapter was trained for {epochs:g} "
-        f"epoch{'' if epochs == 1 else 's'} on `{portable(data.train)}`{rows}."
+        f"The base is {_base(experiment.model)}. The adapter was trained for {length} "
+        f"on `{in_words(data.train)}`{rows}{_by(experiment)}."
     )
+
+
+def _by(experiment: Experiment) -> str:
+    preferences = experiment.training.method == "dpo"
+    return ", by direct preference optimisation" if preferences else ""
 
 
 def _base(model: ModelSettings) -> str:
@@ -155,54 +184,37 @@ def _base(model: ModelSettings) -> str:
     return f"`{base.name}`{bits}, a folder that is not on the hub{named}"
 
 
-def _templates(data: DataSettings) -> list[str]:
-    """What stands before the answer; of Alpaca's two the one without an input first."""
-    fields = {"instruction": "{instruction}", "input": "{input}"}
-    bare = [prompt(fields | {"input": ""}, data.template)] if data.template == "alpaca" else []
-    return [*bare, prompt(fields, data.template)]
-
-
-def _prompts(data: DataSettings) -> str:
-    return "\n\nWith an input:\n\n".join(map(_fenced, _templates(data)))
-
-
-def _fenced(text: str) -> str:
-    """A block of Markdown, also of text that has such blocks."""
-    ticks = max(map(len, re.findall("`+", text)), default=0)
-    fence = "`" * max(3, ticks + 1)
-    return f"{fence}text\n{text.rstrip()}\n{fence}"
-
-
-def _variables(experiment: Experiment) -> str:
+def _variables(experiment: Experiment, asked: Asking) -> str:
     """The top of the example: what a reader sets."""
-    base, template = named_base(experiment.model), _templates(experiment.data)[0]
+    base = named_base(experiment.model)
     set_base = "" if base.on_hub else "  # set this: the folder that holds the base"
     lines = [
-        f"BASE = {_literal(base.name)}{set_base}",
+        f"BASE = {literal(base.name)}{set_base}",
         'ADAPTER = "best_adapter"  # set this: the folder of this card, or a name on the hub',
-        f"PROMPT = {_literal(template.rstrip())}",
-        'INSTRUCTION = "Name the three primary colours."',
-        'INPUT = "Write one a line."' if "{input}" in template else "",
+        *asked.variables,
     ]
-    return "\n".join(filter(None, lines))
-
-
-def _text(data: DataSettings) -> str:
-    filled = 'PROMPT.replace("{instruction}", INSTRUCTION)'
-    return filled + ('.replace("{input}", INPUT)' if "{input}" in _templates(data)[0] else "")
+    return "\n".join(lines)
 
 
 def _arguments(model: ModelSettings) -> str:
     """What loads the base as it was loaded for training."""
     base = named_base(model)
-    revision = "" if base.revision is None else f", revision={_literal(base.revision)}"
-    dtype = "" if model.dtype == "auto" else f", dtype={_literal(model.dtype)}"
+    revision = "" if base.revision is None else f", revision={literal(base.revision)}"
+    dtype = "" if model.dtype == "auto" else f", dtype={literal(model.dtype)}"
     return f"BASE{revision}{dtype}"
 
 
-def _literal(text: str) -> str:
-    """As Python has it: what JSON escapes, Python reads alike."""
-    return json.dumps(text, ensure_ascii=False)
+def _serve(model: ModelSettings, config: Mapping[str, Any]) -> str:
+    """By vLLM, from the folder above the card's."""
+    base, lora = named_base(model), vllm_lora(config, "tuned", "best_adapter")
+    if not lora:
+        told = "vLLM takes no DoRA adapter, but the merged model of above."
+        return _SERVE.format(told=told, line="vllm serve merged --served-model-name tuned")
+    words = ["vllm", "serve", base.name if base.on_hub else f"./{base.name}"]
+    words += [] if base.revision is None else ["--revision", base.revision]
+    words += ["--quantization", "bitsandbytes"] if model.quantization else []
+    told = "vLLM serves base and adapter side by side; the adapter is the model `tuned`."
+    return _SERVE.format(told=told, line=shlex.join([*words, *lora]))
 
 
 def _table(rows: Sequence[FinalRow]) -> str:

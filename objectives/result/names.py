@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 import re
 
-from objectives.settings.sections import ModelSettings
+from objectives.settings.sections.model import ModelSettings
 
 
 __all__ = ["Named", "named_base", "origin"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import optuna
 
-from objectives.report.belief import Belief
+from objectives.report.given import Belief
 from optuna_partition import ranked_trials
 
 

@@ -18,32 +18,39 @@ from objectives.errors import UserError
 from objectives.gang.supervisor import Gang
 from objectives.gang.supervisor import GangFailed
 from objectives.job import Examiner
+from objectives.job import Respondent
 from objectives.objective import LoraObjective
-from objectives.output import check_writable
 from objectives.output import writing
 from objectives.pack.search import Packs
+from objectives.result.adapters import keep_best_adapters
 from objectives.result.final import base_exam
 from objectives.result.final import examine_base
-from objectives.settings.comparable import check_comparable
-from objectives.settings.plan import Plan
-from objectives.settings.plan import read_plan
+from objectives.settings.plan import LoraPlan
+from objectives.settings.plan import OwnPlan
+from objectives.settings.read_plan import read_plan
+from objectives.settings.sections.sources import shown
+from objectives.threads import wait_gently
 from objectives.training.tracking import check_tracker
+from objectives.tune.cluster.attached import end_all
+from objectives.tune.cluster.attached import search_on_engine
+from objectives.tune.cluster.engines import engine_of
 from objectives.tune.ending import finish
-from objectives.tune.energy import check_can_measure
 from objectives.tune.interruption import end_in_order
 from objectives.tune.interruption import INTERRUPTED
 from objectives.tune.interruption import STOPPED
 from objectives.tune.limits import Limits
-from objectives.tune.progress import finished
+from objectives.tune.own import run_own
 from objectives.tune.samplers import PRUNERS
 from objectives.tune.samplers import SAMPLERS
+from objectives.tune.search import Callback
 from objectives.tune.search import is_exhausted
 from objectives.tune.search import search
 from objectives.tune.search import search_packs
 from objectives.tune.search import search_with_workers
 from objectives.tune.study import existing_study
+from objectives.tune.study import has_work
 from objectives.tune.study import open_study
-from objectives.tune.study import tell_finished
+from objectives.tune.study import tell_end
 import storage
 
 
@@ -63,12 +70,11 @@ def run(arguments: Sequence[str] | None) -> int:
     """
     storage.workers.follow()
     _quieten()
-    _wait_gently()
-    _leave_no_holes()
+    wait_gently()
     try:
         _check_started_once()
         return _run(read_plan(arguments, SAMPLERS, PRUNERS))
-    except (UserError, storage.StorageError) as error:
+    except (UserError, storage.EngineError, storage.StorageError) as error:
         print(f"error: {error}", file=sys.stderr)
         return MISTAKE
     except storage.workers.WorkersFailed as error:
@@ -93,16 +99,6 @@ def _check_started_once() -> None:
         )
 
 
-def _wait_gently() -> None:
-    """Lets torch's threads sleep soon when they wait for each other, unless someone has said how.
-
-    By default they spin for milliseconds: with one busy neighbour on a machine of two processors
-    a trial of 11 s took more than 7 min, and takes 20 s so. Read when torch is loaded, also by
-    ranks and workers.
-    """
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
-
 def _leave_no_holes() -> None:
     """Has CUDA's memory grow in place, unless someone has said how.
 
@@ -113,9 +109,9 @@ def _leave_no_holes() -> None:
         os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
 
 
-def _run(plan: Plan) -> int:
+def _run(plan: LoraPlan | OwnPlan) -> int:
     try:
-        return _search_and_test(plan)
+        return run_own(plan) if isinstance(plan, OwnPlan) else _search_and_test(plan)
     except Exception as error:
         if not storage.broke_off(error):
             raise
@@ -127,34 +123,50 @@ def _run(plan: Plan) -> int:
         return 1
 
 
-def _search_and_test(plan: Plan) -> int:
-    check_writable(plan.folder)
-    if plan.workers is not None and storage.private(plan.url):
-        raise UserError(
-            f"--workers {plan.workers}: {plan.url} is in the memory of one process; "
-            "take a file, for example --storage sqlite:///study.db"
-        )
-    existing = existing_study(plan)
-    if existing is not None:
-        _tell(check_comparable(existing, plan.experiment, storage.shown(plan.url)))
-        if plan.search_only and Limits(plan, existing).wanted(finished(existing)) <= 0:
-            tell_finished(plan, existing)
-            return 0  # a worker that comes late loads nothing
-    if plan.settings.energy:
-        check_can_measure()
+def _search_and_test(plan: LoraPlan) -> int:
+    _leave_no_holes()
+    _quieten_libraries()
+    engine = None if plan.engine is None else engine_of(plan)
+    if engine is not None and plan.workers == 0:
+        return end_all(engine)
     check_tracker(plan.settings.tracker)
-    print(f"loading {plan.experiment.model.name} and {plan.experiment.data.train} ...", flush=True)
+    if plan.proxy is not None:
+        _search_proxy(plan, plan.proxy)
+    if not has_work(plan):
+        return 0
+    data = shown(plan.experiment.data.train)
+    if engine is not None and engine.found() and (existing := existing_study(plan)) is not None:
+        return search_on_engine(plan, existing, engine)  # what it needs was there
+    print(f"loading {plan.experiment.model.name} and {data} ...", flush=True)
+    if engine is not None:
+        return search_on_engine(plan, _prepared(plan), engine)
     return _run_here(plan) if plan.workers is None else _run_workers(plan)
+
+
+def _search_proxy(plan: LoraPlan, proxy: LoraPlan) -> None:
+    """By workers: what they have loaded is gone with them."""
+    assert plan.experiment.proxy is not None
+    try:
+        if not has_work(proxy):
+            return
+    except UserError as error:
+        raise UserError(
+            f"--proxy: {error}\n  (or leave --proxy out, and learn from that study with "
+            f"--previous {proxy.name})"
+        ) from None
+    smaller = plan.experiment.proxy.in_words
+    print(f"proxy          {proxy.trials} trials {smaller}, study {proxy.name}", flush=True)
+    _run_workers(proxy)
 
 
 # The heavy imports wait until the plan is sound.
 
 
-def _run_here(plan: Plan) -> int:
+def _run_here(plan: LoraPlan) -> int:
     return _run_alone(plan) if plan.ranks is None else _run_with_gang(plan, plan.ranks)
 
 
-def _run_alone(plan: Plan) -> int:
+def _run_alone(plan: LoraPlan) -> int:
     """One process that asks, trains and tests."""
     from objectives.model.bench import load_bench
     from objectives.pack.runner import check_pack
@@ -168,19 +180,23 @@ def _run_alone(plan: Plan) -> int:
         check_pack(plan.experiment, bench)
     _tell(bench.notes)
     gc.freeze()  # every trial ends with a collection, which need not look at what stays
-    study = open_study(plan, bench.corpus.fingerprint)
+    study = open_study(plan, bench.corpus.fingerprint, run.direction)
     end_in_order()
     limits = _limits(plan, study, run)
     objective = LoraObjective(plan.experiment, run, plan.folder)
     packs = _packs(plan, bench, objective)
     if packs is None:
-        search(plan, study, objective, limits)
+        search(plan, study, objective, limits, _keep(plan))
     else:
-        search_packs(plan, study, packs, limits)
+        search_packs(plan, study, packs, limits, _keep(plan))
     return _ended(plan, study, limits, run)
 
 
-def _packs(plan: Plan, bench: Any, objective: LoraObjective) -> Packs | None:
+def _keep(plan: LoraPlan) -> Callback:
+    return keep_best_adapters(plan.experiment.scoring.best)
+
+
+def _packs(plan: LoraPlan, bench: Any, objective: LoraObjective) -> Packs | None:
     """What trains several trials together; None where they are trained one at a time."""
     if plan.settings.pack is None:
         return None
@@ -192,19 +208,20 @@ def _packs(plan: Plan, bench: Any, objective: LoraObjective) -> Packs | None:
     return Packs(objective, PackRunner(plan.experiment, bench), size)
 
 
-def _run_with_gang(plan: Plan, ranks: int) -> int:
+def _run_with_gang(plan: LoraPlan, ranks: int) -> int:
     """The training in other processes; this one imports no torch as long as they train."""
     end_in_order()
     with _gang(plan, ranks) as gang:
         ready = gang.start()  # a mistake shows before there is a study
         _tell(ready.notes)
-        study = open_study(plan, ready.samples)
+        study = open_study(plan, ready.samples, ready.direction)
         limits = _limits(plan, study, gang)
-        search(plan, study, LoraObjective(plan.experiment, gang, plan.folder), limits)
+        objective = LoraObjective(plan.experiment, gang, plan.folder)
+        search(plan, study, objective, limits, _keep(plan))
         return _ended(plan, study, limits, gang)
 
 
-def _gang(plan: Plan, ranks: int) -> Gang:
+def _gang(plan: LoraPlan, ranks: int) -> Gang:
     launcher = shlex.split(plan.settings.launcher or "")
     return Gang(
         plan.experiment,
@@ -218,7 +235,7 @@ def _gang(plan: Plan, ranks: int) -> Gang:
     )
 
 
-def _devices(plan: Plan, workers: int = 1) -> list[str]:
+def _devices(plan: LoraPlan, workers: int = 1) -> list[str]:
     """The GPUs of this process's ranks; none where the machine has none."""
     found, ranks = storage.accelerators(), plan.ranks or 1
     if found and len(found) < ranks * workers:
@@ -232,36 +249,44 @@ def _devices(plan: Plan, workers: int = 1) -> list[str]:
     return found[:ranks]
 
 
-def _run_workers(plan: Plan) -> int:
+def _run_workers(plan: LoraPlan) -> int:
     """The same with the search in other processes; the base is loaded here when they are done."""
-    from objectives.model.architecture import check_architecture
-    from objectives.model.bench import load_data
-    from objectives.training.runner import check_direction
     from objectives.training.runner import load_runner
-    from objectives.training.runner import load_scorer
 
     assert plan.workers is not None
     if plan.ranks is not None:
         _devices(plan, plan.workers)
-    adapters = check_architecture(plan.experiment)
-    tokenizer, corpus = load_data(plan.experiment, cache=plan.cache)
-    check_direction(plan.experiment, load_scorer(plan.experiment, tokenizer, test=True))
-    _tell([*adapters, *corpus.notes])
-    study = open_study(plan, corpus.fingerprint)
+    study = _prepared(plan)
     end_in_order()
     with _gang(plan, plan.ranks or 1) as gang:  # gone before the workers load their bases
         limits = _limits(plan, study, gang, gang.start)
     search_with_workers(plan, study, limits)
     if plan.ranks is None:
-        tests = plan.experiment.scoring.test
-        run = load_runner(plan.experiment, plan.cache, test=True) if tests else None
+        scoring = plan.experiment.scoring
+        asked = not plan.search_only and (scoring.test or scoring.answers)
+        run = load_runner(plan.experiment, plan.cache, test=True) if asked else None
         return _ended(plan, study, limits, run)
     with _gang(plan, plan.ranks) as gang:
         return _ended(plan, study, limits, gang)
 
 
+def _prepared(plan: LoraPlan) -> optuna.Study:
+    """The study of workers, once what a mistake would show in is loaded."""
+    from objectives.model.architecture import check_architecture
+    from objectives.model.bench import load_data
+    from objectives.training.runner import direction_of
+    from objectives.training.runner import load_scorer
+
+    adapters = check_architecture(plan.experiment)
+    tokenizer, corpus = load_data(plan.experiment, cache=plan.cache)
+    scorer = load_scorer(plan.experiment, tokenizer, test=True)
+    direction = direction_of(plan.experiment, scorer)
+    _tell([*adapters, *corpus.notes])
+    return open_study(plan, corpus.fingerprint, direction)
+
+
 def _limits(
-    plan: Plan, study: optuna.Study, run: Examiner, load: Callable[[], object] = lambda: None
+    plan: LoraPlan, study: optuna.Study, run: Examiner, load: Callable[[], object] = lambda: None
 ) -> Limits:
     """Of the search; where a final test must end in time, one exam says how long they take.
 
@@ -279,10 +304,9 @@ def _limits(
     return Limits(plan, study)
 
 
-def _ended(plan: Plan, study: optuna.Study, limits: Limits, run: Examiner | None) -> int:
+def _ended(plan: LoraPlan, study: optuna.Study, limits: Limits, run: Respondent | None) -> int:
     """After the search."""
-    if (why := limits.why_ended(is_exhausted(study))) is not None:
-        print(f"search ended   {why}", flush=True)
+    tell_end(limits, exhausted=is_exhausted(study))
     if plan.search_only:
         return 0
     with writing(plan.folder):
@@ -299,6 +323,10 @@ def _quieten() -> None:
     """The terminal is for the progress of the study."""
     threading.excepthook = _unless_it_broke_off
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+
+def _quieten_libraries() -> None:
+    """Not those of somebody else's trainer, whose output may have its value."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")

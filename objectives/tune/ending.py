@@ -2,42 +2,49 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
+import shlex
 
 import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from objectives.job import Examiner
-from objectives.report.belief import Belief
-from objectives.report.report import CellBox
-from objectives.report.report import FinalRow
-from objectives.report.report import write_report
+from objectives.job import Respondent
+from objectives.report.given import Belief
+from objectives.report.given import CellBox
+from objectives.report.given import FinalRow
+from objectives.report.given import SampleAnswer
+from objectives.report.spent import spent
 from objectives.result.adapters import best_trials
+from objectives.result.answers import sample_answers
 from objectives.result.final import final_test
 from objectives.result.final import honesty
 from objectives.result.final import looks
 from objectives.result.names import named_base
+from objectives.settings.plan import LoraPlan
 from objectives.settings.plan import Plan
-from objectives.settings.sections import portable
+from objectives.settings.sections.sources import in_words
 from objectives.training.checkpoint_files import delete_all
 from objectives.tune.answer import believed
 from objectives.tune.limits import Limits
+from objectives.tune.progress import finished
 from optuna_partition import inspection
 import storage
 
 
-__all__ = ["finish"]
+__all__ = ["finish", "more", "report", "tell_best"]
 
 
-def finish(plan: Plan, study: optuna.Study, run: Examiner | None, limits: Limits) -> int:
+def finish(plan: LoraPlan, study: optuna.Study, run: Respondent | None, limits: Limits) -> int:
     """The exit status.
 
     Args:
         plan: Of the command.
         study: With its trials.
-        run: Makes the final test; None where there is none to make.
+        run: Makes the final test, and sample answers; None where there are none to make.
         limits: Of the command's time.
     """
     if plan.settings.kept_checkpoints != "pruned" and plan.budget is None:
@@ -51,19 +58,31 @@ def finish(plan: Plan, study: optuna.Study, run: Examiner | None, limits: Limits
         return 1
     rows = _tested(plan, study, run, limits, order)
     best = study.trials[order[0]] if order else study.best_trial
-    _tell_best(plan, best, beliefs)
+    tell_best(plan, best, beliefs)
     saved = _saved(plan, study, rows, order)
     print(f"best adapter   {saved}   (how to load it: README.md there)")
     if kept[0].number != best.number:
         missing = _missing(best)
         print(f"  of trial {kept[0].number}, the best whose adapter is here: {missing}")
-    print(f"report         {_report(plan, study, rows, beliefs)}")
-    print(f"more trials    the same command{_more(plan)}")
+    ask = f"python -m objectives.adapter chat {shlex.quote(str(plan.folder))}"
+    print(f"ask it         {ask}   (or merge, push, serve)")
+    for part, cost in _costs(plan, study).items():
+        print(f"{part:<14} {cost}")
+    answers = _answers(plan, run, kept[0])
+    print(f"report         {_report(plan, study, rows, beliefs, answers)}")
+    print(f"more trials    the same command{more(plan)}")
     return 0
 
 
+def _answers(plan: LoraPlan, run: Respondent | None, best: FrozenTrial) -> list[SampleAnswer]:
+    count = plan.experiment.scoring.answers
+    if run is None or count == 0:
+        return []
+    return sample_answers(run, best.user_attrs["adapter"], count)
+
+
 def _tested(
-    plan: Plan, study: optuna.Study, run: Examiner | None, limits: Limits, order: Sequence[int]
+    plan: LoraPlan, study: optuna.Study, run: Examiner | None, limits: Limits, order: Sequence[int]
 ) -> list[FinalRow]:
     tasks = plan.experiment.scoring.test
     if run is None or not tasks:
@@ -75,16 +94,18 @@ def _tested(
     )
 
 
-def _tell_best(plan: Plan, best: FrozenTrial, beliefs: Sequence[Belief]) -> None:
+def tell_best(plan: Plan, best: FrozenTrial, beliefs: Sequence[Belief]) -> None:
+    """The best trial, what is expected of it, and its parameters."""
     print(f"best           {plan.experiment.value_name} {best.value:.4f} in trial {best.number}")
     for each in beliefs[:1]:
         print(f"  expected           {each.mean:.4f} ({each.low:.4f} to {each.high:.4f})")
+    width = max(18, *map(len, best.params))
     for name, value in best.params.items():
-        print(f"  {name:<18} {value if isinstance(value, bool | str) else f'{value:.4g}'}")
+        print(f"  {name:<{width}} {value if isinstance(value, bool | str) else f'{value:.4g}'}")
 
 
 def _saved(
-    plan: Plan, study: optuna.Study, rows: Sequence[FinalRow], order: Sequence[int]
+    plan: LoraPlan, study: optuna.Study, rows: Sequence[FinalRow], order: Sequence[int]
 ) -> Path | None:
     from objectives.result.best_adapter import save_best  # imports torch
 
@@ -109,34 +130,85 @@ def _missing(trial: FrozenTrial) -> str:
 
 
 def _report(
-    plan: Plan, study: optuna.Study, rows: Sequence[FinalRow], beliefs: Sequence[Belief]
+    plan: LoraPlan,
+    study: optuna.Study,
+    rows: Sequence[FinalRow],
+    beliefs: Sequence[Belief],
+    answers: Sequence[SampleAnswer] = (),
 ) -> Path:
+    settings = {
+        "base": named_base(plan.experiment.model).name,
+        "data": in_words(plan.experiment.data.train),
+        **_costs(plan, study),
+    }
+    note = honesty(plan.experiment, looks(study))
+    return report(plan, study, beliefs, settings, _next(plan, study), rows, note, answers)
+
+
+def _costs(plan: LoraPlan, study: optuna.Study) -> dict[str, str]:
+    """What a search took and the smaller one before it, where there was one."""
+    if plan.proxy is None:
+        return {}
+    proxy = optuna.load_study(study_name=plan.proxy.name, storage=storage.open(plan.proxy.url))
+    return {"proxy": f"{plan.proxy.name}: {_cost(proxy)}", "search": _cost(study)}
+
+
+def _cost(study: optuna.Study) -> str:
+    trials = study.get_trials(deepcopy=False)
+    minutes = spent(trials).seconds / 60
+    return f"{len(finished(study))} trials, {minutes:.1f} minutes"
+
+
+def report(
+    plan: Plan,
+    study: optuna.Study,
+    beliefs: Sequence[Belief],
+    settings: Mapping[str, str],
+    closing: str,
+    final: Sequence[FinalRow] = (),
+    final_note: str = "",
+    answers: Sequence[SampleAnswer] = (),
+) -> Path:
+    """Writes the report; its page.
+
+    Args:
+        plan: Of the command.
+        study: With its trials.
+        beliefs: What a model says of them.
+        settings: What a reader should know about what was trained.
+        closing: What a reader can do next.
+        final: Rows of the final test.
+        final_note: How far these may be believed.
+        answers: Of base and best to the same prompts.
+    """
+    from objectives.report.report import write_report  # Matplotlib and SciPy: not for each worker
+
     space = plan.experiment.search_space()
     cells = [CellBox(low=c.low, high=c.high) for c in inspection.cells(study)]
+    kind = "LoRA hyperparameters" if isinstance(plan, LoraPlan) else "hyperparameters"
     return write_report(
         study,
         plan.folder / "report",
-        title=f"{plan.name}: LoRA hyperparameters",
+        title=f"{plan.name}: {kind}",
         space=space,
         value_name=plan.experiment.value_name,
         cells=cells,
         to_unit=(lambda params: inspection.unit(space, params) or {}) if cells else None,
-        final=rows,
-        final_note=honesty(plan.experiment, looks(study)),
+        final=final,
+        final_note=final_note,
         beliefs=beliefs,
+        answers=answers,
         settings={
-            "base": named_base(plan.experiment.model).name,
-            "data": portable(plan.experiment.data.train),
-            "objective": plan.experiment.value_name,
+            **settings,
             "sampler": plan.settings.sampler,
             "storage": storage.shown(plan.url),
         },
-        closing=_next(plan, study),
+        closing=closing,
         device="GPU" if storage.accelerators() else "CPU",
     )
 
 
-def _more(plan: Plan) -> str:
+def more(plan: Plan) -> str:
     """What to add to the command for a longer search; a budget of time begins anew."""
     if plan.trials is not None:
         return f" with --trials {2 * plan.trials}"
@@ -145,8 +217,8 @@ def _more(plan: Plan) -> str:
     return " again"
 
 
-def _next(plan: Plan, study: optuna.Study) -> str:
+def _next(plan: LoraPlan, study: optuna.Study) -> str:
     """What a reader of the report can do."""
-    more = f"To go on with this study, run the same command{_more(plan)}."
+    again = f"To go on with this study, run the same command{more(plan)}."
     load = "To load the best adapter, see README.md in best_adapter/, the folder beside report/."
-    return f"{more} {load}" if best_trials(study, 1) else more
+    return f"{again} {load}" if best_trials(study, 1) else again

@@ -12,13 +12,14 @@ no figure.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 from contextlib import contextmanager
 from contextlib import suppress
 import fcntl
 from importlib.util import find_spec
-import logging
 import os
 from pathlib import Path
 import socket
@@ -48,8 +49,7 @@ class Meter:
             gpus: Numbers of those that count; none: all there are. (codecarbon knows no UUID.)
             country: Of the electricity, three letters (ISO 3166); None is the world's average.
         """
-        # before its import: it speaks while its own level is not yet set
-        logging.getLogger("codecarbon").setLevel(logging.CRITICAL)
+        _silence()
         from codecarbon import OfflineEmissionsTracker
 
         chosen: dict[str, Any] = {"gpu_ids": list(gpus)} if gpus else {}
@@ -80,17 +80,36 @@ class Meter:
         self._tracker.stop()
 
 
-def check_can_measure() -> None:
+def check_can_measure(country: str | None) -> None:
     """Before anything is loaded.
 
     Raises:
-        UserError: codecarbon is missing.
+        UserError: codecarbon is missing, or does not know the country.
     """
     if find_spec("codecarbon") is None:
         raise UserError(
             '`[study] energy` = true: needs codecarbon; pip install "codecarbon>=3.3", '
             "or leave energy out"
         )
+    if country is not None and country not in _countries():
+        raise UserError(
+            f"`[study] country` = {country!r}: codecarbon does not know it, and would take the "
+            'world\'s average; give its code in ISO 3166, for example "DEU" for Germany'
+        )
+
+
+def _countries() -> Collection[str]:
+    _silence()
+    from codecarbon.input import DataSource
+
+    source: Any = DataSource
+    found: Mapping[str, Any] = source().get_global_energy_mix_data()
+    return found.keys()
+
+
+def _silence() -> None:
+    """codecarbon speaks while it is imported."""
+    os.environ.setdefault("CODECARBON_LOG_LEVEL", "critical")
 
 
 @contextmanager

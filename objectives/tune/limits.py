@@ -16,6 +16,7 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from objectives.command.failures import alike
 from objectives.report.scales import seconds
 from objectives.report.spent import shares
 from objectives.result.final import base_exam
@@ -29,6 +30,7 @@ __all__ = ["Limits"]
 LAST = 20  # trials: the machine, the pruner and what is searched may have changed since others
 MOST = 0.9
 REPORT_SECONDS = 20.0  # a model of all trials, the report, the best adapter
+MOST_REPORTS = 100  # of a trainer that is not this project's, for what a trial takes at least
 SLOWER = 1.5  # than the base is a base with an adapter, at most
 
 
@@ -41,6 +43,8 @@ class Limits:
 
     def wanted(self, done: Sequence[FrozenTrial]) -> float:
         """How many trials may still end after those that are done; others may run already."""
+        if alike(done):  # the next ones would fail as all have
+            return 0
         return min(self._trials(done), self._trainings(done), self._in_time(done))
 
     def end(self) -> float:
@@ -61,21 +65,23 @@ class Limits:
 
     def in_time_for(self, row: str) -> bool:
         """Whether that row of the final test will be there before the command is to be done."""
-        exam = base_exam(self._study, self._plan.experiment.scoring.test)
+        exam = base_exam(self._study, self._plan.experiment.tests)
         if self._plan.until is None or exam is None:
             return True
         training = self._training(finished(self._study)) if row == DEFAULTS else 0.0
         return time.time() + training + exam.seconds < self._plan.until
 
     def why_ended(self, exhausted: bool) -> str | None:
-        """Why the search is over, for people; None where there is no budget to tell of.
+        """Why the search is over, for people; None where that goes without saying.
 
         Args:
             exhausted: Whether every point has been evaluated.
         """
+        done = finished(self._study)
+        if failure := alike(done):
+            return f"all {len(done)} trials have failed in the same way: {failure}"
         if self._budget is None:
             return None
-        done = finished(self._study)
         left = self.left(done)
         if self._trials(done) <= 0:
             return f"{len(done)} trials are finished; {left}"
@@ -101,7 +107,7 @@ class Limits:
         return math.floor(left / self._expected_share(done) + 1e-9)  # floats add up to less
 
     def _expected_share(self, done: Sequence[FrozenTrial]) -> float:
-        least = 1 / self._plan.experiment.training.validations
+        least = 1 / (self._plan.experiment.reports or MOST_REPORTS)
         return max(least, _expected(shares(done), first=1.0))
 
     def _in_time(self, done: Sequence[FrozenTrial]) -> float:
@@ -120,12 +126,12 @@ class Limits:
         if self._plan.search_only and not self._plan.of_command:
             return 0.0
         nothing = all(trial.state is not TrialState.COMPLETE for trial in done)
-        if nothing or not self._plan.experiment.scoring.test:
+        if nothing or not self._plan.experiment.tests:
             return REPORT_SECONDS
-        exam = base_exam(self._study, self._plan.experiment.scoring.test)
+        exam = base_exam(self._study, self._plan.experiment.tests)
         if exam is None:  # it could not be made, as the others then
             return REPORT_SECONDS
-        adapters = 1 + self._plan.experiment.scoring.best  # with that of PEFT's defaults
+        adapters = 1 + self._plan.experiment.finalists  # with that of PEFT's defaults
         exams = SLOWER * exam.seconds * adapters
         return REPORT_SECONDS + exam.loading + exams + self._training(done)
 

@@ -14,7 +14,7 @@ from optuna.trial import TrialState
 from objectives.report.scales import seconds
 
 
-__all__ = ["Progress", "finished"]
+__all__ = ["Progress", "counts", "finished"]
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
@@ -24,11 +24,13 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
     again, and it does not count.
     """
     trials = study.get_trials(deepcopy=False)
-    return [t for t in trials if t.state.is_finished() and _counts(t)]
+    return [t for t in trials if counts(t)]
 
 
-def _counts(trial: FrozenTrial) -> bool:
-    return trial.state is not TrialState.FAIL or "failure" in trial.user_attrs
+def counts(trial: FrozenTrial) -> bool:
+    """Whether a trial is one of those."""
+    failed = trial.state is TrialState.FAIL
+    return "failure" in trial.user_attrs if failed else trial.state.is_finished()
 
 
 class Progress:

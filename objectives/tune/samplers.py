@@ -23,12 +23,16 @@ from optuna.trial import TrialState
 
 from objectives.errors import UserError
 from objectives.settings.plan import Plan
-from objectives.settings.sections import StudySettings
+from objectives.settings.search.ranges import Expectation
+from objectives.settings.search.ranges import Expected
+from objectives.settings.sections.study import StudySettings
 import optuna_partition
 from optuna_partition import BaMSOOSampler
 from optuna_partition import DIRECTSampler
 from optuna_partition import LatinHypercubeSampler
+from optuna_partition import LogNormal
 from optuna_partition import NOMADSampler
+from optuna_partition import Normal
 from optuna_partition import SOOSampler
 
 
@@ -103,12 +107,7 @@ class DrawnPerTrial(BaseSampler):
 
 
 SAMPLERS: Mapping[str, Callable[[Space, StudySettings], BaseSampler]] = {
-    "bamsoo": lambda space, study: BaMSOOSampler(
-        search_space=space,
-        deterministic=True,  # every training starts from the same seed
-        seed=study.seed,
-        independent_sampler=DrawnPerTrial(TPESampler, study.seed),
-    ),
+    "bamsoo": lambda space, study: _bamsoo(space, study, [], {}),
     "soo": lambda space, study: SOOSampler(
         search_space=space, independent_sampler=DrawnPerTrial(RandomSampler, study.seed)
     ),
@@ -126,12 +125,12 @@ SAMPLERS: Mapping[str, Callable[[Space, StudySettings], BaseSampler]] = {
     "gp": lambda space, study: DrawnPerTrial(GPSampler, study.seed),
     "random": lambda space, study: DrawnPerTrial(RandomSampler, study.seed),
 }
-# Of the number of reports in a trial: Optuna would learn it from the first trial that finishes,
-# and until then its Hyperband prunes nothing.
-PRUNERS: Mapping[str, Callable[[int], optuna.pruners.BasePruner]] = {
+# Of the number of reports in a trial, if it is known: Optuna would learn it from the first trial
+# that finishes, and until then its Hyperband prunes nothing.
+PRUNERS: Mapping[str, Callable[[int | None], optuna.pruners.BasePruner]] = {
     "none": lambda parts: optuna.pruners.NopPruner(),
     "median": lambda parts: optuna.pruners.MedianPruner(),
-    "hyperband": lambda parts: optuna.pruners.HyperbandPruner(max_resource=parts),
+    "hyperband": lambda parts: optuna.pruners.HyperbandPruner(max_resource=parts or "auto"),
     "asha": lambda parts: optuna.pruners.SuccessiveHalvingPruner(
         min_resource=1, reduction_factor=3
     ),
@@ -139,12 +138,51 @@ PRUNERS: Mapping[str, Callable[[int], optuna.pruners.BasePruner]] = {
 }
 
 
-def sampler_of(plan: Plan) -> BaseSampler:
-    name = plan.settings.sampler
+def sampler_of(plan: Plan, previous: Sequence[Study] = ()) -> BaseSampler:
+    """The sampler of a plan.
+
+    Args:
+        plan: Names it.
+        previous: What the plan names earlier studies, loaded.
+
+    Raises:
+        UserError: A package of it is missing, or an earlier study has several objectives.
+    """
+    name, prior = plan.settings.sampler, plan.experiment.search.prior()
     try:
+        if name == "bamsoo":
+            return _bamsoo(plan.experiment.search_space(), plan.settings, previous, prior)
         return SAMPLERS[name](plan.experiment.search_space(), plan.settings)
     except ImportError as error:
         raise UserError(f"--sampler {name}: {error}") from None
+    except ValueError as error:
+        raise UserError(f"--previous: {error}") from None
+
+
+def _bamsoo(
+    space: Space,
+    study: StudySettings,
+    previous: Sequence[Study],
+    prior: Mapping[str, Expectation],
+) -> BaseSampler:
+    return BaMSOOSampler(
+        search_space=space,
+        deterministic=True,  # every training starts from the same seed
+        seed=study.seed,
+        independent_sampler=DrawnPerTrial(TPESampler, study.seed),
+        previous=previous,
+        prior={name: _as_prior(expected) for name, expected in prior.items()},
+    )
+
+
+def _as_prior(expected: Expectation) -> Any:
+    if not isinstance(expected, Expected):
+        return expected  # a choice
+    if expected.factor is not None:
+        return LogNormal(expected.at, expected.factor)
+    if expected.deviation is not None:
+        return Normal(expected.at, expected.deviation)
+    return expected.at
 
 
 def _bayesian(seed: int) -> BaseSampler:

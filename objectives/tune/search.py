@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from contextlib import nullcontext
 from contextlib import suppress
@@ -17,7 +16,7 @@ from optuna.trial import TrialState
 from objectives.output import writing
 from objectives.pack.search import Packs
 from objectives.pack.search import search_in_packs
-from objectives.result.adapters import keep_best_adapters
+from objectives.settings.plan import OwnPlan
 from objectives.settings.plan import Plan
 from objectives.tune.energy import host_meter
 from objectives.tune.energy import kept_in_study
@@ -26,29 +25,44 @@ from objectives.tune.energy import Meter
 from objectives.tune.interruption import Interruption
 from objectives.tune.interruption import TimeIsUp
 from objectives.tune.limits import Limits
+from objectives.tune.machines.watch import Watch
 from objectives.tune.progress import finished
 from objectives.tune.progress import Progress
 from objectives.tune.study import tell_finished
 import storage
 
 
-__all__ = ["is_exhausted", "search", "search_packs", "search_with_workers"]
+__all__ = ["Callback", "is_exhausted", "search", "search_packs", "search_with_workers", "watched"]
 
+Callback = Callable[[optuna.Study, FrozenTrial], None]
 PATIENCE_SECONDS = 5.0  # with a worker whose time is up
 
 
 def search(
-    plan: Plan, study: optuna.Study, objective: Callable[[optuna.Trial], float], limits: Limits
+    plan: Plan,
+    study: optuna.Study,
+    objective: Callable[[optuna.Trial], float],
+    limits: Limits,
+    keep: Callback,
 ) -> None:
-    """Runs trials until the limits say so; a KeyboardInterrupt where the user stops it."""
+    """Runs trials until the limits say so; a KeyboardInterrupt where the user stops it.
+
+    Args:
+        plan: Of the command.
+        study: Gets the trials.
+        objective: Runs one.
+        limits: Of the search.
+        keep: Deletes what earlier trials have left and nobody needs, after each trial.
+    """
     tell_finished(plan, study)
     if limits.wanted(finished(study)) <= 0:
         return
     turns, interruption = storage.Turns(limits.wanted, finished), Interruption(limits.end)
+    devices = _devices(plan)
 
     def run(trial: optuna.Trial) -> float:
         with interruption.welcome():
-            storage.mark_worker(trial)
+            storage.mark_worker(trial, devices)
             with kept_in_trial(trial, meter):
                 return objective(trial)
 
@@ -56,7 +70,7 @@ def search(
         with interruption.welcome():
             turns(study, trial)
 
-    callbacks = _callbacks(plan, limits)
+    callbacks: list[Callback] = [_progress(plan, limits), keep, *_watched(study)]
     with _meter(plan) as meter, interruption.installed(), suppress(TimeIsUp):
         with interruption.welcome():
             needed = turns.wait(study)
@@ -64,7 +78,9 @@ def search(
             study.optimize(run, callbacks=[*callbacks, take_turn])
 
 
-def search_packs(plan: Plan, study: optuna.Study, packs: Packs, limits: Limits) -> None:
+def search_packs(
+    plan: Plan, study: optuna.Study, packs: Packs, limits: Limits, keep: Callback
+) -> None:
     """The same with several trials at a time."""
     tell_finished(plan, study)
     if limits.wanted(finished(study)) <= 0:
@@ -79,7 +95,7 @@ def search_packs(plan: Plan, study: optuna.Study, packs: Packs, limits: Limits) 
         running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
         return limits.wanted(finished(study)) - len(running)
 
-    callbacks = _callbacks(plan, limits)
+    callbacks: list[Callback] = [_progress(plan, limits), keep, *_watched(study)]
     with _meter(plan) as meter, kept_in_study(study, meter), interruption.installed():
         with suppress(TimeIsUp):  # what runs then has been interrupted
             search_in_packs(
@@ -88,19 +104,28 @@ def search_packs(plan: Plan, study: optuna.Study, packs: Packs, limits: Limits) 
                 wait=wait,
                 room=room,
                 exhausted=lambda: is_exhausted(study),
-                mark=storage.mark_worker,
+                mark=partial(storage.mark_worker, devices=_devices(plan)),
                 callbacks=callbacks,
                 welcome=interruption.welcome,
                 unwelcome=interruption.unwelcome,
             )
 
 
-def _callbacks(plan: Plan, limits: Limits) -> list[Callable[[optuna.Study, FrozenTrial], None]]:
-    return [_progress(plan, limits), keep_best_adapters(plan.experiment.scoring.best)]
+def _devices(plan: Plan) -> list[str]:
+    """The GPUs that a trial is trained on, where this machine's are meant."""
+    if plan.settings.launcher is not None:
+        return []
+    found = storage.accelerators()
+    return storage.indices(found if isinstance(plan, OwnPlan) else found[: plan.ranks or 1])
 
 
-def _progress(plan: Plan, limits: Limits, seen: Iterable[FrozenTrial] = ()) -> Progress:
-    return Progress(plan.trials, plan.unit, seen=seen, left=limits.left)
+def _watched(study: optuna.Study) -> list[Callback]:
+    """Where nobody has started this worker, who would watch it."""
+    return [] if storage.worker_name() else [Watch(study)]
+
+
+def _progress(plan: Plan, limits: Limits) -> Progress:
+    return Progress(plan.trials, plan.experiment.unit, left=limits.left)
 
 
 def is_exhausted(study: optuna.Study) -> bool:
@@ -115,14 +140,28 @@ def search_with_workers(plan: Plan, study: optuna.Study, limits: Limits) -> None
     tell_finished(plan, study)
     if limits.wanted(finished(study)) <= 0:
         return
-    progress = _progress(plan, limits, seen=finished(study))
-    logs = plan.folder / "workers"
-    until = () if plan.until is None else ("--until", str(plan.until))
-    with _meter(plan) as meter, kept_in_study(study, meter), writing(logs):
-        look, late = partial(progress.look, study), partial(_is_late, plan, limits)
-        command = (*plan.worker, *until)
-        if storage.workers.run(command, plan.workers, logs=logs, look=look, late=late):
-            raise KeyboardInterrupt
+    watch, logs = Watch(study), plan.folder / "workers"
+    look, late = watched(plan, study, limits, watch), partial(_is_late, plan, limits)
+    command = plan.worker if plan.until is None else (*plan.worker, "--until", str(plan.until))
+    with _meter(plan) as meter, kept_in_study(study, meter), writing(logs), watch:
+        stopped = storage.workers.run(
+            command, plan.workers, logs=logs, look=look, say=watch.say, late=late
+        )
+    if stopped:
+        raise KeyboardInterrupt
+
+
+def watched(plan: Plan, study: optuna.Study, limits: Limits, watch: Watch) -> Callable[[], int]:
+    """Shows trials and workers, whenever it is called; how many trials are finished."""
+    unit, done = plan.experiment.unit, finished(study)
+    progress = Progress(plan.trials, unit, seen=done, write=watch.say, left=limits.left)
+
+    def look() -> int:
+        count = progress.look(study)
+        watch.look()
+        return count
+
+    return look
 
 
 def _is_late(plan: Plan, limits: Limits) -> bool:

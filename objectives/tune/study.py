@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-import optuna
+from collections.abc import Callable
+from pathlib import Path
 
+import optuna
+from optuna.trial import TrialState
+
+from objectives.command.failures import alike
+from objectives.errors import UserError
+from objectives.output import check_writable
 from objectives.output import writing
+from objectives.owner import check_owner
+from objectives.owner import keep_owner
 from objectives.settings.comparable import check_comparable
+from objectives.settings.comparable import check_direction
 from objectives.settings.comparable import keep_experiment
+from objectives.settings.plan import OwnPlan
 from objectives.settings.plan import Plan
+from objectives.settings.proxy import proxy_name
+from objectives.settings.sections.scoring import Direction
+from objectives.tune.energy import check_can_measure
+from objectives.tune.limits import Limits
 from objectives.tune.progress import finished
 from objectives.tune.samplers import PRUNERS
 from objectives.tune.samplers import sampler_of
 import storage
 
 
-__all__ = ["existing_study", "open_study", "tell_finished"]
+__all__ = ["existing_study", "has_work", "open_study", "study_in", "tell_end", "tell_finished"]
 
 
 def existing_study(plan: Plan) -> optuna.Study | None:
@@ -27,31 +42,178 @@ def existing_study(plan: Plan) -> optuna.Study | None:
         return None
 
 
-def open_study(plan: Plan, samples: str) -> optuna.Study:
+def _storage(plan: Plan) -> str:
+    """For people; the one in the study's folder moves with it."""
+    return "its study.db" if plan.settings.storage is None else storage.shown(plan.url)
+
+
+def has_work(plan: Plan) -> bool:
+    """Whether there is something to do, after all that can be checked before anything is loaded.
+
+    A study of a trainer of the user's own whose trials have all failed holds no value that others
+    would have to compare with. Once they have failed alike, or the experiment is another, it
+    begins anew.
+
+    Raises:
+        UserError: The plan cannot be done.
+    """
+    check_writable(plan.folder)
+    if plan.workers is not None and storage.private(plan.url):
+        raise UserError(
+            f"--workers {plan.workers}: {plan.url} is in the memory of one process; "
+            "take a file, for example --storage sqlite:///study.db"
+        )
+    existing = existing_study(plan)
+    check_owner(plan.folder, _storage(plan), existing)
+    follows = plan.search_only or plan.last
+    if existing is not None and not follows and _begins_anew(plan, existing):
+        print(f"study {plan.name}: all of its trials have failed; it begins anew", flush=True)
+        _begin_anew(plan, existing)
+    elif existing is not None:
+        for line in check_comparable(existing, plan.experiment, storage.shown(plan.url)):
+            print(line, flush=True)
+        limits = Limits(plan, existing)
+        if plan.search_only and limits.wanted(finished(existing)) <= 0:
+            tell_finished(plan, existing)
+            tell_end(limits, exhausted=False)
+            return False  # a worker that comes late loads nothing
+    _earlier_studies(plan)  # whether they are there
+    if plan.settings.energy:
+        check_can_measure(plan.settings.country)
+    return True
+
+
+def _begins_anew(plan: Plan, study: optuna.Study) -> bool:
+    states = {trial.state for trial in study.get_trials(deepcopy=False)} - {TrialState.WAITING}
+    if not isinstance(plan, OwnPlan) or states != {TrialState.FAIL}:
+        return False
+    if alike(finished(study)) is not None:
+        return True
+    try:
+        check_comparable(study, plan.experiment, storage.shown(plan.url))
+    except UserError:
+        return True
+    return False
+
+
+def _begin_anew(plan: Plan, study: optuna.Study) -> None:
+    """What somebody has asked for still waits in it."""
+    waiting = study.get_trials(states=(TrialState.WAITING,))
+    optuna.delete_study(study_name=plan.name, storage=storage.open(plan.url))
+    anew = optuna.create_study(
+        study_name=plan.name,
+        storage=storage.open(plan.url),
+        direction=plan.experiment.direction,
+    )
+    anew.add_trials(waiting)
+
+
+def _earlier_studies(plan: Plan) -> list[optuna.Study]:
+    """Those that the plan names, read-only.
+
+    Raises:
+        UserError: One is not there, or is the plan's own.
+    """
+    return [_earlier(plan, *each.partition("@")) for each in plan.settings.previous]
+
+
+def _earlier(plan: Plan, name: str, at: str, url: str) -> optuna.Study:
+    told = f"--previous {name}" + (f"@{storage.shown(url)}" if at else "")
+    own = Path(plan.settings.output) / name / "study.db"
+    if not at:  # beside this one
+        url = plan.settings.storage or f"sqlite:///{own}"
+    if (name, url) == (plan.name, plan.url):
+        raise UserError(f"{told}: is this study itself; leave it out, or give --study a new name")
+    found = f"there is no study of that name in {storage.shown(url)}; "
+    way_out = "give NAME@URL where it is in another storage"
+    if plan.search_only and name == proxy_name(plan.name):
+        told = "--proxy with --search-only"
+        way_out = "run the command once without --search-only, which makes it"
+    try:
+        if url == f"sqlite:///{own}" and not own.exists() or not storage.exists(url):
+            raise UserError(f"{told}: {found}{way_out}")
+        return optuna.load_study(study_name=name, storage=storage.open(url))
+    except KeyError:
+        names = ", ".join(optuna.get_all_study_names(storage.open(url))) or "none"
+        raise UserError(f"{told}: {found}it has {names}; {way_out}") from None
+
+
+def study_in(name: str, url: str) -> optuna.Study:
+    """The study of that name, which is only read.
+
+    Raises:
+        UserError: It is not there.
+    """
+    try:
+        there = storage.exists(url)
+        if there:
+            return optuna.load_study(study_name=name, storage=storage.open(url))
+    except KeyError:
+        pass
+    except storage.StorageError as error:
+        raise UserError(str(error)) from None
+    names = ", ".join(optuna.get_all_study_names(storage.open(url))) if there else ""
+    raise UserError(
+        f"{name}: there is no study of that name in {storage.shown(url)}; it has {names or 'none'}"
+    )
+
+
+def open_study(
+    plan: Plan,
+    samples: str,
+    direction: Direction,
+    ask_first: Callable[[optuna.Study], None] = lambda study: None,
+) -> optuna.Study:
     """The study, made or continued.
 
     Args:
         plan: Its experiment, storage, sampler and pruner.
         samples: Fingerprint of the token samples its trials learn from.
+        direction: Of the objective.
+        ask_first: Puts trials in the queue, before those of `[study] start`.
 
     Raises:
-        UserError: Earlier trials learned from others.
+        UserError: Earlier trials learned from others, or the study looks the other way.
     """
     with writing(plan.folder):
         plan.folder.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         study_name=plan.name,
         storage=storage.open(plan.url),
-        sampler=sampler_of(plan),
-        pruner=PRUNERS[plan.settings.pruner](plan.experiment.training.validations),
-        direction=plan.experiment.direction,
+        sampler=sampler_of(plan, _earlier_studies(plan)),
+        pruner=PRUNERS[plan.settings.pruner](plan.experiment.reports),
+        direction=direction,
         load_if_exists=True,
     )
+    check_direction(study, direction, storage.shown(plan.url))
+    with writing(plan.folder):
+        keep_owner(plan.folder, _storage(plan), study)
+    for earlier in _earlier_studies(plan):
+        told = _told_by(earlier, set(plan.experiment.search_space()))
+        print(f"previous       {earlier.study_name}: {told}", flush=True)
     _tell_misfits(plan, study)
+    if plan.experiment.search.prior() and plan.settings.sampler != "bamsoo":
+        print(f"prior          of [search]: bamsoo uses it, {plan.settings.sampler} does not")
     keep_experiment(study, plan.experiment, samples)
     for number in storage.recover(study):
         print(f"trial {number} was left by a process that is gone; it is run again")
+    ask_first(study)
+    for params in plan.settings.start:
+        study.enqueue_trial(params, skip_if_exists=True)
     return study
+
+
+def _told_by(earlier: optuna.Study, searched: set[str]) -> str:
+    """How much an earlier study has to say, and what of it is no matter here."""
+    complete = earlier.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    count = f"{len(complete)} complete trial{'' if len(complete) == 1 else 's'}"
+    theirs = {name for trial in complete for name in trial.params}
+    if not complete:
+        return f"{count}, so that nothing is learned from it"
+    if not theirs & searched:
+        return f"{count}, of other parameters than are searched here, and so without a use"
+    only = ", ".join(sorted(theirs - searched))
+    return count + (f"; not searched here, and left out: {only}" if only else "")
 
 
 def _tell_misfits(plan: Plan, study: optuna.Study) -> None:
@@ -65,6 +227,12 @@ def _tell_misfits(plan: Plan, study: optuna.Study) -> None:
     told = misfits and misfits(study)
     if told:
         print(f"study {plan.name}: {told}; earlier trials count where they lie", flush=True)
+
+
+def tell_end(limits: Limits, *, exhausted: bool) -> None:
+    """Why the search is over, where that does not go without saying."""
+    if (why := limits.why_ended(exhausted)) is not None:
+        print(f"search ended   {why}", flush=True)
 
 
 def tell_finished(plan: Plan, study: optuna.Study) -> int:

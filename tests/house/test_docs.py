@@ -16,12 +16,15 @@ import sys
 import tomllib
 from typing import Any
 
+import kubernetes_validate
 from optuna.storages import RDBStorage
 import pytest
+import yaml
 
 from objectives.settings.arguments import read_arguments
 from objectives.settings.config import Experiment
-from objectives.settings.search_space import SearchSettings
+from objectives.settings.own.experiment import OwnExperiment
+from objectives.settings.search.space import SearchSettings
 from objectives.tune.samplers import PRUNERS
 from objectives.tune.samplers import SAMPLERS
 import optuna_partition
@@ -32,8 +35,9 @@ README = (ROOT / "README.md").read_text()
 DOCS = sorted((ROOT / "docs").glob("*.md"))
 PAGES = [ROOT / "README.md", *DOCS]
 TROUBLE = (ROOT / "docs" / "troubleshooting.md").read_text()
-SMALLEST = {"model": {"name": "a/model"}, "data": {"train": "a/dataset"}}
+OWN = ROOT / "examples" / "own" / "trl"
 COMPILED_ONLY = "<!-- compiled only"
+SMALLEST = {"model": {"name": "a/model"}, "data": {"train": "a/dataset"}}
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -80,7 +84,11 @@ def test_the_readme_s_search_has_its_trials(
 @pytest.mark.parametrize("page", with_block("toml"), ids=name)
 def test_the_toml_of_a_page_is_an_experiment(page: Path) -> None:
     for block in blocks(page.read_text(), "toml"):
-        Experiment.model_validate(SMALLEST | tomllib.loads(block))
+        said = tomllib.loads(block)
+        if "command" in said:
+            OwnExperiment.model_validate(said, context={"folder": OWN})
+        else:
+            Experiment.model_validate(SMALLEST | said)
 
 
 @pytest.mark.parametrize("page", with_block("sh"), ids=name)
@@ -90,6 +98,18 @@ def test_the_options_of_a_page_are_the_command_s(page: Path) -> None:
         assert {a for a in arguments if a.startswith("--")} <= known  # argparse takes half names
         if "--help" not in arguments:
             assert read_arguments(arguments, SAMPLERS, PRUNERS).file == Path("my.toml")
+
+
+def test_the_manifest_is_one_of_kubernetes() -> None:
+    """By the schema of its current version, in which no unknown key is left out silently."""
+    (text,) = blocks((ROOT / "docs" / "workers.md").read_text(), "yaml")
+    manifest = yaml.safe_load(text)
+    version = kubernetes_validate.latest_version()
+    kubernetes_validate.validate(manifest, version, strict=True)
+    (container,) = manifest["spec"]["template"]["spec"]["containers"]
+    python, module, *arguments = container["command"][:1] + container["command"][2:]
+    assert (python, module) == ("python", "objectives.tune")
+    assert read_arguments(arguments, SAMPLERS, PRUNERS).file == Path("my.toml")
 
 
 def test_the_table_of_bounds_is_the_command_s() -> None:

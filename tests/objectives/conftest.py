@@ -26,8 +26,8 @@ from objectives.model.bench import Bench
 from objectives.model.bench import load_bench
 from objectives.pack import packed
 from objectives.settings.config import Experiment
-from objectives.settings.sections import DataSettings
-from objectives.settings.sections import ModelSettings
+from objectives.settings.sections.data import DataSettings
+from objectives.settings.sections.model import ModelSettings
 
 
 BOS = "<s>"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from objectives.settings.config import Experiment
 from objectives.settings.config import load_experiment
-from objectives.settings.search_space import Choices
-from objectives.settings.search_space import Range
-from objectives.settings.search_space import SearchSettings
+from objectives.settings.search.ranges import Range
+from objectives.settings.search.space import Choices
+from objectives.settings.search.space import SearchSettings
 
 
 ORDER = ["learning_rate", "alpha", "rank", "effective_batch", "weight_decay", "dropout"]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from objectives.settings.config import Experiment
-from objectives.settings.search_space import Range
-from objectives.settings.search_space import SearchSettings
-from objectives.settings.sections import StudySettings
-from objectives.settings.sections import TrainingSettings
+from objectives.settings.search.ranges import Range
+from objectives.settings.search.space import SearchSettings
+from objectives.settings.sections.study import StudySettings
+from objectives.settings.sections.training import TrainingSettings
 
 
 PARAMS = {"learning_rate": 0.0051234567890123456, "rank": 4, "dropout": 0.2}

@@ -16,7 +16,7 @@ import torch
 from objectives.model.bench import Bench
 from objectives.objective import LoraObjective
 from objectives.settings.config import Experiment
-from objectives.settings.sections import TrainingSettings
+from objectives.settings.sections.training import TrainingSettings
 
 
 PARAMS = {"learning_rate": 5e-3, "weight_decay": 0.0, "rank": 4, "alpha": 8, "dropout": 0.2}

@@ -1,8 +1,9 @@
-"""Trials and studies of one small space, made by hand or by running it, for the tests."""
+"""Trials and studies made by hand or by running a small space, for the tests."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import datetime
 from datetime import timedelta
 import math
@@ -28,6 +29,7 @@ SPACE: dict[str, BaseDistribution] = {
 }
 PARAMS = {"learning_rate": 1e-3, "rank": 8, "dropout": 0.1, "effective_batch": 16}
 START = datetime(2026, 1, 2, 3, 4)
+NOW = datetime(2026, 1, 2, 12, 0)
 
 
 def trial(
@@ -45,6 +47,47 @@ def trial(
         made.datetime_start = START
         made.datetime_complete = START + timedelta(seconds=seconds)
     return made
+
+
+def ran(
+    number: int,
+    worker: str,
+    begun: float,
+    ended: float | None = None,
+    *,
+    name: str = "",
+    devices: Sequence[str] = (),
+    failed: bool = False,
+) -> FrozenTrial:
+    """A trial as a worker on some machine leaves it.
+
+    Args:
+        number: Of the trial.
+        worker: Host and process, "node1:17".
+        begun: So many seconds ago.
+        ended: The same; None where it runs.
+        name: Of the worker.
+        devices: Of the worker.
+        failed: Whether it was lost.
+    """
+    host, process = worker.split(":")
+    state = TrialState.RUNNING if ended is None else TrialState.COMPLETE
+    trial = create_trial(
+        state=TrialState.FAIL if failed else state,
+        value=None if failed or ended is None else 1.0,
+        user_attrs={
+            "worker": f"{host}/402:{process}:{number}:99",
+            "worker_allocation": {"name": name, "devices": list(devices)},
+        },
+    )
+    trial.number = number
+    trial.datetime_start = ago(begun)
+    trial.datetime_complete = None if ended is None else ago(ended)
+    return trial
+
+
+def ago(seconds: float) -> datetime:
+    return NOW - timedelta(seconds=seconds)
 
 
 def study_of(*trials: FrozenTrial, direction: str = "minimize") -> optuna.Study:

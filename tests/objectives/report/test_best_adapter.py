@@ -21,17 +21,18 @@ from transformers import AutoTokenizer
 from transformers import PreTrainedModel
 
 from examples.standin.questions import TEMPLATE
-from objectives.data.corpus import prompt
+from objectives.data.templates import prompt
 from objectives.objective import LoraObjective
-from objectives.report.report import FinalRow
+from objectives.report.given import FinalRow
 from objectives.result.best_adapter import save_best
 from objectives.result.model_card import model_card
 from objectives.result.names import Named
 from objectives.result.names import named_base
 from objectives.settings.config import Experiment
 from objectives.settings.config import load_experiment
-from objectives.settings.sections import ModelSettings
-from objectives.settings.sections import StudySettings
+from objectives.settings.sections.data import DataSettings
+from objectives.settings.sections.model import ModelSettings
+from objectives.settings.sections.study import StudySettings
 from objectives.training.runner import load_runner
 
 
@@ -49,6 +50,10 @@ PARAMS = {
 }
 COMMIT = "0a1b2c3d4e5f60718293a4b5c6d7e8f901234567"
 INSTRUCTION = "Name the three primary colours."
+CHAT = (
+    "{{ bos_token }}{% for m in messages %}[{{ m.role }}] {{ m.content }} {% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
 
 
 @dataclass(frozen=True)
@@ -130,6 +135,22 @@ def test_the_card_s_example_runs_from_any_folder_and_merges(tuned: Tuned, tmp_pa
     assert (logits(merged) - after).abs().mean() < 0.05 * (after - before).abs().mean()
     there = AutoTokenizer.from_pretrained(tmp_path / "mine" / "merged")
     assert there(text)["input_ids"] == tokenizer(text)["input_ids"]
+
+
+def test_the_card_says_how_the_adapter_is_served(tuned: Tuned, tmp_path: Path) -> None:
+    card = (saved(tuned, tmp_path) / "README.md").read_text()
+    lora = "--enable-lora --lora-modules tuned=best_adapter --max-lora-rank 8"
+    assert "\n## Serve\n\nvLLM serves" in card and f"\nvllm serve ./standin {lora}\n```" in card
+    hub = tuned.experiment.model.model_copy(
+        update={"name": "org/base", "revision": "v2", "quantization": "4bit"}
+    )
+    experiment = tuned.experiment.model_copy(update={"model": hub})
+    trial = tuned.study.best_trial
+    card = model_card(experiment, "study", trial, [], config={"r": 65})
+    options = "--revision v2 --quantization bitsandbytes --enable-lora"
+    assert f"\nvllm serve org/base {options} " in card and "--max-lora-rank 128\n" in card
+    card = model_card(experiment, "study", trial, [], config={"r": 8, "use_dora": True})
+    assert "vLLM takes no DoRA adapter" in card and "\nvllm serve merged " in card
 
 
 def test_a_base_of_the_hub_is_loaded_by_its_name(tuned: Tuned, tmp_path: Path) -> None:
@@ -221,6 +242,40 @@ def test_alpaca_s_two_prompts_and_a_prompt_with_blocks_of_markdown(tuned: Tuned)
     fenced = card_of(tuned, data={"template": "```\n{instruction}\n```\n{input}"})
     assert "````text\n```\n{instruction}\n```\n{input}\n````" in fenced
     assert 'PROMPT.replace("{instruction}", INSTRUCTION).replace("{input}", INPUT)' in fenced
+
+
+def test_a_prompt_of_other_columns_and_one_of_none(tuned: Tuned) -> None:
+    asked = card_of(tuned, data={"template": "Q: {question}\n{prompt}\nA:"})
+    assert 'QUESTION = "..."\nCOLUMN_PROMPT = "..."\n' in asked
+    assert (
+        'text = PROMPT.replace("{question}", QUESTION).replace("{prompt}", COLUMN_PROMPT)\n'
+    ) in asked
+    card = model_card(tuned.experiment, "study", tuned.study.best_trial, [], way="text")
+    assert "\ntext = PROMPT\n" in card and "{instruction}" not in card
+
+
+def test_the_card_of_a_chat_runs(tuned: Tuned, tmp_path: Path) -> None:
+    """Its tokenizer has the experiment's chat template, and BOS is not doubled."""
+    chat = {"template": "chat", "chat_template": CHAT, "system": "Be brief."}
+    data = tuned.experiment.data.model_copy(update=chat)
+    adapter = saved(tuned, tmp_path / "given", tuned.experiment.model_copy(update={"data": data}))
+    base = tuned.experiment.model.name
+    code = example((adapter / "README.md").read_text(), BASE=base, ADAPTER=adapter)
+    printed = ran(code + "print(tokens['input_ids'].tolist()[0])\n", tmp_path / "mine")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    text = f"{tokenizer.bos_token}[system] Be brief. [user] {INSTRUCTION} [assistant]"
+    expected = tokenizer(text, add_special_tokens=False)["input_ids"]
+    assert json.loads(printed.splitlines()[-1]) == expected
+
+
+def test_a_card_names_all_data_of_the_hub(tuned: Tuned) -> None:
+    train = ["org/a", {"name": "org/b", "weight": 0.5}, "/home/me/rows.csv"]
+    data = DataSettings.model_validate({"train": train})
+    card = card_of(tuned, data={"train": data.train, "limit": None})
+    assert "\ndatasets: [org/a, org/b]\n" in card
+    assert "on `org/a + org/b (weight 0.5) + rows.csv`." in card and "/home/me" not in card
+    preferences = card_of(tuned, data={"limit": None}, training={"method": "dpo"})
+    assert "on `train.jsonl`, by direct preference optimisation." in preferences
 
 
 def test_the_final_test_is_in_the_card(tuned: Tuned) -> None:

@@ -10,7 +10,7 @@ from optuna.trial import create_trial
 from optuna.trial import TrialState
 import pytest
 
-from objectives.report.belief import Belief
+from objectives.report.given import Belief
 from objectives.result.adapters import best_trials
 from objectives.result.adapters import keep_best_adapters
 from objectives.result.adapters import SPARE

@@ -21,16 +21,16 @@ from objectives.job import OutOfMemory
 from objectives.job import Report
 from objectives.model.bench import Bench
 from objectives.objective import LoraObjective
-from objectives.report.report import FinalRow
+from objectives.report.given import FinalRow
 from objectives.report.report import write_report
 from objectives.result.best_adapter import save_best
 from objectives.result.final import FINAL
 from objectives.result.final import final_test
 from objectives.scoring.score import Scorer
 from objectives.settings.config import Experiment
-from objectives.settings.search_space import PEFT_DEFAULTS
-from objectives.settings.search_space import SearchSettings
-from objectives.settings.sections import TrainingSettings
+from objectives.settings.search.space import PEFT_DEFAULTS
+from objectives.settings.search.space import SearchSettings
+from objectives.settings.sections.training import TrainingSettings
 from objectives.training.runner import Runner
 
 

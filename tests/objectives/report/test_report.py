@@ -26,9 +26,9 @@ from trials import study_of
 from trials import trial
 
 from objectives.errors import UserError
-from objectives.report.belief import Belief
-from objectives.report.report import CellBox
-from objectives.report.report import FinalRow
+from objectives.report.given import Belief
+from objectives.report.given import CellBox
+from objectives.report.given import FinalRow
 from objectives.report.report import write_report
 
 
@@ -166,6 +166,17 @@ def test_final_rows_without_scores_make_a_table_only(tmp_path: Path) -> None:
     text = write(study_of(trial(2.0)), tmp_path, final=[FinalRow("base", None, 4.5, {})])
     assert "4.5000" in text
     assert not (tmp_path / "final_scores.png").exists()
+
+
+def test_each_task_of_a_mean_has_its_column(tmp_path: Path) -> None:
+    scores = {"mmlu": (0.25, 0.01), "arc": (0.75, 0.02)}
+    study = study_of(trial(0.5, user_attrs={"scores": scores}), trial(None, TrialState.FAIL))
+    page = write_report(study, tmp_path, title="t", space=SPACE).read_text()
+    table = page.partition("<h2>All trials</h2>")[2]
+    heads = re.findall(r"<th[^>]*>([^<]*)</th>", table)
+    assert heads[2:6] == ["value", "arc", "mmlu", "time"]
+    rows = [re.findall(r"<td[^>]*>([^<]*)</td>", row) for row in table.split("<tr")[2:]]
+    assert [row[2:5] for row in rows] == [["0.50000", "0.75000", "0.25000"], ["–"] * 3]
 
 
 def test_text_from_users_is_escaped(tmp_path: Path) -> None:

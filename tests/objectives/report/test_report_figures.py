@@ -25,10 +25,10 @@ from objectives.report import figures
 from objectives.report import scales
 from objectives.report.curves import curves
 from objectives.report.curves import learning_curves
+from objectives.report.given import CellBox
 from objectives.report.history import History
 from objectives.report.history import importance
 from objectives.report.partition import partition
-from objectives.report.report import CellBox
 
 
 # -- what the figures show -----------------------------------------------------------------------

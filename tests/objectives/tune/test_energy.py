@@ -10,6 +10,7 @@ import time
 
 from commands import experiment
 from commands import load
+from commands import ROOT
 from commands import run
 import optuna
 import pytest
@@ -130,6 +131,12 @@ def test_a_host_has_one_meter_and_a_killed_holder_leaves_it(
         assert mine is not None
 
 
+def test_it_says_nothing_of_itself() -> None:
+    code = "from objectives.tune.energy import Meter; Meter([], None).close()"
+    child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (child.returncode, child.stdout, child.stderr) == (0, "", "")
+
+
 def test_the_command_measures_when_asked(
     experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,6 +146,9 @@ def test_the_command_measures_when_asked(
     assert ended.returncode == 0, ended.stderr
     assert "codecarbon" not in ended.stdout + ended.stderr
     assert load(experiment).trials[0].user_attrs["energy_kwh"] > 0
+    experiment.write_text(experiment.read_text().replace('"FRA"', '"GER"'))
+    ended = run(experiment, "--trials", "2", "--search-only")
+    assert ended.returncode == 2 and "'GER': codecarbon does not know it" in ended.stderr
     monkeypatch.setattr("objectives.tune.energy.find_spec", lambda name: None)
     ended = run(experiment, "--trials", "2", "--search-only")
     assert ended.returncode == 2 and 'pip install "codecarbon>=3.3"' in ended.stderr

@@ -18,7 +18,7 @@ from trials import trial
 from objectives.result.final import BASE_EXAM
 from objectives.result.final import base_exam
 from objectives.result.final import DEFAULTS
-from objectives.settings.plan import read_plan
+from objectives.settings.read_plan import read_plan
 from objectives.tune import limits
 from objectives.tune.limits import Limits
 from objectives.tune.progress import finished

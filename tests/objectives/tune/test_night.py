@@ -45,7 +45,7 @@ import storage
 
 __all__ = ["one_thread"]  # a fixture
 
-TRIALS = 20
+TRIALS = 15
 LIMIT = 30.0  # seconds for a trial, which takes half a one on an idle machine
 IN_A_RANK = {1: "little memory", 2: "kill", 3: "hang", 4: "mistake"}  # by trial
 FAILURES = {
@@ -140,11 +140,11 @@ def from_outside(
     assert server.restart is not None
     see(lambda: optuna.get_all_study_names(database))
     study = optuna.load_study(study_name="tiny", storage=database)
-    for number, count in ((signal.SIGTERM, 6), (signal.SIGKILL, 9)):
+    for number, count in ((signal.SIGTERM, 5), (signal.SIGKILL, 7)):
         worker = see(lambda: len(finished(study)) >= count and in_a_trial(study))  # noqa: B023
         assert process.poll() is None, "over before it happened"
         os.kill(worker, number)
-    see(lambda: len(finished(study)) >= 12)
+    see(lambda: len(finished(study)) >= 9)
     server.restart()
     return study
 

@@ -77,6 +77,8 @@ def test_the_end_says_what_was_found_and_what_comes_next(done: Done) -> None:
         f"\nbest           validation loss {best.value:.4f} in trial {best.number}\n"
         in ended.stdout
     )
+    folder = experiment.parent / "runs" / "tiny"
+    assert f"\nask it         python -m objectives.adapter chat {folder}   (or" in ended.stdout
     assert ended.stdout.endswith("\nmore trials    the same command with --trials 10\n")
     page = (experiment.parent / "runs" / "tiny" / "report" / "report.html").read_text()
     assert "run the same command with --trials 10." in page and "best_adapter/" in page
@@ -95,7 +97,16 @@ def test_running_it_again_adds_nothing_and_tests_nothing_again(done: Done) -> No
     assert values(load(experiment)) == before
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_the_folder_of_a_study_is_of_no_other(done: Done) -> None:
+    """One of the same name in another storage has trials of the same numbers."""
+    experiment, _ = done
+    other = experiment.parent / "other.db"
+    message = bad(experiment, "--storage", f"sqlite:///{other}")
+    assert "tiny has the outputs of a study in its study.db, and this one is in" in message
+    assert not other.exists()
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_study_continues_as_if_it_had_not_been(
     done: Done, stop: signal.Signals
 ) -> None:

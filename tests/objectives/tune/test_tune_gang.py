@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
-import signal
 import subprocess
 import sys
 from typing import Any
@@ -66,12 +65,9 @@ def alive(processes: list[int]) -> list[int]:
     return [each for each in processes if Path(f"/proc/{each}").exists()]
 
 
-@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGKILL])
-def test_stopped_or_killed_it_leaves_no_rank_and_continues(
-    file: Path, undisturbed: Any, stop: signal.Signals
-) -> None:
-    name = stop.name
-    options = ["--study", name, "--gpus-per-trial", "2"]
+def test_killed_it_leaves_no_rank_and_continues(file: Path, undisturbed: Any) -> None:
+    """A worker that is told to end is a night's."""
+    options = ["--study", "killed", "--gpus-per-trial", "2"]
     options += ["--output", file.parent / "runs", "--search-only"]
     with subprocess.Popen(
         command(file, *options, "--trials", "500"),
@@ -84,17 +80,14 @@ def test_stopped_or_killed_it_leaves_no_rank_and_continues(
         assert process.stdout is not None
         started = next(line for line in process.stdout if line.startswith("trial   1"))
         gang = children(process.pid)
-        process.send_signal(stop)
-        rest = process.stdout.read()
+        process.kill()
     assert len(gang) == 2, started
     until(lambda: not alive(gang))
-    if stop is signal.SIGTERM:
-        assert process.returncode == 130 and "the same command continues" in rest
-    done = len(values(load(file, name)))  # one, unless this process was slow to stop it
+    done = len(values(load(file, "killed")))  # one, unless this process was slow to stop it
     assert 1 <= done < 500
     ended = run(file, *options, "--trials", str(done + 1))
     assert ended.returncode == 0, ended.stderr
-    assert values(load(file, name))[: len(undisturbed)] == undisturbed
+    assert values(load(file, "killed"))[: len(undisturbed)] == undisturbed
 
 
 def test_workers_have_gangs_of_their_own(file: Path) -> None:
@@ -109,11 +102,10 @@ def test_workers_have_gangs_of_their_own(file: Path) -> None:
     assert "best adapter" in ended.stdout
 
 
-def test_who_asks_for_trials_imports_no_torch() -> None:
-    code = (
-        "import sys, objectives.tune; heavy = {'torch', 'transformers', 'peft', 'datasets'}; "
-        "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
-    )
+def test_the_command_begins_without_what_only_some_of_it_needs() -> None:
+    """Who asks for a gang's trials has no torch, and a worker no figures."""
+    heavy = {"torch", "transformers", "peft", "datasets", "matplotlib", "scipy"}
+    code = f"import sys, objectives.tune.command; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 

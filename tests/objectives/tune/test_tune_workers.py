@@ -24,10 +24,12 @@ from commands import written
 import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
+from optuna_dashboard._note import get_note
 import pytest
 from workers import came_again
 
 from objectives.result.final import FINAL
+from storage._process import NAME
 
 
 TRIALS = 5
@@ -127,6 +129,26 @@ def test_a_killed_worker_is_replaced(file: Path, together: Ended) -> None:
     (lost,) = [trial for trial in trials if trial.state is TrialState.FAIL]
     assert came_again(file, lost, complete(load(file, "together")))
     assert not [trial for trial in trials if trial.state is TrialState.RUNNING]
+
+
+def test_the_dashboard_s_note_says_who_ran_what(file: Path, together: Ended) -> None:
+    study = load(file, "together")
+    workers = {t.user_attrs["worker"].split(":")[1] for t in study.trials if t.params}
+    body = get_note(study)
+    rows = [line.split(" | ") for line in body.splitlines() if line.startswith("| ")][1:]
+    assert ": none running, 0." in body and len(rows) == len(workers) >= 2
+    assert sum(int(row[6]) for row in rows) == len(complete(study))
+    assert {row[1] for row in rows} == {"0", "1"}, "who takes a place has its name"
+
+
+@pytest.mark.parametrize(("name", "written"), [("", True), ("3", False)])
+def test_only_a_worker_that_nobody_watches_writes_the_note(
+    file: Path, monkeypatch: pytest.MonkeyPatch, name: str, written: bool
+) -> None:
+    monkeypatch.setenv(NAME, name)
+    ended = run(file, "--study", f"note{name}", "--trials", "1", "--search-only")
+    assert ended.returncode == 0, ended.stderr
+    assert ("process " in get_note(load(file, f"note{name}"))) == written
 
 
 def test_stopped_it_ends_its_workers_trials(file: Path) -> None:

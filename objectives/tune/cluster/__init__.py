@@ -1,0 +1,1 @@
+"""Workers beyond this machine: `--on`. Part of the composition root: imports what `tune` may."""

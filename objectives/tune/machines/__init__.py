@@ -1,0 +1,1 @@
+"""Who runs what where, shown while a search runs. Part of the composition root."""

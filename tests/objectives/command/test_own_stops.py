@@ -1,0 +1,148 @@
+"""Workers that are killed or interrupted in a trial: their trainers end, and the study goes on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+import re
+import signal
+import subprocess
+from typing import Any
+
+from commands import command
+from commands import environment
+from commands import ROOT
+from commands import run
+from commands import until
+from optuna.trial import TrialState
+import pytest
+from trainers import own
+from trainers import run_words
+from trainers import trials
+
+
+TRIALS = 4
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Trainings that wait in the middle until there is a file `go`."""
+    return own(tmp_path, run=run_words("--until", str(tmp_path / "go")))
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """What the same study is when nothing happens to it."""
+    file = own(tmp_path_factory.mktemp("uninterrupted"))
+    assert run(file, "--trials", str(TRIALS), "--search-only").returncode == 0
+    return found(file)
+
+
+def found(file: Path) -> list[Any]:
+    complete = [trial for trial in trials(file) if trial.state is TrialState.COMPLETE]
+    return sorted((str(trial.params), trial.value) for trial in complete)
+
+
+def started(file: Path, *options: str) -> subprocess.Popen[str]:
+    arguments = ("--output", file.parent / "runs", "--search-only", "--trials", str(TRIALS))
+    return subprocess.Popen(
+        command(file, *(options or arguments)),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def trainers(file: Path) -> list[int]:
+    """The processes whose training has begun, as they say themselves."""
+    logs = [log.read_text() for log in file.parent.glob("runs/own/trials/*/log.txt")]
+    return [int(pid) for log in logs for pid in re.findall(r"process (\d+)", log)]
+
+
+def living(file: Path) -> list[int]:
+    return [pid for pid in trainers(file) if Path(f"/proc/{pid}/cmdline").exists()]
+
+
+def test_a_killed_worker_s_trainer_ends_and_the_study_goes_on(
+    file: Path, uninterrupted: list[Any]
+) -> None:
+    with started(file) as worker:
+        until(lambda: trainers(file))
+        worker.kill()
+    until(lambda: not living(file))
+    (file.parent / "go").touch()
+    ended = run(file, "--trials", str(TRIALS), "--search-only")
+    assert ended.returncode == 0 and "trial 0 was left by a process that is gone" in ended.stdout
+    assert found(file) == uninterrupted
+    lost = [trial for trial in trials(file) if trial.state is TrialState.FAIL]
+    assert len(lost) == 1 and not Path(lost[0].user_attrs["output"]).exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_worker_s_trainer_ends_and_the_study_goes_on(
+    file: Path, uninterrupted: list[Any], number: signal.Signals
+) -> None:
+    with started(file) as worker:
+        until(lambda: trainers(file))
+        worker.send_signal(number)
+        said, _ = worker.communicate(timeout=60)
+    assert worker.returncode == 130 and said.splitlines()[-1].startswith(
+        "stopped; the same command"
+    )
+    assert not living(file), "the command has waited for it"
+    (file.parent / "go").touch()
+    assert run(file, "--trials", str(TRIALS), "--search-only").returncode == 0
+    assert found(file) == uninterrupted
+
+
+def test_a_baseline_that_was_interrupted_is_asked_for_again(tmp_path: Path) -> None:
+    words = run_words("--until", str(tmp_path / "go"))
+    file = own(tmp_path, run=words, baseline="{{learning_rate = 2e-4, rank = 4}}")
+    options = ("--output", str(tmp_path / "runs"), "--trials", "2")
+    with started(file, *options) as worker:
+        until(lambda: trainers(file))
+        worker.send_signal(signal.SIGINT)
+    (tmp_path / "go").touch()
+    assert run(file, "--trials", "2").returncode == 0
+    states = [trial.state for trial in trials(file) if "baseline" in trial.user_attrs]
+    assert states == [TrialState.FAIL, TrialState.COMPLETE] and len(found(file)) == 2
+
+
+def test_a_killed_command_leaves_neither_workers_nor_trainers(file: Path) -> None:
+    options = ("--output", str(file.parent / "runs"), "--workers", "2", "--trials", "9")
+    with started(file, *options) as head:
+        until(lambda: len(trainers(file)) == 2)
+        head.kill()
+    until(lambda: not living(file))
+
+
+def test_workers_share_the_gpus_out(
+    tmp_path: Path, uninterrupted: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,5,6,7")
+    file = own(tmp_path)
+    ended = run(file, "--workers", "2", "--trials", str(TRIALS))
+    assert ended.returncode == 0, ended.stderr
+    logs = [log.read_text() for log in tmp_path.glob("runs/own/trials/*/log.txt")]
+    seen = {devices for log in logs for devices in re.findall(r"process \d+ (\S+)", log)}
+    assert seen <= {"4,5", "6,7"} and seen
+    assert {trial.user_attrs["devices"] for trial in trials(file)} == {2}
+    assert TRIALS <= len(found(file)) <= TRIALS + 1
+    assert len(set(found(file)) & set(uninterrupted)) >= 3
+    assert (tmp_path / "runs/own/best/command.sh").exists()
+    assert ended.stdout.count("report   ") == 1
+
+
+def test_a_trial_that_was_left_is_another_worker_s(file: Path) -> None:
+    """While the search goes on."""
+    options = ("--output", str(file.parent / "runs"), "--workers", "1", "--trials", "2")
+    with started(file, *options) as head:
+        until(lambda: trainers(file))
+        worker = int(trials(file)[0].user_attrs["worker"].split(":")[1])
+        os.kill(worker, signal.SIGKILL)
+        (file.parent / "go").touch()
+        said, _ = head.communicate(timeout=120)
+    assert head.returncode == 0 and "was killed by SIGKILL, started again" in said
+    assert len(found(file)) == 2

@@ -1,0 +1,113 @@
+"""What is known before the first trial: `--previous`, `[study] start` and priors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from commands import bad
+from commands import experiment
+from commands import load
+from commands import one_thread
+from commands import run
+import pytest
+
+
+__all__ = ["experiment", "one_thread"]  # the fixtures
+
+
+SEARCH = ("--search-only", "--sampler", "bamsoo")
+
+
+def test_a_study_begins_with_the_best_of_an_earlier_one(experiment: Path) -> None:
+    """Of other bounds, in its own file and in a storage that is named; by a worker as well."""
+    assert run(experiment, "--search-only", "--trials", 4).returncode == 0
+    best = load(experiment).best_params
+    experiment.write_text(experiment.read_text().replace("high = 8, log", "high = 16, log"))
+    url = f"sqlite:///{experiment.parent}/second.db"
+    more = ("--study", "second", "--storage", url, "--trials", 1)
+    elsewhere = f"tiny@sqlite:///{experiment.parent}/runs/tiny/study.db"
+    ended = run(experiment, *SEARCH, *more, "--previous", elsewhere)
+    assert ended.returncode == 0, ended.stderr
+    more = ("--study", "third", "--trials", 1, "--workers", 1)
+    ended = run(experiment, *SEARCH[1:], *more, "--previous", "tiny")
+    assert ended.returncode == 0, ended.stderr
+    (third,) = load(experiment, "third").trials
+    assert third.params == pytest.approx(best)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--previous", "tyny"), "--previous tyny: there is no study of that name in sqlite:///"),
+        (("--previous", "tiny"), "is this study itself"),
+        (("--previous", "a@nothing://x"), "nothing"),
+        (("--previous", "tiny", "--sampler", "soo"), "bamsoo learns from earlier studies"),
+    ],
+)
+def test_what_is_no_earlier_study_is_told(
+    experiment: Path, options: tuple[str, ...], told: str
+) -> None:
+    assert told in bad(experiment, "--sampler", "bamsoo", *options)
+
+
+def test_a_study_tries_once_what_it_is_to_start_with(experiment: Path) -> None:
+    text = experiment.read_text().replace("[study]", "[study]\nstart = [{learning_rate = 3e-3}]")
+    experiment.write_text(text)
+    for trials in (1, 2):
+        ended = run(experiment, "--search-only", "--trials", trials)
+        assert ended.returncode == 0, ended.stderr
+    first, second = load(experiment).trials
+    assert first.params["learning_rate"] == 3e-3 != second.params["learning_rate"]
+
+
+def test_the_search_starts_at_the_prior_and_other_samplers_say_that_they_do_not(
+    experiment: Path,
+) -> None:
+    entry = "learning_rate = {low = 1e-5, high = 1e-1, log = true, prior = 2e-3}"
+    lines = experiment.read_text().splitlines()
+    kept = [line if not line.startswith("learning_rate") else entry for line in lines]
+    experiment.write_text("\n".join(kept))
+    ended = run(experiment, "--search-only", "--trials", 1, "--sampler", "bamsoo")
+    assert ended.returncode == 0 and "prior " not in ended.stdout, ended.stderr
+    assert load(experiment).trials[0].params["learning_rate"] == pytest.approx(2e-3, rel=1e-3)
+    ended = run(experiment, "--search-only", "--trials", 2, "--sampler", "soo")
+    assert "prior          of [search]: bamsoo uses it, soo does not" in ended.stdout
+
+
+def test_a_smaller_search_comes_first(experiment: Path) -> None:
+    """Once, with half of the rows; the real one starts at its best, and both are counted."""
+    first = run(experiment, "--sampler", "bamsoo", "--trials", 2, "--proxy", 0.5)
+    assert first.returncode == 0, first.stderr
+    assert "proxy          2 trials on 0.5 of the rows, study tiny-proxy" in first.stdout
+    smaller, real = load(experiment, "tiny-proxy"), load(experiment)
+    assert len(smaller.trials) == len(real.trials) == 2
+    assert real.trials[0].params == pytest.approx(smaller.best_params)
+    assert smaller.user_attrs["experiment"]["[data] share"] == "0.5"
+    assert real.user_attrs["experiment"]["[data] share"] == "1.0"
+    assert "proxy          tiny-proxy: 2 trials, " in first.stdout
+    again = run(experiment, "--sampler", "bamsoo", "--trials", 3, "--proxy", 0.5, "--workers", 1)
+    assert again.returncode == 0, again.stderr
+    changed = bad(experiment, "--sampler", "bamsoo", "--trials", 3, "--proxy", 0.25)
+    assert "--proxy: --study tiny-proxy: exists" in changed and "--previous tiny-proxy)" in changed
+    assert (len(load(experiment, "tiny-proxy").trials), len(load(experiment).trials)) == (3, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--proxy", "1"), "--proxy 1: must be less than 1 where the base is the same"),
+        (("--proxy", "0"), "--proxy 0: must be > 0; for example --proxy 0.1"),
+        (("--proxy", "2"), "--proxy 2: must be <= 1; for example --proxy 0.1"),
+        (("--proxy", "small"), "--proxy small: must be a number"),
+        (("--proxy", "0.1", "--sampler", "tpe"), "--proxy: bamsoo learns from the smaller search"),
+        (("--proxy", "0.1", "--budget", "1h"), "--proxy with a budget alone: how many trials"),
+        (
+            ("--proxy", "0.1", "--sampler", "bamsoo", "--search-only"),
+            "--proxy with --search-only: there is no study",
+        ),
+    ],
+)
+def test_what_is_no_smaller_search_is_told(
+    experiment: Path, options: tuple[str, ...], told: str
+) -> None:
+    assert told in bad(experiment, *options)

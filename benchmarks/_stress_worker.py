@@ -41,6 +41,9 @@ INFERRED = "-inferred"
 SAMPLERS: dict[str, Callable[[Space], BaseSampler]] = {
     "soo": lambda space: SOOSampler(search_space=space),
     "bamsoo": lambda space: BaMSOOSampler(search_space=space),
+    "bamsoo-known": lambda space: BaMSOOSampler(
+        search_space=space, prior={"c": "a", "n": 2}, previous=[earlier(space)]
+    ),
     "direct": lambda space: DIRECTSampler(search_space=space),
     "soo-inferred": lambda space: SOOSampler(),
     "direct-inferred": lambda space: DIRECTSampler(),
@@ -66,6 +69,13 @@ def space(trials: int) -> Space:
         "n": IntDistribution(1, side),
         "x": FloatDistribution(0, 0.5 * (side - 1), step=0.5),
     }
+
+
+def earlier(space: Space) -> optuna.Study:
+    """A study of the same function by random search, the same in every process."""
+    study = optuna.create_study(sampler=RandomSampler(seed=0))
+    study.optimize(lambda trial: value(trial, space), n_trials=20)
+    return study
 
 
 def grid(axis: BaseDistribution) -> list[float | int | str]:

@@ -15,8 +15,8 @@ from objectives.model.bench import Bench
 from objectives.model.bench import load_adapter
 from objectives.model.bench import load_bench
 from objectives.model.bench import release
-from objectives.scoring.score import label_losses
-from objectives.scoring.score import validation_loss
+from objectives.scoring.criterion import measure
+from objectives.scoring.losses import label_losses
 
 
 __all__ = ["Agreement", "Yardstick"]
@@ -50,13 +50,13 @@ class Yardstick:
 
 
 def _loss(bench: Bench, model: nn.Module, size: int) -> float:
-    return validation_loss(
+    return measure(
         model,
         bench.corpus.validation,
         pad_id=bench.corpus.pad_id,
         micro_batch=size,
         accelerator=bench.accelerator,
-    )
+    ).loss
 
 
 def _mean_of_means(bench: Bench, model: nn.Module, size: int) -> float:

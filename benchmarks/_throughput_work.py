@@ -17,8 +17,8 @@ from objectives.data.corpus import steps
 from objectives.model.bench import load_data
 from objectives.settings.config import Experiment
 from objectives.settings.config import load_experiment
-from objectives.settings.search_space import Hyperparameters
-from objectives.settings.sections import TrainingSettings
+from objectives.settings.search.space import Hyperparameters
+from objectives.settings.sections.training import TrainingSettings
 from optuna_partition import LatinHypercubeSampler
 
 
@@ -174,5 +174,5 @@ def plain_trial(work: Work, number: int, *, index: bool) -> dict[str, Any]:
         "scoring_batch": experiment.scoring.batch,
         "index": index,
         "output": str(work.folder / f"plain-{number}"),
-        **asdict(chosen),
+        **{name: value for name, value in asdict(chosen).items() if value is not None},
     }

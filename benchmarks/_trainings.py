@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from objectives.model.bench import Bench
 from objectives.model.bench import release
 from objectives.pack.packed import train_pack
-from objectives.settings.search_space import Hyperparameters
-from objectives.settings.sections import TrainingSettings
+from objectives.settings.search.space import Hyperparameters
+from objectives.settings.sections.training import TrainingSettings
 from objectives.training.learner import Learner
 from objectives.training.lora import train
 

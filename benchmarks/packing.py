@@ -20,8 +20,8 @@ from objectives.model.bench import Bench
 from objectives.model.bench import load_bench
 from objectives.settings.config import Experiment
 from objectives.settings.config import load_experiment
-from objectives.settings.search_space import Hyperparameters
-from objectives.settings.sections import TrainingSettings
+from objectives.settings.search.space import Hyperparameters
+from objectives.settings.sections.training import TrainingSettings
 from objectives.training.learner import Learner
 
 

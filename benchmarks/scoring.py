@@ -31,7 +31,7 @@ from transformers import PreTrainedTokenizerBase
 
 from objectives.scoring.score import Scorer
 from objectives.scoring.tasks import quiet
-from objectives.settings.sections import ScoringSettings
+from objectives.settings.sections.scoring import ScoringSettings
 
 
 STANDIN = Path(__file__).parents[1] / "examples" / "standin"

@@ -28,12 +28,12 @@ from objectives.job import Training
 from objectives.model.bench import Bench
 from objectives.model.bench import load_bench
 from objectives.model.bench import release
+from objectives.scoring.criterion import measure
 from objectives.scoring.score import Scorer
-from objectives.scoring.score import validation_loss
 from objectives.settings.config import Experiment
 from objectives.settings.config import load_experiment
-from objectives.settings.search_space import Hyperparameters
-from objectives.settings.search_space import PEFT_DEFAULTS
+from objectives.settings.search.space import Hyperparameters
+from objectives.settings.search.space import PEFT_DEFAULTS
 from objectives.training.learner import Learner
 from objectives.training.lora import train
 
@@ -62,13 +62,13 @@ def scored(scorer: Scorer, model: torch.nn.Module) -> Row:
 
 def untuned(bench: Bench, scorer: Scorer, experiment: Experiment) -> Row:
     """The base without an adapter."""
-    loss = validation_loss(
+    loss = measure(
         bench.base,
         bench.corpus.validation,
         pad_id=bench.corpus.pad_id,
         micro_batch=experiment.training.micro_batch,
         accelerator=bench.accelerator,
-    )
+    ).loss
     return {"which": "base", "loss": loss, **scored(scorer, bench.base)}
 
 

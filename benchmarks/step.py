@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from objectives.data.corpus import IGNORED
-from objectives.scoring.score import label_losses
+from objectives.scoring.losses import label_losses
 
 
 MODEL = Path(__file__).parents[1] / "examples" / "standin" / "model"

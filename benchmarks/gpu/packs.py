@@ -18,7 +18,7 @@ from benchmarks.gpu.work import random_samples
 from benchmarks.gpu.work import with_rows
 from objectives.job import Training
 from objectives.model.bench import Bench
-from objectives.settings.sections import TrainingSettings
+from objectives.settings.sections.training import TrainingSettings
 
 
 SIZES = (1, 4, 8)

@@ -20,7 +20,7 @@ from objectives.model.bench import Bench
 from objectives.model.bench import load_bench
 from objectives.model.bench import load_data
 from objectives.settings.config import Experiment
-from objectives.settings.search_space import Hyperparameters
+from objectives.settings.search.space import Hyperparameters
 from objectives.training.learner import Learner
 
 

@@ -22,10 +22,10 @@ from objectives.model.base import mixed_precision
 from objectives.model.bench import Bench
 from objectives.settings.config import Experiment
 from objectives.settings.config import load_experiment
-from objectives.settings.search_space import Hyperparameters
-from objectives.settings.sections import DataSettings
-from objectives.settings.sections import ModelSettings
-from objectives.settings.sections import TrainingSettings
+from objectives.settings.search.space import Hyperparameters
+from objectives.settings.sections.data import DataSettings
+from objectives.settings.sections.model import ModelSettings
+from objectives.settings.sections.training import TrainingSettings
 
 
 __all__ = [

@@ -47,7 +47,7 @@ format: $(READY)
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[botorch,nomad,llm,energy,tracking,postgres,mysql,grpc,plot,dashboard,compare,test]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[botorch,nomad,llm,energy,tracking,postgres,mysql,grpc,slurm,plot,dashboard,compare,test]"
 	touch $@
 
 clean:

@@ -62,6 +62,17 @@ def process(trial: FrozenTrial) -> int:
     return int(trial.user_attrs["worker"].split(":")[1])
 
 
+def all_wait(study: optuna.Study, workers: int) -> list[FrozenTrial]:
+    """The trials that wait for the file, once each worker has come to one; none before.
+
+    A fault that met the first of them while others still work would have its point asked for
+    again at once, and a point at which workers die three times is given up.
+    """
+    running = in_state(study, TrialState.RUNNING)
+    waiting = [t for t in running if t.number >= WAITING and len(t.params) == 2]
+    return waiting if len(waiting) == workers else []
+
+
 def open_gate(gate: Path, hit: Iterable[int]) -> None:
     """Lets trials end that wait, once the processes are gone that something has befallen.
 

@@ -12,6 +12,7 @@ from typing import Any
 import uuid
 
 from backends import opened
+from cheap_search import all_wait
 from cheap_search import check_nothing_is_lost
 from cheap_search import in_state
 from cheap_search import open_gate
@@ -20,7 +21,6 @@ from cheap_search import REPORT
 from cheap_search import SEARCH
 from cheap_search import TRIALS
 from cheap_search import until
-from cheap_search import WAITING
 import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
@@ -69,12 +69,10 @@ def supervisor(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
-def in_a_trial(study: optuna.Study, hit: list[int]) -> FrozenTrial | None:
-    """One whose worker has met nothing yet."""
-    running = in_state(study, TrialState.RUNNING)
-    found = [t for t in running if t.number >= WAITING and len(t.params) == 2]
-    marked = [t for t in found if "worker" in t.user_attrs]
-    return next((trial for trial in marked if process(trial) not in hit), None)
+def actor_of(trial: FrozenTrial, engine: Ray) -> Any:
+    """The handle of the actor whose worker runs a trial."""
+    assert (worker := storage.worker_of(trial)) is not None
+    return engine.ray.get_actor(f"worker-{worker.name}")
 
 
 def test_whatever_befalls_the_actors_no_point_is_lost_or_repeated(
@@ -88,26 +86,25 @@ def test_whatever_befalls_the_actors_no_point_is_lost_or_repeated(
         ray = engine(*command)
         ray.start(range(3))
         ray.start_last([sys.executable, "-c", REPORT, str(report)])
-        hit: list[int] = []
-        for whose in (process, lambda trial: supervisor(process(trial))):
-            trial = until(lambda: in_a_trial(study, hit))
-            hit.append(process(trial))
-            os.kill(whose(trial), signal.SIGKILL)
+        trials = until(lambda: all_wait(study, 3))
+        processes = [process(trial) for trial in trials]
+        os.kill(processes[0], signal.SIGKILL)
+        os.kill(supervisor(processes[1]), signal.SIGKILL)
         attached = engine(*command)
         said: list[str] = []
         crew, found, last = Crew(attached, 3, said.append), attached.found(), attached.found_last()
         assert last is not None and not crew.adopt(found, 0) and len(crew.workers) == 3
-        attached.ray.kill(attached.ray.get_actor(Path(found[0].log).parent.name))
+        attached.ray.kill(actor_of(trials[2], attached))
         assert not report.exists(), "before the workers have ended"
-        open_gate(gate, hit)
+        open_gate(gate, processes)
         assert not crew.run(lambda: len(in_state(study, TrialState.COMPLETE)), [])
         ended = until(lambda: (attached.look(), last.ended())[1])
         assert ended.end is End.DONE and report.read_text() == "made"
-        check_nothing_is_lost(study, faults=2, workers=4)
+        check_nothing_is_lost(study, faults=3, workers=4)
         workers = [worker for trial in study.trials if (worker := storage.worker_of(trial))]
         logs = {folder.name for folder in (tmp_path / "actors").glob("worker-*")}
         assert {f"worker-{worker.name}" for worker in workers} <= logs and len(workers) >= TRIALS
-    assert [line for line in said if "worker 0 was killed, started again" in line]
+    assert [line for line in said if "was killed, started again" in line]
     assert list(attached.found()) == [] and attached.found_last() is None
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
-from contextlib import suppress
 import os
 from pathlib import Path
 import signal
@@ -14,6 +13,7 @@ import threading
 import uuid
 
 from backends import opened
+from cheap_search import all_wait
 from cheap_search import check_nothing_is_lost
 from cheap_search import in_state
 from cheap_search import open_gate
@@ -22,7 +22,6 @@ from cheap_search import REPORT
 from cheap_search import SEARCH
 from cheap_search import TRIALS
 from cheap_search import until
-from cheap_search import WAITING
 import optuna
 from optuna.trial import TrialState
 import pytest
@@ -83,6 +82,10 @@ def job_of(pid: int) -> str:
     return f"{found['SLURM_ARRAY_JOB_ID']}_{found['SLURM_ARRAY_TASK_ID']}"
 
 
+def log_of(job: str, folder: Path) -> Path:
+    return folder / "jobs" / f"{job}_0_log.out"
+
+
 @needs_slurm
 def test_whatever_befalls_the_jobs_no_point_is_lost_or_repeated(
     engine: Callable[..., Slurm], postgres: str, tmp_path: Path
@@ -96,13 +99,16 @@ def test_whatever_befalls_the_jobs_no_point_is_lost_or_repeated(
         study = optuna.create_study(study_name="one", storage=backend)
         slurm.start(range(3))
         last = slurm.start_last([sys.executable, "-c", REPORT, str(report)])
-        hit: dict[str, str] = {}
-        processes = []
-        for fault in ("kill", "cancel", "requeue"):
-            hit[fault], worker = until(lambda: befall(fault, study, hit))  # noqa: B023
-            processes.append(worker)
-        requeued = tmp_path / "jobs" / f"{hit['requeue']}_0_log.out"
-        until(lambda: requeued.read_text().count("Starting with JobEnvironment") == 2)
+        processes = [process(trial) for trial in until(lambda: all_wait(study, 3))]
+        killed, cancelled, requeued = jobs = [job_of(worker) for worker in processes]
+        assert {worker.name for trial in study.trials if (worker := storage.worker_of(trial))} == {
+            *jobs
+        }
+        os.kill(processes[0], signal.SIGKILL)
+        subprocess.run(["scancel", cancelled], check=True)
+        requeue(requeued)
+        log = log_of(requeued, tmp_path)
+        until(lambda: log.read_text().count("Starting with JobEnvironment") == 2)
         said: list[str] = []
         attached = engine(*command)
         crew = Crew(attached, 3, said.append)
@@ -114,33 +120,14 @@ def test_whatever_befalls_the_jobs_no_point_is_lost_or_repeated(
         assert ended.end is End.DONE and report.read_text() == "made"
         assert last.output.read_text() == "the report\n"
         check_nothing_is_lost(study, faults=3, workers=3)
-    killed = tmp_path / "jobs" / f"{hit['kill']}_0_log.out"
-    assert "worker 0 was killed by SIGKILL, started again" in killed.read_text()
+    assert "worker 0 was killed by SIGKILL, started again" in log_of(killed, tmp_path).read_text()
     assert slurm.found() == [] and slurm.found_last() is None
 
 
-def befall(fault: str, study: optuna.Study, hit: dict[str, str]) -> tuple[str, int] | None:
-    """Has a fault meet a worker that is in a trial and has met none; its job and process."""
-    for trial in in_state(study, TrialState.RUNNING):
-        with suppress(KeyError, OSError):  # without its mark, or over
-            job = job_of(process(trial))
-            assert (worker := storage.worker_of(trial)) is not None and worker.name == job
-            waits = trial.number >= WAITING and len(trial.params) == 2
-            if job not in hit.values() and waits:
-                _befall(fault, job, process(trial))
-                return job, process(trial)
-    return None
-
-
-def _befall(fault: str, job: str, pid: int) -> None:
-    if fault == "kill":
-        os.kill(pid, signal.SIGKILL)
-    elif fault == "cancel":
-        subprocess.run(["scancel", job], check=True)
-    else:
-        subprocess.run(["scontrol", "requeue", job], check=True)
-        until(lambda: "PENDING" in state(job))
-        start_soon(job)
+def requeue(job: str) -> None:
+    subprocess.run(["scontrol", "requeue", job], check=True)
+    until(lambda: "PENDING" in state(job))
+    start_soon(job)
 
 
 def start_soon(job: str) -> None:

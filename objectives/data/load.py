@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from objectives.data import notes
 from objectives.data.chat import ChatTemplate
 from objectives.data.corpus import Corpus
+from objectives.data.encoders import Encode
 from objectives.data.encoders import encoder
 from objectives.data.encoders import Refused
 from objectives.data.reading.rows import load_rows
@@ -32,6 +33,8 @@ from objectives.settings.sections.sources import sources_of
 
 
 __all__ = ["load_corpus", "way_of_asking"]
+
+TRIED = 100  # rows, when one is refused: whether it is the row or the template
 
 
 def load_corpus(
@@ -70,7 +73,7 @@ def load_corpus(
     try:
         tokens = {p: tokenise(found, encode, cache, keys[p]) for p, found in records.items()}
     except Refused as error:
-        raise _refused(error, parts) from None
+        raise _refused(error, parts, encode) from None
     pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
     make: Any = preferences_of if preferences else samples_of
     per_row = 2 if preferences else 1
@@ -184,7 +187,20 @@ def _chat_template(
     return ChatTemplate(tokenizer, data.chat_template) if rows.is_chat else None
 
 
-def _refused(error: Refused, parts: dict[str, list[Entry]]) -> UserError:
-    everything = (entry for entries in parts.values() for entry in entries)
-    source, number = next(e.place for e in everything if e.record == error.record)
-    return UserError(f"{source}, row {number}: {error}")
+def _refused(error: Refused, parts: dict[str, list[Entry]], encode: Encode) -> UserError:
+    """The first row that cannot be written out, and how many of the first rows cannot."""
+    everything = [entry for entries in parts.values() for entry in entries]
+    first = next(e for e in everything if e.record == error.record)
+    source, number = first.place
+    tried = [entry.record for entry in everything[:TRIED]]
+    count = sum(not _is_taken(record, encode) for record in tried)
+    more = f"; {count} of the first {len(tried)} rows are refused" if count > 1 else ""
+    return UserError(f"{source}, row {number}: {error}{more}")
+
+
+def _is_taken(record: tuple[str, str] | str, encode: Encode) -> bool:
+    try:
+        encode([record])
+    except Refused:
+        return False
+    return True

@@ -217,7 +217,10 @@ def _unknown(name: str, manager: TaskManager, settings: ScoringSettings) -> str:
 
 
 def _key(name: str, settings: ScoringSettings) -> str:
-    return f"`[scoring] {'objective' if name in settings.goals else 'test'}`"
+    """What has named a task: a setting, or the argument of `score`."""
+    if name in settings.goals:
+        return "`[scoring] objective`"
+    return "`[scoring] test`" if name in settings.test else "`on`"
 
 
 def _first_line(error: BaseException) -> str:

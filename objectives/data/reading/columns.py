@@ -103,7 +103,7 @@ def layout_of(
                 f"{source}: its rows can be read as {' and as '.join(found)} (they have "
                 f'{", ".join(columns)}); say which with `[data] format` = "{found[0]}"'
             )
-    raise UserError(_unknown(columns, source))
+    raise UserError(_unknown(columns, source, preferences))
 
 
 def _fits(form: str, columns: Collection[str], data: DataSettings) -> bool:
@@ -140,9 +140,12 @@ def _names(part: str, columns: Collection[str], data: DataSettings) -> Collectio
     return (part,) if part in columns else WELL_KNOWN.get(part, ())
 
 
-def _unknown(columns: Collection[str], source: str) -> str:
-    formats = "; ".join(f"{form}: {', '.join(parts)}" for form, parts in REQUIRED.items())
+def _unknown(columns: Collection[str], source: str, preferences: bool) -> str:
+    wanted = ("preference",) if preferences else REQUIRED
+    formats = "; ".join(f"{form}: {', '.join(REQUIRED[form])}" for form in wanted)
+    example = {part: "..." for part in REQUIRED["preference" if preferences else "instruction"]}
+    fields = ", ".join(f'{part} = "{name}"' for part, name in example.items())
     return (
         f"{source}: its columns {', '.join(columns)} are of no format ({formats}); say which is "
-        'which with `[data] fields`, for example fields = {instruction = "...", output = "..."}'
+        f"which with `[data] fields`, for example fields = {{{fields}}}"
     )

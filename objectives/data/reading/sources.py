@@ -65,11 +65,20 @@ def _text(path: Path) -> str:
 
 def _lines(path: Path, text: str) -> Iterator[tuple[int, Any]]:
     # Not splitlines(): JSON strings may hold U+2028 and its like as they are.
-    if text.lstrip().startswith("["):
+    if text.lstrip().startswith("[") and _is_whole(text):
         raise UserError(f"{path}: is a list, and has no object on each line; name it .json")
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield number, _parse(line, f"{path}, row {number}")
+
+
+def _is_whole(text: str) -> bool:
+    """Whether it is one JSON value, rather than one a line."""
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _list(path: Path, text: str) -> Iterator[tuple[int, Any]]:

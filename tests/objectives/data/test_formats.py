@@ -163,6 +163,12 @@ AMBIGUOUS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         "preference: chosen, rejected); say which is which with `[data] fields`, for example "
         'fields = {instruction = "...", output = "..."}',
     ),
+    "a pair without its other half": (
+        {"prompt": "a", "chosen": "b"},
+        {"preferences": True},
+        "its columns prompt, chosen are of no format (preference: chosen, rejected); say which is "
+        'which with `[data] fields`, for example fields = {chosen = "...", rejected = "..."}',
+    ),
     "a column that is not there": (
         ROW,
         {"fields": {"instruction": "question"}},
@@ -222,7 +228,7 @@ AMBIGUOUS: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
         MESSAGES,
         {"chat_template": "{{ raise_exception('no rivers') }}"},
         "row 1: is refused by the chat template (no rivers); change the row, or give another "
-        "chat_template",
+        "chat_template; 2 of the first 2 rows are refused",
     ),
 }
 

@@ -80,6 +80,11 @@ BAD_FILES = {
     ),
     "rows.json": (b'{"instruction": "a"}', "must be a list of objects, not dict; put [ ] around"),
     "broken.json": (b"[1,", "is not valid JSON: "),
+    "list.jsonl": (
+        b'[{"instruction": "a"},\n{}]',
+        "is a list, and has no object on each line",
+    ),
+    "lists.jsonl": (b"[1]\n[2]", "row 1: must be an object with instruction, output, not [1]"),
     "latin.jsonl": (b'{"instruction": "\xe9"}', "cannot be read as UTF-8 text ("),
     "rows.xlsx": (b"PK", "must end in .json, .jsonl, .csv, .tsv, .parquet, .txt; convert it"),
     "rows.csv": (b"instruction,output", "holds no rows; give a file with at least one"),

@@ -183,6 +183,7 @@ def test_a_cell_that_runs_twice_leaves_the_adapters_of_both_studies(
         ),
         (lambda e: score(e, "nowhere"), "nowhere: holds no adapter; give the folder that"),
         (lambda e: score(e, on="preference_accuracy"), "is of preferences, and the training has"),
+        (lambda e: score(e, on="nope"), "`on` = 'nope': there is no such task in lm-eval"),
         (lambda e: score(e, on="nowhere:score"), "there is no module nowhere"),
         (lambda e: best_adapter(optuna.create_study(study_name="s")), "s: no adapter of its"),
         (lambda e: Experiment.from_dict({}), "experiment: 2 problems"),

@@ -195,21 +195,27 @@ def _points(trials: Sequence[FrozenTrial], sign: float) -> list[_Point]:
 
 
 def _moments(trials: Sequence[FrozenTrial], points: Sequence[_Point]) -> tuple[Array, Array]:
-    """Mean and standard deviation of each point's loss: as observed where there is no model."""
+    """Mean and standard deviation of each point's loss.
+
+    The mean is as observed where there is no model, and where the model finds no noise.
+    """
     observed = np.array([point.loss for point in points])
     unknown = np.full(len(points), math.nan)
     found = _believed(trials, points)
     if found is None:
         return observed, unknown
     has_value = np.abs(observed) < AS_GOOD_AS_INFINITE
-    means, deviations = found
-    return np.where(has_value, means, observed), np.where(has_value, deviations, unknown)
+    means, deviations, has_noise = found
+    return (
+        np.where(has_value & has_noise, means, observed),
+        np.where(has_value, deviations, unknown),
+    )
 
 
 def _believed(
     trials: Sequence[FrozenTrial], points: Sequence[_Point]
-) -> tuple[Array, Array] | None:
-    """The model's moments at points; None where there is no model.
+) -> tuple[Array, Array, bool] | None:
+    """The model's moments at points, and whether it finds noise; None where there is no model.
 
     What is infinite is no noise of something finite, and not told to the model.
     """

@@ -16,8 +16,14 @@ _LEAST_GAIN = 3.0
 """A function too rough for its points looks like noise, and its best value is no luck."""
 
 
-def moments(axes: tuple[Axis, ...], evidence: Evidence, x: Array) -> tuple[Array, Array] | None:
-    """Mean and standard deviation of the function at points, (k,) each.
+_NO_NOISE = 1e-5
+"""Variance, in the model's units: hardly more than the least that it can fit."""
+
+
+def moments(
+    axes: tuple[Axis, ...], evidence: Evidence, x: Array
+) -> tuple[Array, Array, bool] | None:
+    """Mean and standard deviation of the function at points, (k,) each; whether there is noise.
 
     None where no model can be fitted, and where it explains no more than chance would.
 
@@ -28,6 +34,8 @@ def moments(axes: tuple[Axis, ...], evidence: Evidence, x: Array) -> tuple[Array
     """
     try:
         fitted = GaussianProcess(Domain.of(axes)).fit(evidence, None)
-        return fitted.bounds(x) if fitted.gain >= _LEAST_GAIN else None
+        if fitted.gain < _LEAST_GAIN:
+            return None
+        return *fitted.bounds(x), fitted.exact.noise > _NO_NOISE
     except BeliefFailed:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from statistics import NormalDist
+from typing import Any
 
 from botorch.models import SingleTaskGP
 from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
@@ -16,10 +17,11 @@ from optuna_partition._gp.kernel import log_normal
 from optuna_partition._rules.belief import Array
 
 
-__all__ = ["LEAST_ERROR", "at_most", "likelihood_of", "quieten"]
+__all__ = ["LEAST_ERROR", "at_most", "likelihood_of", "quieten", "roughen"]
 
 _LEAST_NOISE = 1e-6  # variance; BoTorch's 1e-4 keeps a smooth function from its last digits
 _FIRST_NOISE = 1e-2  # from less, a fit takes noise for the function
+_MUCH_NOISE = 0.5
 _MOST_UNSEEN = 1e-4  # where a repeat shows none; a training of one seed is still a bit rough
 _NOISE_PRIOR = log_normal(2.0, 3.0)  # its logarithm 3 about -7 where a fit maximises
 LEAST_ERROR = 1e-100
@@ -44,13 +46,24 @@ def likelihood_of(own: Tensor | None) -> GaussianLikelihood | FixedNoiseGaussian
     return both
 
 
+def roughen(model: SingleTaskGP) -> None:
+    """Begins with as much noise as function."""
+    of_all = _of_all(model)
+    of_all.initialize(noise=of_all.noise.detach().new_full((), _MUCH_NOISE))
+
+
 def quieten(model: SingleTaskGP) -> None:
     """Bounds the noise: a fit takes many narrow valleys for it."""
-    likelihood = model.likelihood
-    of_all = getattr(likelihood, "second_noise_covar", likelihood.noise_covar)
+    of_all = _of_all(model)
     constraint = of_all.raw_noise_constraint
     constraint.upper_bound = constraint.lower_bound.new_tensor(_MOST_UNSEEN)
     of_all.initialize(noise=of_all.noise.detach().clamp_max(_MOST_UNSEEN))
+
+
+def _of_all(model: SingleTaskGP) -> Any:
+    """The noise that all values have."""
+    likelihood = model.likelihood
+    return getattr(likelihood, "second_noise_covar", likelihood.noise_covar)
 
 
 def at_most(most: float, means: Array, errors: Array) -> tuple[Array, Array]:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager
 from contextlib import contextmanager
 from contextlib import nullcontext
 from dataclasses import dataclass
+from dataclasses import replace
 from functools import cache
 from functools import lru_cache
 import logging
@@ -18,8 +19,6 @@ import warnings
 
 from botorch.exceptions import BotorchError
 from botorch.models import SingleTaskGP
-from botorch.optim.fit import fit_gpytorch_mll_scipy
-from gpytorch.mlls import ExactMarginalLogLikelihood
 from linear_operator.utils.errors import NanError
 from linear_operator.utils.errors import NotPSDError
 import numpy as np
@@ -30,10 +29,16 @@ from torch import Tensor
 from optuna_partition._gp.acquisition import promising
 from optuna_partition._gp.exact import Exact
 from optuna_partition._gp.exact import Improvement
+from optuna_partition._gp.fit import climb
+from optuna_partition._gp.fit import climb_as_published
+from optuna_partition._gp.fit import cost
+from optuna_partition._gp.fit import load
+from optuna_partition._gp.fit import theta_of
 from optuna_partition._gp.knowledge import worth_repeating
 from optuna_partition._gp.noise import at_most
 from optuna_partition._gp.noise import LEAST_ERROR
 from optuna_partition._gp.noise import quieten
+from optuna_partition._gp.noise import roughen
 from optuna_partition._gp.sources import Expectations
 from optuna_partition._gp.sources import Expert
 from optuna_partition._gp.sources import Surprise
@@ -62,6 +67,7 @@ _FIRST_STEPS, _LATER_STEPS = 150, 60  # of the fit; a later one starts where the
 _LEAST_SPREAD = 0.1  # in deviations of an earlier study: what differs less says nothing
 _LEAST_SURPRISE = 1.0  # a vague prior expects little, and is not to be made more of
 _DOUBT, _DOUBT_OF_PRIORS = 0.8, 0.4  # how far this study agrees with an earlier one, or a prior
+_LITTLE_GAIN = 5.0  # nats: a function that gains less may be noise
 _MOST_FITTED = 128  # values hyperparameters are fitted to; the model then sees them all
 
 _logger = logging.getLogger(f"optuna.{__name__}")
@@ -92,22 +98,42 @@ class GaussianProcess:
     shape: Callable[[Array], Array] = winsorised
 
     def fit(self, evidence: Evidence, theta: Theta | None) -> Fitted:
+        """Climbs again from much noise where the top says hardly more than noise would.
+
+        Values that are noise alone are explained as well by a function that is as rough. A climb
+        finds the one or the other, and the likelier is taken.
+        """
         with failing(self.device):
-            kept = thinned(evidence.ranking, _MOST_FITTED)
-            targets = self._targets(evidence)
-            model = self._told(evidence, targets, kept)
-            if theta is not None:
-                _load(model, theta)
-            if evidence.is_exact and not self.as_published:
-                quieten(model)
-            _climb(model, _FIRST_STEPS if theta is None else _LATER_STEPS)
-        return self.condition(evidence, _theta(model))
+            model = self._climbed(evidence, theta)
+        fitted = self.condition(evidence, theta_of(model))
+        if self.as_published or evidence.is_exact or fitted.gain > _LITTLE_GAIN:
+            return fitted
+        with failing(self.device):
+            other = self._climbed(evidence, None, is_noisy=True)
+            noise_is_likelier = cost(other) < cost(model)
+        return self.condition(evidence, theta_of(other)) if noise_is_likelier else fitted
+
+    def _climbed(
+        self, evidence: Evidence, theta: Theta | None, is_noisy: bool = False
+    ) -> SingleTaskGP:
+        """The model of at most `_MOST_FITTED` values, at a top of its hyperparameters."""
+        kept = thinned(evidence.ranking, _MOST_FITTED)
+        model = self._told(evidence, self._targets(evidence), kept)
+        if theta is not None:
+            load(model, theta)
+        if is_noisy:
+            roughen(model)
+        if evidence.is_exact and not self.as_published:
+            quieten(model)
+        steps = _FIRST_STEPS if theta is None else _LATER_STEPS
+        (climb_as_published if self.as_published else climb)(model, steps)
+        return model
 
     def condition(self, evidence: Evidence, theta: Theta) -> Fitted:
         with failing(self.device):
             targets = self._targets(evidence)
             model = self._told(evidence, targets, np.arange(len(evidence.y)))
-            _load(model, theta)
+            load(model, theta)
             return self._fitted(model, evidence, targets)
 
     def _told(self, evidence: Evidence, targets: _Targets, rows: NDArray[np.intp]) -> SingleTaskGP:
@@ -150,7 +176,7 @@ class GaussianProcess:
         worker looks elsewhere, and nobody has to invent a value.
         """
         model.eval()
-        theta, noise = _theta(model), self._noise(evidence, targets)
+        theta, noise = theta_of(model), self._noise(evidence, targets)
         if len(evidence.pending):
             pending = self.tensor(evidence.pending)
             with torch.no_grad():
@@ -161,7 +187,7 @@ class GaussianProcess:
             own = None if noise is None else noise.diagonal()
             y = torch.cat([self.tensor(targets.y), mean])
             model = self._model(x, y, own, self._expectations(evidence))
-            _load(model, theta)
+            load(model, theta)
             model.eval()
         return Fitted(self, Exact.of(model, noise), theta, evidence, targets)
 
@@ -172,8 +198,8 @@ class GaussianProcess:
     def n_parameters(self) -> int:
         """How many hyperparameters there are."""
         with failing(self.device):
-            x = self.tensor(np.full((1, len(self.domain.steps)), 0.5))
-            return sum(p.numel() for p in self._model(x, x[:, 0]).parameters())
+            domain = replace(self.domain, steps=(None,) * len(self.domain.steps))
+            return _n_parameters(domain, self.as_published)
 
     def _model(
         self,
@@ -187,6 +213,13 @@ class GaussianProcess:
             return cast(SingleTaskGP, published(self.domain, x, y.unsqueeze(-1)).to(x))
         model = warped(self.domain, x, y.unsqueeze(-1), noise, expectations)
         return cast(SingleTaskGP, model.to(x))
+
+
+@lru_cache(maxsize=256)
+def _n_parameters(domain: Domain, as_published: bool) -> int:
+    process = GaussianProcess(domain, as_published)
+    x = process.tensor(np.full((1, len(domain.steps)), 0.5))
+    return sum(p.numel() for p in process._model(x, x[:, 0]).parameters())
 
 
 def _expert(process: GaussianProcess, source: Source) -> Expert | None:
@@ -339,21 +372,3 @@ def _say_once(reason: str) -> None:
         "The model of `BaMSOOSampler` could not be fitted; the search goes on as `SOOSampler`'s "
         f"until it can ({reason})."
     )
-
-
-def _climb(model: SingleTaskGP, steps: int) -> None:
-    """Maximises the posterior of the hyperparameters from where they are."""
-    mll = ExactMarginalLogLikelihood(model.likelihood, model)
-    mll.train()
-    fit_gpytorch_mll_scipy(mll, options={"maxiter": steps})
-
-
-def _theta(model: SingleTaskGP) -> Theta:
-    vector = torch.nn.utils.parameters_to_vector(model.parameters())
-    return tuple(float(f"{x:.8g}") for x in vector.tolist())  # short enough to be kept
-
-
-def _load(model: SingleTaskGP, theta: Theta) -> None:
-    parameters = list(model.parameters())
-    vector = torch.as_tensor(theta, dtype=parameters[0].dtype, device=parameters[0].device)
-    torch.nn.utils.vector_to_parameters(vector, parameters)

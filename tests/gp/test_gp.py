@@ -76,19 +76,18 @@ def test_noise_alone_gains_nothing_and_a_function_much() -> None:
 
 
 @pytest.mark.parametrize(
-    ("again", "is_grave", "is_quiet"),
-    [((), False, False), ((0.0,), False, True), ((0.5,), False, False), ((0.0,), True, False)],
+    ("again", "least", "most"), [((), 1e-2, 2.0), ((0.0,), 0.0, 1e-4), ((0.5,), 1e-2, 2.0)]
 )
 def test_where_a_repeat_shows_no_noise_a_rough_function_is_not_taken_for_it(
-    again: tuple[float, ...], is_grave: bool, is_quiet: bool
+    again: tuple[float, ...], least: float, most: float
 ) -> None:
     known, y = evidence(40), np.random.default_rng(0).standard_normal(40)
     x = np.concatenate([known.x, known.x[: len(again)]])
     y = np.concatenate([y, y[: len(again)] + again])
-    repeated = Evidence(x, y, known.pending, len(y), is_grave=is_grave)
+    repeated = Evidence(x, y, known.pending, len(y))
     model = GaussianProcess(DOMAIN).fit(repeated, None).exact.model
-    noise = model.likelihood.noise.item()
-    assert noise <= 1e-4 if is_quiet else noise > 1e-2
+    assert least < model.likelihood.noise.item() <= most
+    assert repeated.is_exact == (again == (0.0,)) and not replace(repeated, is_grave=True).is_exact
 
 
 def test_the_kernel_is_the_sum_of_gpytorch_s_own() -> None:

@@ -46,10 +46,10 @@ def study_of(
 
 
 def lucky(direction: str = "minimize") -> optuna.Study:
-    """(x - 0.3)^2 with a little noise on a grid, and a trial at 0.9 that was very lucky."""
+    """(x - 0.3)^2 with some noise on a grid, and a trial at 0.9 that was very lucky."""
     chance, sign = random.Random(0), 1 if direction == "minimize" else -1
     places = [i / 40 for i in range(41)]
-    values = [sign * ((x - 0.3) ** 2 + chance.gauss(0, 0.02)) for x in places]
+    values = [sign * ((x - 0.3) ** 2 + chance.gauss(0, 0.05)) for x in places]
     values[36] = sign * -0.1
     return study_of(values, places, direction)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 import shutil
+from typing import Any
 
 from few_tasks import few_of_lm_eval
 import lm_eval.tasks
@@ -78,11 +79,16 @@ def test_data_files_lie_beside_the_task(
     [
         ({"objective": "hellaswagg"}, "hellaswagg", r"objective` = 'hellaswagg'.*'hellaswag'"),
         ({"objective": "colours", "metric": "f1"}, "colours", "not give it.* acc, acc_norm"),
-        ({}, "some_colours", r"test` = 'some_colours'.*name one of them: colours"),
+        (
+            {"test": ["some_colours"]},
+            "some_colours",
+            r"test` = 'some_colours'.*name one of them: colours",
+        ),
+        ({}, "some_colours", r"`on` = 'some_colours'.*name one of them: colours"),
     ],
 )
 def test_mistakes_are_named(
-    task_folder: Path, settings: dict[str, str], task: str, message: str
+    task_folder: Path, settings: dict[str, Any], task: str, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
         load_tasks(ScoringSettings(tasks=str(task_folder), **settings), [task])
@@ -91,7 +97,7 @@ def test_mistakes_are_named(
 def test_missing_data_is_named(task_folder: Path, tmp_path: Path) -> None:
     shutil.copy(task_folder / "colours.yaml", tmp_path)
     with pytest.raises(UserError, match=r"test` = 'colours': the task's data cannot be loaded"):
-        load_tasks(ScoringSettings(tasks=str(tmp_path)), ["colours"])
+        load_tasks(ScoringSettings(tasks=str(tmp_path), test=["colours"]), ["colours"])
 
 
 def test_code_that_the_model_wrote_runs_with_consent_only(

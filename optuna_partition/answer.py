@@ -39,7 +39,7 @@ class Best:
         trial: The trial with these parameters; of several the one with the best value.
         value: As observed; of several trials with exactly these parameters the mean.
         mean: What a model of all trials expects of the objective here, without the noise of an
-            evaluation; `value` where there is no model.
+            evaluation; `value` where there is no model, or where the model finds no noise.
         deviation: The standard deviation of that; nan where there is no model.
         repeats: How many complete trials have exactly these parameters.
     """

@@ -14,8 +14,6 @@ __all__ = ["moments"]
 
 _LEAST_GAIN = 3.0
 """A function too rough for its points looks like noise, and its best value is no luck."""
-
-
 _NO_NOISE = 1e-5
 """Variance, in the model's units: hardly more than the least that it can fit."""
 

@@ -21,7 +21,7 @@ __all__ = ["LEAST_ERROR", "at_most", "likelihood_of", "quieten", "roughen"]
 
 _LEAST_NOISE = 1e-6  # variance; BoTorch's 1e-4 keeps a smooth function from its last digits
 _FIRST_NOISE = 1e-2  # from less, a fit takes noise for the function
-_MUCH_NOISE = 0.5
+_MUCH_NOISE = 0.5  # half of what there is to explain
 _MOST_UNSEEN = 1e-4  # where a repeat shows none; a training of one seed is still a bit rough
 _NOISE_PRIOR = log_normal(2.0, 3.0)  # its logarithm 3 about -7 where a fit maximises
 LEAST_ERROR = 1e-100

@@ -14,6 +14,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from optuna_partition._gp.models import moments
 from optuna_partition._rules.belief import Array
 from optuna_partition._rules.belief import AS_GOOD_AS_INFINITE
 from optuna_partition._rules.belief import Evidence
@@ -231,6 +232,5 @@ def _believed(
     x = np.array(union.units)
     kept = known[thinned(np.argsort(losses[known], kind="stable"), _MOST_VALUES)]
     evidence = Evidence(x[kept], losses[kept], x[:0], len(losses))
-    from optuna_partition._gp.evaluated import moments  # imports torch
 
     return moments(union.axes, evidence, x[[point.row for point in points]])

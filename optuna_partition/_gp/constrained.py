@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from optuna_partition._gp.computing import computing
 from optuna_partition._gp.exact import Exact
-from optuna_partition._gp.process import failing
 from optuna_partition._gp.process import Fitted
 from optuna_partition._gp.process import GaussianProcess
 from optuna_partition._rules.belief import Array
@@ -100,7 +100,7 @@ class Weighed:
     def bounds(self, x: Array) -> tuple[Array, Array]:
         """As if what is likely to be infeasible had failed: it has the worst value there is."""
         mean, deviation = self.value.bounds(x)
-        with failing(self.value.process.device), torch.no_grad():
+        with computing(self.value.process.device), torch.no_grad():
             likely = self.feasibility(self.value.process.tensor(x)).cpu().numpy()
         feasible = self.value.evidence.y[self.value.evidence.feasible]
         if not len(feasible):

@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Iterator
-from contextlib import AbstractContextManager
-from contextlib import contextmanager
-from contextlib import nullcontext
 from dataclasses import dataclass
 from dataclasses import replace
-from functools import cache
 from functools import lru_cache
-import logging
 import math
-from typing import Any
 from typing import cast
-import warnings
 
-from botorch.exceptions import BotorchError
 from botorch.models import SingleTaskGP
-from linear_operator.utils.errors import NanError
-from linear_operator.utils.errors import NotPSDError
 import numpy as np
 from numpy.typing import NDArray
 import torch
 from torch import Tensor
 
 from optuna_partition._gp.acquisition import promising
+from optuna_partition._gp.computing import computing
 from optuna_partition._gp.exact import Exact
 from optuna_partition._gp.exact import Improvement
 from optuna_partition._gp.fit import climb
@@ -61,7 +51,7 @@ from optuna_partition._rules.source import Prior
 from optuna_partition._rules.source import Source
 
 
-__all__ = ["Fitted", "GaussianProcess", "failing"]
+__all__ = ["Fitted", "GaussianProcess"]
 
 _FIRST_STEPS, _LATER_STEPS = 150, 60  # of the fit; a later one starts where the last ended
 _LEAST_SPREAD = 0.1  # in deviations of an earlier study: what differs less says nothing
@@ -69,8 +59,6 @@ _LEAST_SURPRISE = 1.0  # a vague prior expects little, and is not to be made mor
 _DOUBT, _DOUBT_OF_PRIORS = 0.8, 0.4  # how far this study agrees with an earlier one, or a prior
 _LITTLE_GAIN = 5.0  # nats: a function that gains less may be noise
 _MOST_FITTED = 128  # values hyperparameters are fitted to; the model then sees them all
-
-_logger = logging.getLogger(f"optuna.{__name__}")
 
 
 @dataclass(frozen=True)
@@ -103,12 +91,12 @@ class GaussianProcess:
         Values that are noise alone are explained as well by a function that is as rough. A climb
         finds the one or the other, and the likelier is taken.
         """
-        with failing(self.device):
+        with computing(self.device):
             model = self._climbed(evidence, theta)
         fitted = self.condition(evidence, theta_of(model))
         if self.as_published or evidence.is_exact or fitted.gain > _LITTLE_GAIN:
             return fitted
-        with failing(self.device):
+        with computing(self.device):
             other = self._climbed(evidence, None, is_noisy=True)
             noise_is_likelier = cost(other) < cost(model)
         return self.condition(evidence, theta_of(other)) if noise_is_likelier else fitted
@@ -130,7 +118,7 @@ class GaussianProcess:
         return model
 
     def condition(self, evidence: Evidence, theta: Theta) -> Fitted:
-        with failing(self.device):
+        with computing(self.device):
             targets = self._targets(evidence)
             model = self._told(evidence, targets, np.arange(len(evidence.y)))
             load(model, theta)
@@ -197,7 +185,7 @@ class GaussianProcess:
     @property
     def n_parameters(self) -> int:
         """How many hyperparameters there are."""
-        with failing(self.device):
+        with computing(self.device):
             domain = replace(self.domain, steps=(None,) * len(self.domain.steps))
             return _n_parameters(domain, self.as_published)
 
@@ -283,7 +271,7 @@ class Fitted:
         return self.exact.log_likelihood() - chance
 
     def bounds(self, x: Array) -> tuple[Array, Array]:
-        with failing(self.process.device), torch.no_grad():
+        with computing(self.process.device), torch.no_grad():
             mean, variance = self.exact.moments(self.process.tensor(x))
         deviation = variance.clamp_min(0).sqrt().cpu().numpy()
         targets = self.targets
@@ -305,7 +293,7 @@ class Fitted:
         """See `Posterior`; with a feasibility also what meets constraints."""
         if self.process.candidates_func is not None:
             return self._candidates(self.process.candidates_func, box)
-        with failing(self.process.device):
+        with computing(self.process.device):
             improvement = Improvement(self.exact, self.best, feasibility)
             process = self.process
             return promising(improvement, process.domain, self.evidence, box, process.seed)
@@ -314,7 +302,7 @@ class Fitted:
         early = self.evidence.early
         if self.best is None or (stopped_only and early is None):
             return None
-        with failing(self.process.device):
+        with computing(self.process.device):
             return worth_repeating(self.exact, self.evidence, new, stopped_only=stopped_only)
 
     def _candidates(self, choose: CandidatesFunc, box: Box) -> Array:
@@ -337,38 +325,3 @@ class Fitted:
             )
         low, high = box
         return x.clip(low, high)
-
-
-@contextmanager
-def failing(device: str) -> Iterator[None]:
-    """Turns what linear algebra raises into `BeliefFailed`, and says so once per process.
-
-    Inside, neither the default device nor the gradients are what a user has set around a study.
-    """
-    try:
-        # Of fits that stop early, which are good enough. BoTorch sees to it that such warnings are
-        # always shown, so that to ignore them is not enough: they are collected, too.
-        with (
-            _default(device),
-            torch.inference_mode(False),
-            torch.enable_grad(),
-            warnings.catch_warnings(record=True),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    except (BotorchError, NanError, NotPSDError, RuntimeError, ValueError) as error:
-        _say_once(f"{type(error).__name__}: {error}")
-        raise BeliefFailed(str(error)) from error
-
-
-def _default(device: str) -> AbstractContextManager[Any]:
-    """Makes a device torch's default where a user has set one; it slows every operation."""
-    return nullcontext() if torch.get_default_device().type == "cpu" else torch.device(device)
-
-
-@cache
-def _say_once(reason: str) -> None:
-    _logger.warning(
-        "The model of `BaMSOOSampler` could not be fitted; the search goes on as `SOOSampler`'s "
-        f"until it can ({reason})."
-    )

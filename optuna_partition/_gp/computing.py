@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from contextlib import contextmanager
 from contextlib import nullcontext
 from functools import cache
+from functools import partial
 import logging
-from threading import Lock
 from typing import Any
 import warnings
 
@@ -18,6 +19,7 @@ from linear_operator.utils.errors import NotPSDError
 import torch
 
 from optuna_partition._rules.belief import BeliefFailed
+from optuna_partition._threads import OneThread
 
 
 __all__ = ["computing"]
@@ -36,7 +38,7 @@ def computing(device: str) -> Iterator[None]:
         # Of fits that stop early, which are good enough. BoTorch sees to it that such warnings are
         # always shown, so that to ignore them is not enough: they are collected, too.
         with (
-            _ALONE.held(),
+            _TORCH,
             _default(device),
             torch.inference_mode(False),
             torch.enable_grad(),
@@ -49,35 +51,13 @@ def computing(device: str) -> Iterator[None]:
         raise BeliefFailed(str(error)) from error
 
 
-class _Alone:
-    """Has torch compute in the calling thread, and puts its number of threads back afterwards.
-
-    A model's matrices are so small that threads wait for each other more than they compute: on
-    cores that are busy several times as long. One thread also adds in one order, so that a search
-    is the same whatever the number of cores.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._inside = 0  # computations, in all threads of this process
-        self._usual = 1
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        with self._lock:
-            if not self._inside:
-                self._usual = torch.get_num_threads()
-            self._inside += 1
-            torch.set_num_threads(1)
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._inside -= 1
-                torch.set_num_threads(self._usual)
+def _narrow() -> Callable[[], None]:
+    usual = torch.get_num_threads()
+    torch.set_num_threads(1)
+    return partial(torch.set_num_threads, usual)
 
 
-_ALONE = _Alone()
+_TORCH = OneThread(_narrow)
 
 
 def _default(device: str) -> AbstractContextManager[Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 
 import optuna
 import pytest
@@ -36,24 +34,6 @@ def test_it_has_one_thread_inside_and_the_user_s_after() -> None:
 def test_what_fails_gives_the_threads_back() -> None:
     with pytest.raises(BeliefFailed), computing("cpu"):
         raise RuntimeError("no such matrix")
-    assert torch.get_num_threads() == _USERS
-
-
-def test_computations_that_overlap_give_each_thread_its_own_back() -> None:
-    """The second begins inside the first and ends after it: it must not take 1 for the usual."""
-    both, first_is_out = Barrier(2, timeout=60), Barrier(2, timeout=60)
-
-    def work(is_first: bool) -> int:
-        with computing("cpu"):
-            both.wait()
-            if not is_first:
-                first_is_out.wait()
-        if is_first:
-            first_is_out.wait()
-        return torch.get_num_threads()
-
-    with ThreadPoolExecutor(2) as pool:
-        assert set(pool.map(work, (True, False))) == {_USERS}
     assert torch.get_num_threads() == _USERS
 
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 LAYERS = {  # from the lowest; a room is a folder or a file beside it, and imports from below
     "optuna_partition": (
         *(
-            {"_core"},
+            {"_core", "_threads"},
             {"_rules", "_space"},
             {"_gp", "_study"},
             {"_known", "_latin", "_nomad", "answer", "inspection", "pruners"},

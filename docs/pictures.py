@@ -195,6 +195,7 @@ def trained(axes: Axes, name: str, pruner: BasePruner) -> None:
 def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
+    folder.mkdir(parents=True, exist_ok=True)
     frames().savefig(folder / "frames.png", dpi=100)
     choices().savefig(folder / "choices.png", dpi=100)
     stops().savefig(folder / "stops.png", dpi=100)

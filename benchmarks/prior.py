@@ -94,7 +94,7 @@ def prior_of(kind: str, axis: BaseDistribution, best: Any, draw: random.Random) 
 
 def regrets(instance: Instance, prior: dict[str, Any]) -> list[float]:
     """After `AT` evaluations, of the best value seen, without its noise."""
-    sampler = BaMSOOSampler(search_space=instance.space, prior=prior)
+    sampler = BaMSOOSampler(search_space=instance.space, prior=prior, seed=instance.shift)
     study = optuna.create_study(sampler=sampler)
     assert instance.space is not None and instance.least is not None
     seen: list[float] = []

@@ -30,6 +30,7 @@ from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler
 from optuna.samplers import PartialFixedSampler
+from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 
 import optuna_partition
@@ -42,7 +43,6 @@ from optuna_partition import SOOSampler
 
 HERE = Path(__file__).parent
 NAME = "studies_0.1"
-N_NEXT = 10
 FATES = [  # by trial; the first of every study has a value
     *("value", "value", "value", "nan", "value", "pruned", "value", "lost", "value", "died"),
     *("value", "running", "value", "running", "lost"),
@@ -61,6 +61,7 @@ class Kind:
         n_trials: Trials that are asked for before it is kept.
         direction: The study's.
         n_sure: How many of the next asks are of cells that no model chooses; None for all.
+        n_next: How many points it is asked for in going on.
     """
 
     sampler: Callable[[], BaseSampler]
@@ -68,6 +69,7 @@ class Kind:
     n_trials: int = len(FATES)
     direction: str = "minimize"
     n_sure: int | None = None
+    n_next: int = 10
 
 
 SPACE: dict[str, BaseDistribution] = {
@@ -140,11 +142,13 @@ KINDS = {
     "direct-l inferred": Kind(DIRECTSampler, mixed, direction="maximize"),
     "direct-l conditional": Kind(DIRECTSampler, branches, n_trials=30),
     "bamsoo begun": Kind(
-        lambda: BaMSOOSampler(search_space=dict(SPACE)), mixed, n_trials=3, n_sure=0
+        lambda: BaMSOOSampler(search_space=dict(SPACE)), mixed, n_trials=3, n_sure=0, n_next=4
     ),
-    "bamsoo given": Kind(lambda: BaMSOOSampler(search_space=dict(SPACE)), mixed, n_sure=1),
-    "bamsoo inferred": Kind(BaMSOOSampler, mixed, n_sure=1),
-    "bamsoo conditional": Kind(lambda: BaMSOOSampler(seed=1), branches, n_sure=1),
+    "bamsoo given": Kind(
+        lambda: BaMSOOSampler(search_space=dict(SPACE)), mixed, n_sure=1, n_next=4
+    ),
+    "bamsoo inferred": Kind(BaMSOOSampler, mixed, n_sure=1, n_next=4),
+    "bamsoo conditional": Kind(lambda: BaMSOOSampler(seed=1), branches, n_sure=1, n_next=4),
     "bamsoo published": Kind(
         lambda: BaMSOOSampler(as_published=True, eta=1, search_space=dict(LINE)),
         line,
@@ -194,26 +198,27 @@ def end(study: optuna.Study, trial: optuna.Trial, value: float, fate: str) -> No
             study.tell(trial, state=TrialState.PRUNED)
 
 
-def go_on(storage: str, name: str) -> optuna.Study:
+def go_on(storage: str | BaseStorage, name: str) -> optuna.Study:
     """Asks for the next points of a study; in the middle one ends that was running."""
     kind = KINDS[name]
     study = optuna.load_study(storage=storage, study_name=name, sampler=kind.sampler())
-    for i in range(N_NEXT):
+    for i in range(kind.n_next):
         trial = study.ask()
         study.tell(trial, kind.suggest(trial))
-        running = [t.number for t in study.trials if t.state is TrialState.RUNNING]
-        if i == N_NEXT // 2 and running:
-            study.tell(running[0], -0.0625)
+        if i == kind.n_next // 2:
+            running = [t.number for t in study.trials if t.state is TrialState.RUNNING]
+            if running:
+                study.tell(running[0], -0.0625)
     return study
 
 
 def next_points(study: optuna.Study) -> list[dict[str, Any]]:
     """The points asked for in going on: as parameters, or as cells where a model chooses most."""
-    n_sure = KINDS[study.study_name].n_sure
-    trials = study.trials[-N_NEXT:]
-    if n_sure is None:
+    kind = KINDS[study.study_name]
+    trials = study.trials[-kind.n_next :]
+    if kind.n_sure is None:
         return [trial.params for trial in trials]
-    asked = [trial.system_attrs["partition"] for trial in trials[:n_sure]]
+    asked = [trial.system_attrs["partition"] for trial in trials[: kind.n_sure]]
     return [{key: ask[key] for key in ("cell", "at") if key in ask} for ask in asked]
 
 

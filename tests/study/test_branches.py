@@ -59,8 +59,8 @@ def test_a_branch_is_searched_given_what_its_trial_has_decided() -> None:
         late = [t.params for t in study.trials[15:] if "u" in t.params]
         return statistics.median(abs(p["u"] - p["x"] ** 2) for p in late)
 
-    drawn = [LatinHypercubeSampler(n_trials=64, seed=seed) for seed in range(3)]
-    peers = [TPESampler(seed=seed) for seed in range(3)]
+    drawn = [LatinHypercubeSampler(n_trials=64, seed=seed) for seed in range(2)]
+    peers = [TPESampler(seed=seed) for seed in range(2)]
     assert 2 * sum(gap(searching(each)) for each in drawn) < sum(
         gap(sampling(each)) for each in peers
     )
@@ -70,20 +70,20 @@ def test_what_is_maximised_is_searched_as_its_negative_is_minimised() -> None:
     down, up = (optuna.create_study(direction=to) for to in ("minimize", "maximize"))
     for study, sign in ((down, 1), (up, -1)):
         study.sampler = searching()
-        study.optimize(lambda trial: sign * bent(trial), n_trials=15)  # noqa: B023
+        study.optimize(lambda trial: sign * bent(trial), n_trials=12)  # noqa: B023
     assert points(up) == points(down)
 
 
 def test_a_new_process_at_every_step_asks_for_the_same_points() -> None:
     whole = optuna.create_study(sampler=searching())
-    whole.optimize(bent, n_trials=30)
+    whole.optimize(bent, n_trials=20)
     halting = optuna.create_study()
-    for _ in range(30):
+    for _ in range(20):
         halting.sampler = pickle.loads(pickle.dumps(searching()))
         halting.optimize(bent, n_trials=1)
     assert points(halting) == points(whole)
     fits = [t for t in whole.trials if FITS in t.system_attrs]
-    assert 3 < len(fits) < 20, "the trials keep a fit, and not each its own"
+    assert 3 < len(fits) < 12, "the trials keep a fit, and not each its own"
 
 
 def test_workers_in_the_same_branch_are_sent_to_different_points() -> None:
@@ -139,7 +139,7 @@ def test_a_trial_that_failed_half_way_takes_nothing_from_a_branch() -> None:
 @pytest.mark.parametrize("after", [FloatDistribution(2, 3), FloatDistribution(0, 1, step=0.25)])
 def test_a_branch_whose_parameters_change_is_another(after: FloatDistribution) -> None:
     study = optuna.create_study(sampler=searching())
-    study.optimize(bent, n_trials=12)
+    study.optimize(bent, n_trials=8)
 
     def changed(trial: optuna.Trial) -> float:
         x = trial.suggest_float("x", 0, 1)
@@ -149,8 +149,8 @@ def test_a_branch_whose_parameters_change_is_another(after: FloatDistribution) -
         return x + trial.suggest_float("v", 1e-4, 1, log=True)
 
     study.enqueue_trial({"kind": "bent"})
-    study.optimize(changed, n_trials=12)
-    late = [t.params["u"] for t in study.trials[12:] if "u" in t.params]
+    study.optimize(changed, n_trials=8)
+    late = [t.params["u"] for t in study.trials[8:] if "u" in t.params]
     assert late and all(after.low <= u <= after.high for u in late)
 
 
@@ -175,7 +175,7 @@ def test_branches_under_a_finite_partition_are_searched_without_a_warning(
 @pytest.mark.parametrize("make", [BaMSOOSampler, lambda **_: BaMSOOSampler(as_published=True)])
 def test_by_default_both_rules_have_a_model_of_branches(make: Callable[[], BaseSampler]) -> None:
     study = optuna.create_study(sampler=make())
-    study.optimize(bent, n_trials=12)
+    study.optimize(bent, n_trials=8)
     assert any(FITS in trial.system_attrs for trial in study.trials)
 
 

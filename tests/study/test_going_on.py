@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 import gzip
 import json
 import math
-from pathlib import Path
 import sqlite3
 from typing import Any
 
@@ -14,9 +14,9 @@ from data.make_studies import fate_of
 from data.make_studies import go_on
 from data.make_studies import HERE
 from data.make_studies import KINDS
-from data.make_studies import N_NEXT
 from data.make_studies import NAME
 from data.make_studies import next_points
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial
 import pytest
 
@@ -26,17 +26,21 @@ from optuna_partition._study.attributes import Ask
 NEXT: dict[str, list[dict[str, Any]]] = json.loads((HERE / f"{NAME}.json").read_text())["next"]
 
 
-@pytest.fixture
-def storage(tmp_path: Path) -> str:
-    """The studies as they were kept, in a database of their own."""
-    with closing(sqlite3.connect(tmp_path / "studies.db")) as database:
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RDBStorage]:
+    """The studies as they were kept, all in one database; a test goes on with one of them."""
+    file = tmp_path_factory.mktemp("going on") / "studies.db"
+    with closing(sqlite3.connect(file)) as database:
         database.executescript(gzip.decompress((HERE / f"{NAME}.sql.gz").read_bytes()).decode())
-    return f"sqlite:///{tmp_path / 'studies.db'}"
+    backend = RDBStorage(f"sqlite:///{file}")
+    yield backend
+    backend.remove_session()
+    backend.engine.dispose()
 
 
 @pytest.mark.parametrize("name", NEXT)
 def test_a_study_goes_on_with_the_points_of_the_version_that_began_it(
-    storage: str, name: str
+    storage: RDBStorage, name: str
 ) -> None:
     study = go_on(storage, name)
     for found, expected in zip(next_points(study), NEXT[name], strict=True):
@@ -46,7 +50,8 @@ def test_a_study_goes_on_with_the_points_of_the_version_that_began_it(
         free = [n for n in range(KINDS[name].n_trials) if fate_of(n) in ("lost", "died")]
         free += [t.number for t in study.trials if is_repeat(t)]
         points = [t.params for t in study.trials if t.number not in free]
-        assert len(points) >= N_NEXT and all(points.count(point) == 1 for point in points)
+        assert len(points) >= KINDS[name].n_next
+        assert all(points.count(point) == 1 for point in points)
 
 
 def is_repeat(trial: FrozenTrial) -> bool:

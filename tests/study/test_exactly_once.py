@@ -59,7 +59,7 @@ def test_no_point_comes_twice_and_none_is_lost(
 ) -> None:
     space = random_space(random.Random(seed))
     soon = is_given and name == "soo"  # points before the space is known are no cells
-    run = Run(SAMPLERS[name], space, is_given, width, trials=100, seed=seed, soon=soon)
+    run = Run(SAMPLERS[name], space, is_given, width, trials=70, seed=seed, soon=soon)
     assert go(run) == CLEAN
 
 
@@ -76,7 +76,7 @@ MIXED: Space = {  # the first trial takes the root's centre before there is a tr
 def test_the_first_point_of_an_inferred_space_is_a_point_like_others(
     name: str, width: int
 ) -> None:
-    assert go(Run(SAMPLERS[name], MIXED, given=False, width=width)) == CLEAN
+    assert go(Run(SAMPLERS[name], MIXED, given=False, width=width, trials=60)) == CLEAN
 
 
 @pytest.mark.parametrize("name", SAMPLERS)

@@ -97,17 +97,17 @@ def test_one_interruption_at_any_step_leaves_no_trace(name: str, is_new: bool) -
 
 
 @by_sampler
-@pytest.mark.parametrize("database", [False, True], ids=["memory", "sqlite"])
+@pytest.mark.parametrize(("database", "n"), [(False, N), (True, 12)], ids=["memory", "sqlite"])
 def test_interruptions_at_all_steps_leave_no_trace(
-    name: str, database: bool, tmp_path: Path
+    name: str, database: bool, n: int, tmp_path: Path
 ) -> None:
     storage = f"sqlite:///{tmp_path}/study.db" if database else None
     study = optuna.create_study(sampler=SAMPLERS[name](), storage=storage)
-    for step in range(N):
+    for step in range(n):
         for cut in CUTS[: (step + step // 3) % 3]:  # the third would be the last
             cut(study)
         study.optimize(bowl, n_trials=1)
-    assert values(study) == uninterrupted(name)
+    assert values(study) == uninterrupted(name, n)
 
 
 @pytest.mark.parametrize("rule", [Hybrid, lambda belief: BaMSOO(belief, 0.05)])
@@ -126,9 +126,9 @@ def test_what_was_decided_is_asked_again_whatever_the_model_thinks_now(
 
 def test_the_real_model_s_run_goes_on_as_well() -> None:
     whole = optuna.create_study(sampler=BaMSOOSampler(search_space=dict(SPACE)))
-    whole.optimize(bowl, n_trials=20)
+    whole.optimize(bowl, n_trials=13)
     study = optuna.create_study(sampler=BaMSOOSampler(search_space=dict(SPACE)))
-    for step in range(20):
+    for step in range(13):
         if step > 6:  # the model has begun to choose
             CUTS[step % 3](study)
         study.optimize(bowl, n_trials=1)

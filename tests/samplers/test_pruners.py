@@ -50,7 +50,7 @@ def ends(study: optuna.Study) -> list[tuple[TrialState, int | None]]:
 
 def test_it_saves_most_steps_and_seldom_stops_what_would_have_won() -> None:
     spent = wrong = stops = 0
-    for seed in range(10):
+    for seed in range(4):
         study = study_of(optuna.samplers.RandomSampler(seed=seed))
         whole: list[float] = []
 
@@ -58,7 +58,7 @@ def test_it_saves_most_steps_and_seldom_stops_what_would_have_won() -> None:
             whole.append(curve(trial)[-1])
             return trained(trial)
 
-        study.optimize(objective, n_trials=50)
+        study.optimize(objective, n_trials=30)
         spent += sum(trial.last_step or 0 for trial in study.trials)
         for trial in study.trials:
             if trial.state is TrialState.PRUNED:
@@ -67,31 +67,32 @@ def test_it_saves_most_steps_and_seldom_stops_what_would_have_won() -> None:
                 ]
                 stops += 1
                 wrong += whole[trial.number] < min(b for b in before if b is not None)
-    assert spent < 0.5 * 10 * 50 * len(STEPS)
-    assert wrong <= 0.05 * stops
+    assert spent < 0.5 * 4 * 30 * len(STEPS)
+    assert wrong <= 0.02 * stops
 
 
 def test_maximising_is_minimising_upside_down() -> None:
     down, up = study_of(), study_of(direction="maximize")
-    down.optimize(trained, n_trials=40)
-    up.optimize(lambda trial: trained(trial, -1), n_trials=40)
+    down.optimize(trained, n_trials=20)
+    up.optimize(lambda trial: trained(trial, -1), n_trials=20)
     assert ends(down) == ends(up)
     assert TrialState.PRUNED in {state for state, _ in ends(up)}
 
 
 def test_the_same_on_every_storage_and_in_a_new_process(tmp_path: Path) -> None:
     memory = study_of()
-    memory.optimize(trained, n_trials=30)
+    memory.optimize(trained, n_trials=15)
     database = study_of(storage=f"sqlite:///{tmp_path / 's.db'}")
-    for _ in range(30):
+    for _ in range(15):
         database.pruner = BoundPruner()
         database.optimize(trained, n_trials=1)
     assert ends(memory) == ends(database)
+    assert TrialState.PRUNED in {state for state, _ in ends(memory)}
 
 
 def test_the_first_trials_and_the_leader_are_spared() -> None:
     study = study_of(pruner=BoundPruner(n_startup_trials=7))
-    study.optimize(trained, n_trials=60)
+    study.optimize(trained, n_trials=30)
     assert all(state is TrialState.COMPLETE for state, _ in ends(study)[:7])
     assert study.best_trial.state is TrialState.COMPLETE
 
@@ -99,9 +100,9 @@ def test_the_first_trials_and_the_leader_are_spared() -> None:
 @pytest.mark.parametrize("sampler", [optuna.samplers.TPESampler(seed=0), BaMSOOSampler(seed=0)])
 def test_it_works_with_samplers_that_learn(sampler: Any) -> None:
     study = study_of(sampler)
-    study.optimize(trained, n_trials=40)
+    study.optimize(trained, n_trials=30)
     states = [state for state, _ in ends(study)]
-    assert states.count(TrialState.PRUNED) > 10 and states.count(TrialState.COMPLETE) >= 4
+    assert states.count(TrialState.PRUNED) > 7 and states.count(TrialState.COMPLETE) >= 4
 
 
 def test_what_is_taken_up_again_is_not_stopped_where_it_has_been() -> None:
@@ -137,8 +138,8 @@ def test_no_report_is_too_strange(report: Any) -> None:
         return end
 
     study = study_of()
-    study.optimize(objective, n_trials=30)
-    assert len(study.trials) == 30
+    study.optimize(objective, n_trials=15)
+    assert len(study.trials) == 15
 
 
 def test_trials_that_report_nothing_are_no_obstacle() -> None:

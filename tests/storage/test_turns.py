@@ -82,13 +82,14 @@ def test_on_the_same_machine_it_is_noticed_at_once(tmp_path: Path, kind: str) ->
 
 
 def test_a_trial_of_another_machine_is_left_alone(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/study.db"
-    killed(url, "marked")
-    with opened(url) as backend:
-        study = optuna.load_study(study_name="one", storage=backend)
-        trial = study.trials[0]
-        _, rest = trial.user_attrs[WORKER].split(":", 1)
-        backend.set_trial_user_attr(trial._trial_id, WORKER, f"elsewhere/1:{rest}")
+    """Here it would be a worker that is gone."""
+    with opened(f"sqlite:///{tmp_path}/study.db") as backend:
+        study = optuna.create_study(storage=backend)
+        trial = study.ask()
+        storage.mark_worker(trial)
+        _, *process, start = trial.user_attrs[WORKER].split(":")
+        gone = ":".join([*process, str(int(start) - 1)])
+        trial.set_user_attr(WORKER, f"elsewhere/1:{gone}")
         assert storage.recover(study) == []
 
 

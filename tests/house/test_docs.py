@@ -10,8 +10,8 @@ import gc
 import io
 from pathlib import Path
 import re
+import runpy
 import shlex
-import subprocess
 import sys
 import tomllib
 from typing import Any
@@ -21,6 +21,7 @@ from optuna.storages import RDBStorage
 import pytest
 import yaml
 
+from docs import pictures
 from objectives.settings.arguments import read_arguments
 from objectives.settings.config import Experiment
 from objectives.settings.own.experiment import OwnExperiment
@@ -186,18 +187,22 @@ def _text(node: ast.expr) -> str:
 MESSAGES = messages()
 
 
-def test_the_picture_s_example_runs(tmp_path: Path) -> None:
+def test_the_picture_s_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = tmp_path / "branin.png"
-    subprocess.run(
-        [sys.executable, ROOT / "examples" / "branin.py", picture],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    monkeypatch.setattr(sys, "argv", ["branin.py", str(picture)])
+    runpy.run_path(str(ROOT / "examples" / "branin.py"), run_name="__main__")
     assert picture.stat().st_size > 10_000
 
 
-def test_the_pictures_of_the_documentation_can_be_made(tmp_path: Path) -> None:
-    subprocess.run([sys.executable, "-m", "docs.pictures", tmp_path], check=True, cwd=ROOT)
+@pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning")
+def test_the_pictures_of_the_documentation_can_be_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of shorter searches than the documentation's."""
+    monkeypatch.setattr(pictures, "FRAMES", (4, 12))
+    monkeypatch.setattr(pictures, "TRAININGS", 6)
+    monkeypatch.setattr(sys, "argv", ["pictures.py", str(tmp_path)])
+    pictures.main()
     made = {picture.name for picture in tmp_path.iterdir()}
     assert made == {"choices.png", "frames.png", "stops.png"}
 

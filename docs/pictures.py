@@ -12,6 +12,7 @@ import math
 from pathlib import Path
 import sys
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
 from matplotlib.colors import Normalize
@@ -34,6 +35,7 @@ from optuna_partition.inspection import cells
 
 FRAMES = (9, 20, 40, 80)  # evaluations
 MINIMA = ((-math.pi, 12.275), (math.pi, 2.275), (9.42478, 2.475))
+COLOUR_MAP = colormaps["viridis_r"]
 COLOURS = Normalize(-0.4, 2.2)  # of the logarithm of a value
 OPENED = "#d1495b"
 STEPS, TRAININGS = 8, 15  # of a training; that a search may take
@@ -48,7 +50,7 @@ def frames() -> Figure:
         search(row, name, sampler)
     figure.supxlabel("x")
     figure.supylabel("y")
-    drawn = PatchCollection([], cmap="viridis_r", norm=COLOURS)
+    drawn = PatchCollection([], cmap=COLOUR_MAP, norm=COLOURS)
     figure.colorbar(drawn, ax=grid, label="log10 of the best value in the cell", pad=0.01)
     return figure
 
@@ -68,12 +70,11 @@ def draw(axes: Axes, study: optuna.Study) -> None:
     found = cells(study)
     patches = PatchCollection(
         [box(cell) for cell in found],
-        cmap="viridis_r",
+        cmap=COLOUR_MAP.with_extremes(bad="#d8dde1"),
         norm=COLOURS,
         edgecolor="white",
         linewidth=0.6,
     )
-    patches.cmap.set_bad("#d8dde1")
     patches.set_array([math.nan if c.value is None else math.log10(c.value) for c in found])
     axes.add_collection(patches)
     axes.scatter(*zip(*MINIMA, strict=True), s=60, marker="o", facecolor="none", edgecolor="white")

@@ -194,7 +194,6 @@ def test_the_picture_s_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert picture.stat().st_size > 10_000
 
 
-@pytest.mark.filterwarnings("ignore:The set_bad function:PendingDeprecationWarning")
 def test_the_pictures_of_the_documentation_can_be_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

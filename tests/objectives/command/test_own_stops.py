@@ -80,18 +80,22 @@ def test_a_killed_worker_s_trainer_ends_and_the_study_goes_on(
     assert len(lost) == 1 and not Path(lost[0].user_attrs["output"]).exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_worker_s_trainer_ends_and_the_study_goes_on(
-    file: Path, uninterrupted: list[Any], number: signal.Signals
-) -> None:
-    with started(file) as worker:
-        until(lambda: trainers(file))
-        worker.send_signal(number)
-        said, _ = worker.communicate(timeout=60)
+def interrupt(worker: subprocess.Popen[str], file: Path, number: signal.Signals) -> None:
+    """Once a trainer has begun; then it has ended."""
+    until(lambda: trainers(file))
+    worker.send_signal(number)
+    said, _ = worker.communicate(timeout=60)
     assert worker.returncode == 130 and said.splitlines()[-1].startswith(
         "stopped; the same command"
     )
     assert not living(file), "the command has waited for it"
+
+
+def test_an_interrupted_worker_s_trainer_ends_and_the_study_goes_on(
+    file: Path, uninterrupted: list[Any]
+) -> None:
+    with started(file) as worker:
+        interrupt(worker, file, signal.SIGTERM)
     (file.parent / "go").touch()
     assert run(file, "--trials", str(TRIALS), "--search-only").returncode == 0
     assert found(file) == uninterrupted
@@ -102,8 +106,7 @@ def test_a_baseline_that_was_interrupted_is_asked_for_again(tmp_path: Path) -> N
     file = own(tmp_path, run=words, baseline="{{learning_rate = 2e-4, rank = 4}}")
     options = ("--output", str(tmp_path / "runs"), "--trials", "2")
     with started(file, *options) as worker:
-        until(lambda: trainers(file))
-        worker.send_signal(signal.SIGINT)
+        interrupt(worker, file, signal.SIGINT)
     (tmp_path / "go").touch()
     assert run(file, "--trials", "2").returncode == 0
     states = [trial.state for trial in trials(file) if "baseline" in trial.user_attrs]

@@ -1,7 +1,8 @@
-"""TRL's command line on the stand-in: a study, a trial that is pruned, a worker that is killed."""
+"""TRL's command line on the stand-in: a worker that is killed, a study, a trial that is pruned."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 import json
 import os
 from pathlib import Path
@@ -11,6 +12,7 @@ import sys
 from typing import Any
 
 from commands import command
+from commands import Ended
 from commands import environment
 from commands import ROOT
 from commands import run
@@ -18,18 +20,17 @@ from commands import until
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 import pytest
-from trainers import study
 from trainers import trials
 import yaml
 
+from objectives.command.readings import reader
+from objectives.settings.own.value import PrintedValue
+
 
 EXAMPLE = ROOT / "examples" / "own" / "trl"
-STEPS = 4
-
-
-@pytest.fixture(autouse=True)
-def activated(monkeypatch: pytest.MonkeyPatch) -> None:
-    activate(monkeypatch)
+STEPS = 40
+BASELINE = {"learning_rate": 3e-3, "lora_r": 4, "lora_alpha": 16}
+"""The last is left to base.yml, whose first two are others."""
 
 
 def activate(patch: pytest.MonkeyPatch) -> None:
@@ -39,10 +40,10 @@ def activate(patch: pytest.MonkeyPatch) -> None:
     patch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
 
 
-def example(folder: Path, *, steps: int = STEPS, **changes: str) -> Path:
-    """That of the repository with few steps, and a validation after each; keys of `[command]`."""
+def example(folder: Path, **changes: str) -> Path:
+    """That of the repository with few steps, and a validation after each; keys of the file."""
     base = yaml.safe_load((EXAMPLE / "base.yml").read_text())
-    base |= {"model_name_or_path": str(ROOT / "examples/standin/model"), "max_steps": steps}
+    base |= {"model_name_or_path": str(ROOT / "examples/standin/model"), "max_steps": STEPS}
     base |= {"per_device_train_batch_size": 4, "eval_steps": 1, "save_steps": 1}
     (folder / "base.yml").write_text(yaml.safe_dump(base))
     shutil.copytree(EXAMPLE / "data", folder / "data")
@@ -57,64 +58,111 @@ def example(folder: Path, *, steps: int = STEPS, **changes: str) -> Path:
     return file
 
 
+@dataclass(frozen=True)
+class Done:
+    """A study of two trials whose first was begun by a worker that was killed.
+
+    Attributes:
+        file: The experiment.
+        ended: The command that went on with it.
+        lost: What the trainer had said that the first one left.
+        left: What still ran in the end.
+    """
+
+    file: Path
+    ended: Ended
+    lost: str
+    left: list[str]
+
+
 @pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two trials, the first of them the baseline."""
+def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """The first trial is the baseline, and the second at a learning rate of 5e-7."""
     folder = tmp_path_factory.mktemp("trl")
+    file = example(
+        folder,
+        learning_rate="{low = 1e-10, high = 3e-3, log = true}",
+        baseline="{learning_rate = 3e-3, lora_r = 4}",
+        pruner='"asha"',
+    )
+    options: list[Any] = ["--output", folder / "runs", "--trials", "2"]
     with pytest.MonkeyPatch.context() as patch:
         activate(patch)
-        file = example(folder, pruner='"none"')
+        with subprocess.Popen(
+            command(file, *options), cwd=ROOT, stdout=subprocess.DEVNULL
+        ) as worker:
+            until(
+                lambda: any(
+                    "/trials/" in each and "guard.py" not in each for each in processes(folder)
+                )
+            )
+            worker.kill()
+        until(lambda: not processes(folder))
+        (log,) = folder.glob("runs/own/trials/*/log.txt")
+        lost = log.read_text()
         ended = run(file, "--trials", "2")
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    assert "baseline       " in ended.stdout and "best command   " in ended.stdout
-    return file
+    return Done(file, ended, lost, processes(folder))
 
 
-def test_the_value_is_the_last_of_trl_s_validation_losses(done: Path) -> None:
-    assert len(trials(done)) == 2 and study(done).best_value < 3.5, "it has learned something"
-    for trial in trials(done):
-        state = json.loads((output(trial) / "checkpoint-4" / "trainer_state.json").read_text())
-        losses = [log["eval_loss"] for log in state["log_history"] if "eval_loss" in log]
-        assert len(losses) == STEPS and trial.value == losses[-1]
-        best = [min(losses[:end]) for end in range(1, STEPS + 1)]
-        assert list(trial.intermediate_values.values()) == best
-        assert (trial.user_attrs["steps"], trial.user_attrs["steps_in_all"]) == (STEPS, STEPS)
+def complete(done: Done) -> FrozenTrial:
+    """The one that has a value."""
+    (found,) = [each for each in trials(done.file) if each.state is TrialState.COMPLETE]
+    return found
+
+
+def test_a_worker_that_is_killed_leaves_no_trainer_and_is_gone_on_from(done: Done) -> None:
+    assert "Training completed" not in done.lost
+    assert done.ended.returncode == 0, done.ended.stdout + done.ended.stderr
+    assert "trial 0 was left by a process that is gone" in done.ended.stdout
+    states = [trial.state for trial in trials(done.file)]
+    assert states == [TrialState.FAIL, TrialState.COMPLETE, TrialState.PRUNED]
+    lost, again, _ = trials(done.file)
+    assert lost.params == again.params == BASELINE
+
+
+def test_the_value_is_the_last_of_trl_s_validation_losses(done: Done) -> None:
+    trial = complete(done)
+    assert trial.value is not None and trial.value < 3.5, "it has learned something"
+    state = json.loads((output(trial) / f"checkpoint-{STEPS}/trainer_state.json").read_text())
+    losses = [log["eval_loss"] for log in state["log_history"] if "eval_loss" in log]
+    assert len(losses) == STEPS and trial.value == losses[-1]
+    best = [min(losses[:end]) for end in range(1, STEPS + 1)]
+    assert list(trial.intermediate_values.values()) == best
+    assert (trial.user_attrs["steps"], trial.user_attrs["steps_in_all"]) == (STEPS, STEPS)
+
+
+def test_what_trl_prints_is_its_loss_too(done: Done) -> None:
+    """To its four digits."""
+    trial = complete(done)
+    printed = PrintedValue.model_validate({"pattern": r"'eval_loss': '?([0-9.e+-]+)"})
+    found = reader(printed, output(trial), Path(trial.user_attrs["log"])).new(ended=True)
+    assert len(found) == STEPS and found[-1].value == pytest.approx(trial.value, rel=1e-3)
 
 
 def output(trial: FrozenTrial) -> Path:
     return Path(trial.user_attrs["output"])
 
 
-def test_the_adapter_is_of_the_parameters(done: Path) -> None:
-    for trial in trials(done):
-        adapter = json.loads((output(trial) / "adapter_config.json").read_text())
-        assert adapter["r"] == trial.params["lora_r"]
-        assert adapter["lora_alpha"] == trial.params["lora_alpha"]
-    assert trials(done)[0].params == {"learning_rate": 1e-3, "lora_r": 8, "lora_alpha": 16}
+def test_the_adapter_is_of_the_parameters(done: Done) -> None:
+    trial = complete(done)
+    adapter = json.loads((output(trial) / "adapter_config.json").read_text())
+    assert (adapter["r"], adapter["lora_alpha"]) == (4, 16)
+    assert trial.params == BASELINE
 
 
-def test_the_report_has_their_curves(done: Path) -> None:
-    page = (done.parent / "runs/own/report/report.html").read_text()
+def test_the_baseline_is_told_and_the_report_has_the_curves(done: Done) -> None:
+    assert "baseline       " in done.ended.stdout and "best command   " in done.ended.stdout
+    page = (done.file.parent / "runs/own/report/report.html").read_text()
     assert "Learning curves" in page and "eval_loss" in page
 
 
-def test_a_trial_that_learns_nothing_is_pruned(tmp_path: Path) -> None:
-    """Both reach a first loss; the second is the worse one, at a learning rate of 5e-7."""
-    file = example(
-        tmp_path,
-        steps=40,
-        learning_rate="{low = 1e-10, high = 3e-3, log = true}",
-        baseline="{learning_rate = 3e-3}",
-        pruner='"asha"',
-    )
-    ended = run(file, "--trials", "2", "--search-only")
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    first, second = trials(file)
-    assert first.state is TrialState.COMPLETE and second.state is TrialState.PRUNED
-    log = Path(second.user_attrs["log"]).read_text()
+def test_a_trial_that_learns_nothing_is_pruned(done: Done) -> None:
+    """Both reach a first loss; the second is the worse one."""
+    pruned = trials(done.file)[-1]
+    log = Path(pruned.user_attrs["log"]).read_text()
     assert "eval_loss" in log and "Training completed" not in log
-    assert second.user_attrs["steps"] < second.user_attrs["steps_in_all"] == 40
-    assert not processes(tmp_path), "its processors are free"
+    assert pruned.user_attrs["steps"] < pruned.user_attrs["steps_in_all"] == STEPS
+    assert not done.left, "its processors are free"
 
 
 def processes(folder: Path) -> list[str]:
@@ -126,32 +174,3 @@ def processes(folder: Path) -> list[str]:
         except OSError:  # it has ended
             continue
     return [line for line in found if str(folder) in line]
-
-
-def test_a_worker_that_is_killed_leaves_no_trainer_and_is_gone_on_from(
-    tmp_path: Path, done: Path
-) -> None:
-    """The value is what TRL prints this time, to its four digits."""
-    value = """{pattern = "'eval_loss': '?([0-9.e+-]+)"}"""
-    file = example(tmp_path, pruner='"none"', value=value)
-    options: list[Any] = ["--output", tmp_path / "runs", "--trials", "1"]
-    with subprocess.Popen(command(file, *options), cwd=ROOT, stdout=subprocess.DEVNULL) as worker:
-        until(
-            lambda: any(
-                "/trials/" in each and "guard.py" not in each for each in processes(tmp_path)
-            )
-        )
-        worker.kill()
-    until(lambda: not processes(tmp_path))
-    assert "Training completed" not in logs(tmp_path)[0].read_text()
-    ended = run(file, "--trials", "1")
-    assert ended.returncode == 0 and "was left by a process that is gone" in ended.stdout
-    complete = [trial for trial in trials(file) if trial.state is TrialState.COMPLETE]
-    before = trials(done)[:1]
-    assert [trial.params for trial in complete] == [trial.params for trial in before]
-    expected = [trial.value for trial in before]
-    assert [trial.value for trial in complete] == pytest.approx(expected, rel=1e-3)
-
-
-def logs(folder: Path) -> list[Path]:
-    return list(folder.glob("runs/own/trials/*/log.txt"))

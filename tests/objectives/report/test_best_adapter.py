@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+import io
 import json
 import os
 from pathlib import Path
@@ -10,6 +12,7 @@ import re
 import shutil
 import subprocess
 import sys
+from typing import Any
 
 import optuna
 from peft import AutoPeftModelForCausalLM
@@ -254,18 +257,23 @@ def test_a_prompt_of_other_columns_and_one_of_none(tuned: Tuned) -> None:
     assert "\ntext = PROMPT\n" in card and "{instruction}" not in card
 
 
-def test_the_card_of_a_chat_runs(tuned: Tuned, tmp_path: Path) -> None:
+def test_the_card_of_a_chat_runs(
+    tuned: Tuned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its tokenizer has the experiment's chat template, and BOS is not doubled."""
     chat = {"template": "chat", "chat_template": CHAT, "system": "Be brief."}
     data = tuned.experiment.data.model_copy(update=chat)
     adapter = saved(tuned, tmp_path / "given", tuned.experiment.model_copy(update={"data": data}))
     base = tuned.experiment.model.name
     code = example((adapter / "README.md").read_text(), BASE=base, ADAPTER=adapter)
-    printed = ran(code + "print(tokens['input_ids'].tolist()[0])\n", tmp_path / "mine")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    with redirect_stdout(io.StringIO()):
+        exec(compile(code, "README.md", "exec"), names)
     tokenizer = AutoTokenizer.from_pretrained(base)
     text = f"{tokenizer.bos_token}[system] Be brief. [user] {INSTRUCTION} [assistant]"
     expected = tokenizer(text, add_special_tokens=False)["input_ids"]
-    assert json.loads(printed.splitlines()[-1]) == expected
+    assert names["tokens"]["input_ids"].tolist() == [expected]
 
 
 def test_a_card_names_all_data_of_the_hub(tuned: Tuned) -> None:

@@ -9,7 +9,6 @@ from commands import experiment
 from commands import load
 from commands import one_thread
 from commands import run
-import pytest
 
 
 __all__ = ["experiment", "one_thread"]  # fixtures
@@ -54,17 +53,19 @@ def test_a_perplexity_is_minimised(experiment: Path) -> None:
     assert "Word_perplexity on pages, minimised" in page and "<h2>Answers</h2>" in page
 
 
-@pytest.mark.parametrize("options", [(), ("--pack", "2")])
-def test_a_function_chooses_and_another_tests(experiment: Path, options: tuple[str, ...]) -> None:
-    """The module lies beside the file."""
+def test_a_function_chooses_and_another_tests(experiment: Path) -> None:
+    """In a pack and alone; the module lies beside the file."""
     scoring = 'objective = "command_scores:parameters"\ndirection = "maximize"'
     file = with_objective(experiment, scoring)
     file.write_text(file.read_text().replace('["colours"]', '["colours", "command_scores:one"]'))
-    ended = run(file, "--trials", "2", *options)
+    packed = run(file, "--trials", "2", "--pack", "2", "--search-only")
+    assert packed.returncode == 0, packed.stderr
+    ended = run(file, "--trials", "3")
     assert ended.returncode == 0, ended.stderr
     study = load(file)
-    assert study.direction.name == "MAXIMIZE"
+    assert study.direction.name == "MAXIMIZE" and len(study.trials) == 3
     assert all(trial.value is not None and trial.value > 0 for trial in study.trials)
+    assert ["pack" in trial.user_attrs for trial in study.trials] == [True, True, False]
     assert ended.stdout.count("command_scores:one score 1.0000 (no error)") == 4
     assert f"best           command_scores:parameters {study.best_value:.4f}" in ended.stdout
 

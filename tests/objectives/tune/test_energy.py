@@ -157,11 +157,12 @@ def test_the_command_measures_when_asked(
 def test_workers_are_measured_by_their_starter(
     experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two trials at once share the machine: the study has a figure, and they have none."""
+    """Trials of several share the machine: the study has a figure, and they have none."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # the workers'
-    experiment.write_text(experiment.read_text() + "energy = true\n")
-    ended = run(experiment, "--trials", "2", "--workers", "2")
+    text = experiment.read_text().replace('test = ["colours"]', "test = []")
+    experiment.write_text(text + "energy = true\n")
+    ended = run(experiment, "--trials", "1", "--workers", "1")
     assert ended.returncode == 0, ended.stderr
     study = load(experiment)
     (whole,) = (used for name, used in study.user_attrs.items() if name.startswith("energy "))

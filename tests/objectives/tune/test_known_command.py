@@ -18,20 +18,27 @@ __all__ = ["experiment", "one_thread"]  # the fixtures
 SEARCH = ("--search-only", "--sampler", "bamsoo")
 
 
-def test_a_study_begins_with_the_best_of_an_earlier_one(experiment: Path) -> None:
+@pytest.fixture
+def untested(experiment: Path) -> Path:
+    """Without a final test."""
+    experiment.write_text(experiment.read_text().replace('test = ["colours"]', "test = []"))
+    return experiment
+
+
+def test_a_study_begins_with_the_best_of_an_earlier_one(untested: Path) -> None:
     """Of other bounds, in its own file and in a storage that is named; by a worker as well."""
-    assert run(experiment, "--search-only", "--trials", 4).returncode == 0
-    best = load(experiment).best_params
-    experiment.write_text(experiment.read_text().replace("high = 8, log", "high = 16, log"))
-    url = f"sqlite:///{experiment.parent}/second.db"
+    assert run(untested, "--search-only", "--trials", 4).returncode == 0
+    best = load(untested).best_params
+    untested.write_text(untested.read_text().replace("high = 8, log", "high = 16, log"))
+    url = f"sqlite:///{untested.parent}/second.db"
     more = ("--study", "second", "--storage", url, "--trials", 1)
-    elsewhere = f"tiny@sqlite:///{experiment.parent}/runs/tiny/study.db"
-    ended = run(experiment, *SEARCH, *more, "--previous", elsewhere)
+    elsewhere = f"tiny@sqlite:///{untested.parent}/runs/tiny/study.db"
+    ended = run(untested, *SEARCH, *more, "--previous", elsewhere)
     assert ended.returncode == 0, ended.stderr
     more = ("--study", "third", "--trials", 1, "--workers", 1)
-    ended = run(experiment, *SEARCH[1:], *more, "--previous", "tiny")
+    ended = run(untested, *SEARCH[1:], *more, "--previous", "tiny")
     assert ended.returncode == 0, ended.stderr
-    (third,) = load(experiment, "third").trials
+    (third,) = load(untested, "third").trials
     assert third.params == pytest.approx(best)
 
 
@@ -74,22 +81,22 @@ def test_the_search_starts_at_the_prior_and_other_samplers_say_that_they_do_not(
     assert "prior          of [search]: bamsoo uses it, soo does not" in ended.stdout
 
 
-def test_a_smaller_search_comes_first(experiment: Path) -> None:
+def test_a_smaller_search_comes_first(untested: Path) -> None:
     """Once, with half of the rows; the real one starts at its best, and both are counted."""
-    first = run(experiment, "--sampler", "bamsoo", "--trials", 2, "--proxy", 0.5)
+    first = run(untested, "--sampler", "bamsoo", "--trials", 2, "--proxy", 0.5)
     assert first.returncode == 0, first.stderr
     assert "proxy          2 trials on 0.5 of the rows, study tiny-proxy" in first.stdout
-    smaller, real = load(experiment, "tiny-proxy"), load(experiment)
+    smaller, real = load(untested, "tiny-proxy"), load(untested)
     assert len(smaller.trials) == len(real.trials) == 2
     assert real.trials[0].params == pytest.approx(smaller.best_params)
     assert smaller.user_attrs["experiment"]["[data] share"] == "0.5"
     assert real.user_attrs["experiment"]["[data] share"] == "1.0"
     assert "proxy          tiny-proxy: 2 trials, " in first.stdout
-    again = run(experiment, "--sampler", "bamsoo", "--trials", 3, "--proxy", 0.5, "--workers", 1)
+    again = run(untested, "--sampler", "bamsoo", "--trials", 3, "--proxy", 0.5, "--workers", 1)
     assert again.returncode == 0, again.stderr
-    changed = bad(experiment, "--sampler", "bamsoo", "--trials", 3, "--proxy", 0.25)
+    changed = bad(untested, "--sampler", "bamsoo", "--trials", 3, "--proxy", 0.25)
     assert "--proxy: --study tiny-proxy: exists" in changed and "--previous tiny-proxy)" in changed
-    assert (len(load(experiment, "tiny-proxy").trials), len(load(experiment).trials)) == (3, 3)
+    assert (len(load(untested, "tiny-proxy").trials), len(load(untested).trials)) == (3, 3)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
+import itertools
+import os
 from pathlib import Path
 import shutil
 import signal
@@ -22,15 +25,18 @@ from commands import running
 from commands import until
 from commands import values
 from commands import written
+from few_tasks import few_of_lm_eval
+import optuna
 from optuna.trial import TrialState
 from peft import PeftModel
 import pytest
 from transformers import AutoModelForCausalLM
 
 from objectives.result.final import FINAL
+from objectives.tune import main
 
 
-__all__ = ["experiment", "one_thread"]  # fixtures
+__all__ = ["experiment", "few_of_lm_eval", "one_thread"]  # fixtures
 
 
 Done = tuple[Path, Ended]
@@ -106,13 +112,12 @@ def test_the_folder_of_a_study_is_of_no_other(done: Done) -> None:
     assert not other.exists()
 
 
-@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_study_continues_as_if_it_had_not_been(
-    done: Done, stop: signal.Signals
+def test_a_study_that_was_killed_and_interrupted_continues_as_if_it_had_not_been(
+    done: Done, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In the third of many trials; when there are as many as there were, nothing tells them."""
+    """In one of many trials; when there are as many as there were, nothing tells them."""
     experiment, _ = done
-    options = ("--study", stop.name, "--output", experiment.parent / "runs", "--search-only")
+    options = ("--study", "ended", "--output", experiment.parent / "runs", "--search-only")
     with subprocess.Popen(
         command(experiment, *options, "--trials", "500"),
         cwd=ROOT,
@@ -122,63 +127,72 @@ def test_an_interrupted_study_continues_as_if_it_had_not_been(
         text=True,
     ) as process:
         assert process.stdout is not None
-        next(line for line in process.stdout if line.startswith("trial   2"))
-        until(lambda: running(experiment, stop.name))
-        process.send_signal(stop)
-        rest = process.stdout.read()
-    if stop is not signal.SIGKILL:
-        assert process.returncode == 130 and "the same command continues" in rest
-    done_then = len(values(load(experiment, stop.name)))  # two, unless it was slow to stop
-    assert 2 <= done_then < 500
-    finished = run(experiment, *options, "--trials", str(max(5, done_then + 1)))
+        next(line for line in process.stdout if line.startswith("trial   1"))
+        until(lambda: running(experiment, "ended"))
+        process.kill()
+    killed = len(values(load(experiment, "ended")))  # one, unless this process was slow
+    assert 1 <= killed < 500
+    report, reports = optuna.Trial.report, itertools.count(1)
+
+    def interrupt(trial: optuna.Trial, value: float, step: int) -> None:
+        report(trial, value, step)
+        if next(reports) == 5:  # in the third trial, of two reports each
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(optuna.Trial, "report", interrupt)
+        ended = run(experiment, *options, "--trials", "500")
+    assert ended.returncode == 130 and "the same command continues" in ended.stdout
+    assert len(values(load(experiment, "ended"))) == killed + 2
+    finished = run(experiment, *options, "--trials", str(max(5, killed + 3)))
     assert finished.returncode == 0, finished.stderr
-    assert values(load(experiment, stop.name))[:5] == values(load(experiment))
+    assert values(load(experiment, "ended"))[:5] == values(load(experiment))
+
+
+class Breaking(io.StringIO):
+    """Where the command writes; its storage breaks off when the second trial is told."""
+
+    def __init__(self, database: Path) -> None:
+        super().__init__()
+        self._database = database
+
+    def write(self, text: str) -> int:
+        if text.startswith("trial   2"):
+            rename(self._database, "trials", "elsewhere")
+        return super().write(text)
+
+
+def rename(database: Path, before: str, after: str) -> None:
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute(f"ALTER TABLE {before} RENAME TO {after}")
 
 
 def test_a_storage_that_breaks_off_is_one_message(experiment: Path) -> None:
     """Trials that were told are there; the command says what happened and what to do."""
     database = experiment.parent / "runs" / "tiny" / "study.db"
-    with subprocess.Popen(
-        command(experiment, "--output", experiment.parent / "runs", "--trials", "500"),
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stdout is not None and process.stderr is not None
-        for line in process.stdout:
-            if line.startswith("trial   2"):
-                with contextlib.closing(sqlite3.connect(database)) as connection:
-                    connection.execute("ALTER TABLE trials RENAME TO elsewhere")
-                break
-        process.stdout.read()
-        said = process.stderr.read()
-    assert process.returncode == 1
-    (line,) = (line for line in said.splitlines() if line.startswith("error:"))
+    options = ["--output", str(experiment.parent / "runs"), "--trials", "500"]
+    said = io.StringIO()
+    with contextlib.redirect_stdout(Breaking(database)), contextlib.redirect_stderr(said):
+        assert main([str(experiment), *options]) == 1
+    (line,) = (line for line in said.getvalue().splitlines() if line.startswith("error:"))
     assert "no such table" in line and "the same command continues" in line
-    assert "Traceback" not in said
-    with contextlib.closing(sqlite3.connect(database)) as connection:
-        connection.execute("ALTER TABLE elsewhere RENAME TO trials")
-    finished = run(experiment, "--search-only")
+    assert "Traceback" not in said.getvalue()
+    rename(database, "elsewhere", "trials")
+    finished = run(experiment, "--trials", "3", "--search-only")
     assert finished.returncode == 0, finished.stderr
-    assert len(values(load(experiment))) >= 5
+    assert len(values(load(experiment))) == 3
 
 
-@pytest.mark.parametrize(
-    ("sampler", "more"), [("tpe", []), ("random", ["--search-only"]), ("gp", ["--search-only"])]
-)
-def test_other_samplers_run_by_name(done: Done, sampler: str, more: list[str]) -> None:
-    """One of them to the report."""
-    experiment, _ = done
-    ended = run(experiment, "--sampler", sampler, "--study", sampler, "--trials", "2", *more)
-    assert ended.returncode == 0, ended.stderr
-    assert len(values(load(experiment, sampler))) == 2
+def untested(experiment: Path) -> Path:
+    """The same experiment without a final test."""
+    file = experiment.with_name("untested.toml")
+    file.write_text(experiment.read_text().replace('test = ["colours"]', "test = []"))
+    return file
 
 
 def test_adapters_that_are_not_here_are_told_of(done: Done) -> None:
     """First the best one's folder is gone: the next is taken. Then all are, and one is named."""
-    experiment, _ = done
+    experiment = untested(done[0])
     assert run(experiment, "--study", "moved", "--trials", "2", "--search-only").returncode == 0
     study = load(experiment, "moved")
     adapters = experiment.parent / "runs" / "moved" / "adapters"
@@ -212,6 +226,7 @@ def test_adapters_that_are_not_here_are_told_of(done: Done) -> None:
     ],
     ids=["misspelt", "rank 0", "dropout 1", "reversed", "no such task", "type", "same task"],
 )
+@pytest.mark.usefixtures("few_of_lm_eval")
 def test_a_mistake_in_the_file_is_one_message(
     experiment: Path, old: str, new: str, expected: str
 ) -> None:
@@ -282,27 +297,30 @@ def test_another_experiment_is_refused_by_what_changed(done: Done) -> None:
     assert "[search] alpha: was 8.0, is 16.0" in message and "choose another --study" in message
 
 
-def test_a_study_goes_on_with_another_sampler_and_over_other_ranges(done: Done) -> None:
+def test_a_study_goes_on_with_other_samplers_and_over_other_ranges(done: Done) -> None:
     """Each is told in one line; the report has trials outside the last ranges."""
-    experiment, _ = done
+    experiment = untested(done[0])
     narrow, wide = experiment.with_name("narrow.toml"), experiment.with_name("wide.toml")
     narrow.write_text(experiment.read_text().replace("high = 8, log", "high = 5, log"))
     wide.write_text(experiment.read_text().replace("high = 8, log", "high = 16, log"))
 
-    def told(file: Path, *options: str) -> list[str]:
-        ended = run(file, "--study", "moves", *options)
+    def told(file: Path, sampler: str, trials: int, *options: str) -> list[str]:
+        options = ("--study", "moves", "--sampler", sampler, "--trials", str(trials), *options)
+        ended = run(file, *options)
         assert ended.returncode == 0, ended.stderr
         return [line for line in ended.stdout.splitlines() if "where they lie" in line]
 
-    assert told(experiment, "--sampler", "soo", "--trials", "2", "--search-only") == []
-    (line,) = told(experiment, "--sampler", "direct", "--trials", "3", "--search-only")
+    assert told(experiment, "soo", 2, "--search-only") == []
+    (line,) = told(experiment, "direct", 3, "--search-only")
     assert line.startswith("study moves: 2 of 2 trials were asked for by `soo`; earlier trials")
-    for file, high, trials in ((wide, 16, "5"), (narrow, 5, "6")):
-        (line,) = told(file, "--sampler", "direct", "--trials", trials)
+    for file, high, trials in ((wide, 16, 4), (narrow, 5, 5)):
+        (line,) = told(file, "direct", trials, "--search-only")
         assert "[search] rank: was 2 to" in line and f"is 2 to {high} on a log scale" in line
+    assert told(narrow, "tpe", 6, "--search-only") == []
+    assert told(narrow, "gp", 7) == []
     study = load(experiment, "moves")
     assert {trial.state for trial in study.trials} == {TrialState.COMPLETE}
-    assert len({str(trial.params) for trial in study.trials}) == 6
+    assert len({str(trial.params) for trial in study.trials}) == 7
 
 
 def test_data_that_has_changed_under_its_name_is_refused(

@@ -7,6 +7,7 @@ from pathlib import Path
 import re
 import signal
 import subprocess
+import threading
 from typing import Any
 
 from commands import command
@@ -140,12 +141,16 @@ def test_workers_share_the_gpus_out(
 
 def test_a_trial_that_was_left_is_another_worker_s(file: Path) -> None:
     """While the search goes on."""
-    options = ("--output", str(file.parent / "runs"), "--workers", "1", "--trials", "2")
-    with started(file, *options) as head:
+
+    def kill() -> None:
         until(lambda: trainers(file))
         worker = int(trials(file)[0].user_attrs["worker"].split(":")[1])
         os.kill(worker, signal.SIGKILL)
         (file.parent / "go").touch()
-        said, _ = head.communicate(timeout=120)
-    assert head.returncode == 0 and "was killed by SIGKILL, started again" in said
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    ended = run(file, "--workers", "1", "--trials", "2")
+    killer.join()
+    assert ended.returncode == 0 and "was killed by SIGKILL, started again" in ended.stdout
     assert len(found(file)) == 2

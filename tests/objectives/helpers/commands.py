@@ -37,7 +37,7 @@ mask_prompt = true
 max_length = 256
 
 [training]
-epochs = 8
+epochs = 2
 micro_batch = 8
 validations = 2
 

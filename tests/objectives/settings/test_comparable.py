@@ -25,7 +25,7 @@ __all__ = ["experiment"]  # the fixture
         ("dropout = 0.1", "dropout = 0.4", "[search] dropout"),
         ("effective_batch = 16", "effective_batch = 64", "[search] effective_batch"),
         ("[model]", '[model]\ndtype = "float16"', "[model] dtype"),
-        ("epochs = 8", "epochs = 9", "[training] epochs"),
+        ("epochs = 2", "epochs = 9", "[training] epochs"),
     ],
 )
 def test_a_setting_that_values_depend_on_is_named(

@@ -110,7 +110,7 @@ def test_hyperband_goes_with_every_sampler(
 @pytest.mark.parametrize(("sampler", "pruner"), [("tpe", "hyperband"), ("soo", "asha")])
 def test_it_works_from_the_command(experiment: Path, sampler: str, pruner: str) -> None:
     """TPE with Hyperband is the scheme of BOHB (Falkner et al., ICML 2018)."""
-    experiment.write_text(experiment.read_text().replace("epochs = 8", "epochs = 1"))
+    experiment.write_text(experiment.read_text().replace("epochs = 2", "epochs = 1"))
     options = ["--sampler", sampler, "--pruner", pruner, "--trials", "8", "--search-only"]
     ended = run(experiment, *options)
     assert ended.returncode == 0, ended.stderr

@@ -106,7 +106,7 @@ def night(
     alpaca_file: Path,
 ) -> Night:
     file = written(tmp_path_factory.mktemp("night"), tiny_model_folder, alpaca_file)
-    file.write_text(file.read_text().replace("epochs = 8", "epochs = 4"))
+    file.write_text(file.read_text().replace("epochs = 2", "epochs = 4"))
     options = ["--storage", server.url, "--trials", str(TRIALS), "--pruner", "median"]
     options += ["--workers", "2", "--gpus-per-trial", "1", "--time-limit", str(LIMIT)]
     faults = json.dumps({"rank": 0, "faults": IN_A_RANK})

@@ -37,7 +37,7 @@ def file(
     """An experiment without dropout, and what one process finds in it, as study "alone"."""
     file = written(tmp_path_factory.mktemp("gang"), tiny_model_folder, alpaca_file)
     text = file.read_text().replace("dropout = 0.1", "dropout = 0.0")
-    file.write_text(text.replace("epochs = 8", "epochs = 1"))
+    file.write_text(text.replace("epochs = 2", "epochs = 1"))
     ended = run(file, "--study", "alone", "--trials", TRIALS, "--search-only")
     assert ended.returncode == 0, ended.stderr
     return file

@@ -44,7 +44,7 @@ def file(
     """An experiment whose trials take long enough to be killed in."""
     file = written(tmp_path_factory.mktemp("workers"), tiny_model_folder, alpaca_file)
     text = file.read_text().replace("trials = 5", f"trials = {TRIALS}")
-    file.write_text(text.replace("epochs = 8", "epochs = 4"))
+    file.write_text(text.replace("epochs = 2", "epochs = 4"))
     return file
 
 

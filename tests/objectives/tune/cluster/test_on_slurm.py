@@ -28,7 +28,7 @@ from objectives.tune.cluster.engines import job_name
 
 
 SLURM = "OPTUNA_PARTITION_SLURM"
-TRIALS = 3
+TRIALS = 4
 needs_slurm = pytest.mark.skipif(
     not os.environ.get(SLURM), reason=f"no SLURM: set {SLURM} to a partition"
 )
@@ -99,6 +99,8 @@ def trials(study: Callable[[], optuna.Study], *states: TrialState) -> list[Froze
 def test_the_search_outlives_its_command_and_ends_with_the_report(
     experiment: Path, options: list[str], study: Callable[[], optuna.Study]
 ) -> None:
+    """Its trials are long enough that some are to come."""
+    experiment.write_text(experiment.read_text().replace("epochs = 2", "epochs = 8"))
     search = [*options, "--trials", str(TRIALS), "--workers", "1"]
     left = interrupted(experiment, "trial   1", *search)
     assert "workers        1 on slurm: 1 submitted" in left

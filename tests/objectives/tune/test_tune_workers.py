@@ -136,7 +136,8 @@ def test_a_killed_worker_is_replaced(file: Path, together: Ended) -> None:
 
 def test_the_dashboard_s_note_says_who_ran_what(file: Path, together: Ended) -> None:
     study = load(file, "together")
-    workers = {t.user_attrs["worker"].split(":")[1] for t in study.trials if t.params}
+    marks = [t.user_attrs["worker"] for t in study.trials if "worker" in t.user_attrs]
+    workers = {mark.split(":")[1] for mark in marks}
     body = get_note(study)
     rows = [line.split(" | ") for line in body.splitlines() if line.startswith("| ")][1:]
     assert ": none running, 0." in body and len(rows) == len(workers) >= 2

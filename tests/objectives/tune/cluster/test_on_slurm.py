@@ -14,11 +14,11 @@ import sys
 from backends import opened
 from commands import bad
 from commands import command
+from commands import Ended
 from commands import environment
 from commands import experiment
 from commands import one_thread
 from commands import ROOT
-from commands import run
 import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
@@ -59,16 +59,15 @@ def trainer(tmp_path: Path) -> Path:
     return file
 
 
+def tune(experiment: Path, *options: str) -> Ended:
+    with started(experiment, *options) as process:
+        out, _ = process.communicate()
+    return Ended(process.returncode, out, "")
+
+
 def interrupted(experiment: Path, line: str, *options: str) -> str:
     """What a command writes that gets Ctrl-C when it has written such a line."""
-    with subprocess.Popen(
-        command(experiment, "--output", experiment.parent / "runs", *options),
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
+    with started(experiment, *options) as process:
         assert process.stdout is not None
         said = []
         for text in process.stdout:
@@ -78,6 +77,17 @@ def interrupted(experiment: Path, line: str, *options: str) -> str:
         process.wait()
     assert process.returncode == 130, said
     return "".join(said)
+
+
+def started(experiment: Path, *options: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command(experiment, "--output", experiment.parent / "runs", *options),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 @pytest.fixture
@@ -105,7 +115,7 @@ def test_the_search_outlives_its_command_and_ends_with_the_report(
     left = interrupted(experiment, "trial   1", *search)
     assert "workers        1 on slurm: 1 submitted" in left
     assert "2 on slurm go on; the same command attaches again" in left
-    ended = run(experiment, *search)
+    ended = tune(experiment, *search)
     assert ended.returncode == 0, ended.stdout
     assert "final test: base" in ended.stdout and "best adapter" in ended.stdout
     assert (experiment.parent / "runs" / "tiny" / "report" / "report.html").exists()
@@ -118,8 +128,8 @@ def test_the_search_outlives_its_command_and_ends_with_the_report(
 def test_a_trainer_of_the_user_s_own_to_the_end(trainer: Path, options: list[str]) -> None:
     """Whoever attaches sees what the last job writes from its first line on."""
     search = [*options, "--trials", "6", "--workers", "2"]
-    assert run(trainer, *search, "--detach").stdout.splitlines()[-1].startswith("detached   ")
-    ended = run(trainer, *search)
+    assert tune(trainer, *search, "--detach").stdout.splitlines()[-1].startswith("detached   ")
+    ended = tune(trainer, *search)
     assert ended.returncode == 0, ended.stdout
     told = ended.stdout[ended.stdout.rindex("study tiny in ") :].splitlines()
     assert "trials finished" in told[0] and told[1].startswith("best           value 0.")
@@ -131,21 +141,21 @@ def test_their_number_changes_and_all_end_when_they_are_told_to(
     trainer: Path, options: list[str]
 ) -> None:
     search = [*options, "--trials", "500"]
-    assert run(trainer, *search, "--workers", "2", "--detach").returncode == 0
-    scaled = run(trainer, *search, "--workers", "1", "--detach")
+    assert tune(trainer, *search, "--workers", "2", "--detach").returncode == 0
+    scaled = tune(trainer, *search, "--workers", "1", "--detach")
     assert "workers        1 on slurm: 2 found, 1 sent away" in scaled.stdout
-    other = run(trainer, *options, "--trials", "400", "--workers", "1")
-    assert other.returncode == 2 and "tiny has workers (1) with other options" in other.stderr
+    other = tune(trainer, *options, "--trials", "400", "--workers", "1")
+    assert other.returncode == 2 and "tiny has workers (1) with other options" in other.stdout
     stop = [*search, "--workers", "1", "--cancel-on-interrupt"]
     stopped = interrupted(trainer, "workers        1 running", *stop)
     assert "stopped        2 ended; the same command continues this study" in stopped
-    assert "workers        0 ended" in run(trainer, *options, "--workers", "0").stdout
+    assert "workers        0 ended" in tune(trainer, *options, "--workers", "0").stdout
 
 
 @needs_slurm
 def test_a_partition_that_is_not_there_is_one_message(trainer: Path, options: list[str]) -> None:
-    ended = run(trainer, *options[:-1], "partition=nowhere time=10", "--workers", "1")
-    last = ended.stderr.splitlines()[-1]
+    ended = tune(trainer, *options[:-1], "partition=nowhere time=10", "--workers", "1")
+    last = ended.stdout.splitlines()[-1]
     assert ended.returncode == 2 and last.startswith("error: --on slurm: SLURM refuses the job")
     assert "nowhere" in last
 

@@ -45,7 +45,7 @@ import storage
 
 __all__ = ["one_thread"]  # a fixture
 
-TRIALS = 12
+TRIALS = 15
 LIMIT = 30.0  # seconds for a trial, which takes half a one on an idle machine
 IN_A_RANK = {1: "little memory", 2: "kill", 3: "hang", 4: "mistake"}  # by trial
 FAILURES = {

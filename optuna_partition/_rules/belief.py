@@ -39,6 +39,7 @@ __all__ = [
     "Domain",
     "Early",
     "Evidence",
+    "FEWEST_VALUES",
     "Fit",
     "MOST_VALUES",
     "Posterior",
@@ -63,7 +64,7 @@ MOST_VALUES = 300
 """Values a model sees at most."""
 
 AS_GOOD_AS_INFINITE = 1e100  # its square would be
-_FEWEST_VALUES = 2
+FEWEST_VALUES = 2
 _MOST_STEPS = 1024  # a longer grid is as good as real
 
 
@@ -301,7 +302,7 @@ def renewed(belief: Belief, evidence: Evidence, fit: Fit) -> tuple[Posterior | N
     are those that the study's trials carry, so that all workers share one fit.
     """
     n = evidence.n_values
-    if len(evidence.y) < _FEWEST_VALUES:
+    if len(evidence.y) < FEWEST_VALUES:
         return None, fit
     try:
         if not fit.is_due(n):

@@ -3,7 +3,8 @@
 Notation:
 
 ===============  ==============================================================================
-start            the centre of the space, then a small Latin hypercube
+start            the centre of the space, then a small Latin hypercube; and further ones while
+                 too few trials have ended for a model
 belief's turn    the most promising point of the whole space, by the model's acquisition; or one
                  of the best points once more, where that is worth more under noise
 star             the centres of the outer parts of every axis through the centre
@@ -15,7 +16,7 @@ value of a leaf  the least mean of the belief at the points observed inside it; 
 
 The tree is cut around a point until it is alone in its leaf, so the depth of a leaf says how much
 is known near it; a sweep visits every depth, so that every cell's turn comes whatever the model
-believes. Where there is no belief yet, or the model fails, the rule is SOO.
+believes. Where the model fails, the rule is SOO.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ from optuna_partition._rules.belief import BeliefFailed
 from optuna_partition._rules.belief import Beliefs
 from optuna_partition._rules.belief import box
 from optuna_partition._rules.belief import centres
+from optuna_partition._rules.belief import FEWEST_VALUES
 from optuna_partition._rules.belief import Posterior
 from optuna_partition._rules.belief import renewed
 from optuna_partition._rules.belief import units
@@ -131,7 +133,7 @@ class _Isolating(Weighed):
         cell = self.tree.first_interrupted()
         if cell is not None:  # what it was to bring about is in the tree and the cursor
             return asking.choice(self._isolated(cell, asking), cell)
-        at = self._next_of_start() or self._believed(asking)
+        at = self._next_of_start() or self._believed(asking) or self._beyond_start()
         if at is None:
             return self._plain(asking)
         point = cells.centre(self.tree.axes, at)
@@ -148,6 +150,18 @@ class _Isolating(Weighed):
             axes = self.tree.axes
             start = tuple(_pinned(axes, x) for x in starts(self._known.sources, STARTS_OF_SOURCES))
         return next((at for at in start if not self.tree.is_asked(at)), None)
+
+    def _beyond_start(self) -> Cell | None:
+        """A point of one more hypercube, while too few trials have ended for a model.
+
+        Workers that begin together are to look everywhere. A sweep would have them all look
+        around the centre.
+        """
+        if len(self.tree.known()) >= FEWEST_VALUES:
+            return None
+        cube = (len(self.tree.asked()) - 1) // (STARTS - 1)
+        further = _spread(self.tree.axes, self._rule.seed, cube)
+        return next((at for at in further if not self.tree.is_asked(at)), None)
 
     def _believed(self, asking: _Asking) -> Cell | None:
         """The tiny cell around the point of the belief's turn or the sweep's, if there is one."""
@@ -292,9 +306,9 @@ def _pinned(axes: Sequence[Axis], x: Array) -> Cell:
 
 
 @lru_cache(maxsize=16)
-def _spread(axes: tuple[Axis, ...], seed: int) -> tuple[Cell, ...]:
+def _spread(axes: tuple[Axis, ...], seed: int, cube: int = 0) -> tuple[Cell, ...]:
     """A Latin hypercube: in every axis each of as many parts has one point."""
-    rng, n = np.random.default_rng([seed, len(axes)]), STARTS - 1
+    rng, n = np.random.default_rng([seed, len(axes), cube]), STARTS - 1
     strata = rng.permuted(np.tile(np.arange(n), (_DRAWS, len(axes), 1)), axis=-1)
     drawn = ((strata + rng.random(strata.shape)) / n).swapaxes(1, 2)  # (_DRAWS, n, D)
     first, second = np.triu_indices(n, 1)

@@ -234,6 +234,17 @@ def test_idle_workers_get_different_points_at_once(make: Callable[..., BaseSampl
     assert len({tuple(trial.params.values()) for trial in asked}) == 64
 
 
+def test_bamsoo_s_workers_that_begin_together_look_everywhere() -> None:
+    """Of every four points after the centre each lies in another quarter of every axis."""
+    space: dict[str, BaseDistribution] = {f"x{i}": FloatDistribution(0, 1) for i in range(6)}
+    study = optuna.create_study(sampler=BaMSOOSampler(search_space=space))
+    first, *others = [[*study.ask(space).params.values()] for _ in range(17)]
+    assert first == [0.5] * 6
+    for i in range(0, 16, 4):
+        quarters = [[int(4 * x) for x in axis] for axis in zip(*others[i : i + 4], strict=True)]
+        assert all(sorted(axis) == [0, 1, 2, 3] for axis in quarters)
+
+
 # ---- errors ----
 
 

@@ -6,61 +6,50 @@ as long as the computation. One thread also adds in one order, whatever the numb
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ContextDecorator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
-from threading import Lock
-from typing import final
-from typing import TypeAlias
+import os
+from threading import RLock
 
 from threadpoolctl import ThreadpoolController
 
 
-__all__ = ["BLAS", "OneThread"]
-
-Restore: TypeAlias = Callable[[], None]
+__all__ = ["look_again", "one_thread"]
 
 
-@final
-class OneThread(ContextDecorator):
-    """Inside, and in a function that it decorates, a library computes in the calling thread.
+class _Turn:
+    """Who computes. A forked child has none of its parent's other threads."""
 
-    Where several threads of the process are inside, the first says what is usual. The next would
-    take 1 for it, and leave the process with one thread for good.
+    def __init__(self) -> None:
+        self._renew()
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=self._renew)
 
-    Args:
-        narrow: Has the library use one thread, and returns what gives it back those it had.
+    def _renew(self) -> None:
+        self.lock = RLock()  # a computation may begin another
+
+
+_TURN = _Turn()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, and in a function that it decorates, NumPy's BLAS has one thread.
+
+    That number is the process'. So one thread computes at a time: of two that overlap, the second
+    would take 1 for the usual, and leave it so.
     """
+    with _TURN.lock, _libraries().limit(limits=1, user_api="blas"):
+        yield
 
-    def __init__(self, narrow: Callable[[], Restore]) -> None:
-        self._narrow = narrow
-        self._lock = Lock()
-        self._inside = 0
-        self._restore: Restore = lambda: None
 
-    def __enter__(self) -> None:
-        with self._lock:
-            restore = self._narrow()
-            if not self._inside:
-                self._restore = restore
-            self._inside += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            self._restore()
+def look_again() -> None:
+    """For a BLAS that has been loaded since, as SciPy's is with a model."""
+    _libraries.cache_clear()
 
 
 @cache
 def _libraries() -> ThreadpoolController:
-    """Those that are loaded at the first use, NumPy's among them; to look takes milliseconds."""
+    """Those that are loaded; to look takes milliseconds."""
     return ThreadpoolController()
-
-
-def _narrow_blas() -> Restore:
-    restore: Restore = _libraries().limit(limits=1, user_api="blas").restore_original_limits
-    return restore
-
-
-BLAS = OneThread(_narrow_blas)
-"""NumPy's linear algebra."""

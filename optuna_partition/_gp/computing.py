@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from contextlib import contextmanager
 from contextlib import nullcontext
 from functools import cache
-from functools import partial
 import logging
 from typing import Any
 import warnings
@@ -16,10 +14,12 @@ import warnings
 from botorch.exceptions import BotorchError
 from linear_operator.utils.errors import NanError
 from linear_operator.utils.errors import NotPSDError
+from threadpoolctl import ThreadpoolController
 import torch
 
 from optuna_partition._rules.belief import BeliefFailed
-from optuna_partition._threads import OneThread
+from optuna_partition._threads import look_again
+from optuna_partition._threads import one_thread
 
 
 __all__ = ["computing"]
@@ -34,11 +34,13 @@ def computing(device: str) -> Iterator[None]:
     Inside, neither the default device nor the gradients nor the threads are what a user has set
     around a study.
     """
+    openmp = _openmp()
     try:
         # Of fits that stop early, which are good enough. BoTorch sees to it that such warnings are
         # always shown, so that to ignore them is not enough: they are collected, too.
         with (
-            _TORCH,
+            one_thread(),  # one at a time: filters of warnings are the process', too
+            _alone(openmp),
             _default(device),
             torch.inference_mode(False),
             torch.enable_grad(),
@@ -51,13 +53,23 @@ def computing(device: str) -> Iterator[None]:
         raise BeliefFailed(str(error)) from error
 
 
-def _narrow() -> Callable[[], None]:
-    usual = torch.get_num_threads()
-    torch.set_num_threads(1)
-    return partial(torch.set_num_threads, usual)
+@contextmanager
+def _alone(openmp: ThreadpoolController) -> Iterator[None]:
+    """Has torch compute in this thread alone.
+
+    `torch.set_num_threads` would set the number of every thread that is yet to use torch, too.
+    OpenMP's is the thread's own.
+    """
+    torch.get_num_threads()  # the first question of a thread sets its number
+    with openmp.limit(limits=1, user_api="openmp"):
+        yield
 
 
-_TORCH = OneThread(_narrow)
+@cache
+def _openmp() -> ThreadpoolController:
+    """At the first computation, when all libraries of the models are loaded."""
+    look_again()
+    return ThreadpoolController()
 
 
 def _default(device: str) -> AbstractContextManager[Any]:

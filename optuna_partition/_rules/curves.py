@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from optuna_partition._rules.belief import Array
 from optuna_partition._rules.belief import thinned
-from optuna_partition._threads import BLAS
+from optuna_partition._threads import one_thread
 
 
 __all__ = ["Curve", "Curves", "Forecasts"]
@@ -240,7 +240,7 @@ class Curves:
     regressions: tuple[_Regression, ...]
 
     @classmethod
-    @BLAS
+    @one_thread()
     def of(cls, curves: Sequence[Curve], steps: Collection[float] = ()) -> Curves | None:
         """What is learnt of them; None where no curve has come to its end.
 
@@ -264,7 +264,7 @@ class Curves:
         )
         return cls(grid, scale, max(kinds, key=lambda each: sum(r.evidence for r in each)))
 
-    @BLAS
+    @one_thread()
     def ends(self, curves: Sequence[Curve]) -> Forecasts:
         """The ends of some curves, all at once, since they err alike."""
         x, m = np.array([curve.x for curve in curves]), len(curves)

@@ -3,8 +3,8 @@
 Notation:
 
 ===============  ==============================================================================
-start            the centre of the space, then a small Latin hypercube; and further ones while
-                 too few trials have ended for a model
+start            the centre of the space, then a small Latin hypercube; while too few trials
+                 have ended for a model, further ones and the sweep in turn
 belief's turn    the most promising point of the whole space, by the model's acquisition; or one
                  of the best points once more, where that is worth more under noise
 star             the centres of the outer parts of every axis through the centre
@@ -152,14 +152,15 @@ class _Isolating(Weighed):
         return next((at for at in start if not self.tree.is_asked(at)), None)
 
     def _beyond_start(self) -> Cell | None:
-        """A point of one more hypercube, while too few trials have ended for a model.
+        """A point of one more hypercube at every other ask, while no model can be asked.
 
-        Workers that begin together are to look everywhere. A sweep would have them all look
+        Workers that begin together are to look everywhere. A sweep alone would have them all look
         around the centre.
         """
-        if len(self.tree.known()) >= FEWEST_VALUES:
+        n = len(self.tree.asked())
+        if n % 2 or len(self.tree.known()) >= FEWEST_VALUES:
             return None
-        cube = (len(self.tree.asked()) - 1) // (STARTS - 1)
+        cube = (n + 2) // (2 * (STARTS - 1))  # 0 is the start's
         further = _spread(self.tree.axes, self._rule.seed, cube)
         return next((at for at in further if not self.tree.is_asked(at)), None)
 

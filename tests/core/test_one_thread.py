@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Event
+import time
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from threadpoolctl import threadpool_limits
 
 from optuna_partition._rules.curves import Curve
 from optuna_partition._rules.curves import Curves
-from optuna_partition._threads import BLAS
+from optuna_partition._threads import one_thread
 
 
 _USERS = 3  # threads; nobody's default
@@ -31,13 +32,13 @@ def users() -> Iterator[None]:
 
 
 def test_there_is_one_inside_and_the_user_s_after() -> None:
-    with BLAS:
+    with one_thread():
         assert threads() == {1}
     assert threads() == {_USERS}
 
 
 def test_an_error_gives_them_back() -> None:
-    @BLAS
+    @one_thread()
     def singular() -> None:
         np.linalg.inv(np.zeros((2, 2)))
 
@@ -46,19 +47,30 @@ def test_an_error_gives_them_back() -> None:
     assert threads() == {_USERS}
 
 
-def test_the_second_inside_does_not_take_one_for_the_usual() -> None:
-    both, first_is_out = Barrier(2, timeout=60), Barrier(2, timeout=60)
+def test_one_within_another_is_one() -> None:
+    with one_thread():
+        with one_thread():
+            assert threads() == {1}
+        assert threads() == {1}
+    assert threads() == {_USERS}
 
-    def work(is_first: bool) -> None:
-        with BLAS:
-            both.wait()
-            if not is_first:
-                first_is_out.wait()
-        if is_first:
-            first_is_out.wait()
 
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(work, (True, False)))
+def test_the_second_waits_and_does_not_take_one_for_the_usual() -> None:
+    inside, seen = Event(), []
+
+    def second() -> None:
+        inside.wait(60)
+        with one_thread():
+            seen.append("second")
+
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(second)
+        with one_thread():
+            inside.set()
+            time.sleep(0.2)  # enough for one that does not wait
+            seen.append("first")
+        waiting.result(60)
+    assert seen == ["first", "second"]
     assert threads() == {_USERS}
 
 

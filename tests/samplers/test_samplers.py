@@ -235,14 +235,18 @@ def test_idle_workers_get_different_points_at_once(make: Callable[..., BaseSampl
 
 
 def test_bamsoo_s_workers_that_begin_together_look_everywhere() -> None:
-    """Of every four points after the centre each lies in another quarter of every axis."""
+    """Of the first four points after the centre each lies in another quarter of every axis.
+
+    So do four of the next ones, every other one; in between SOO's sweep has its turn.
+    """
     space: dict[str, BaseDistribution] = {f"x{i}": FloatDistribution(0, 1) for i in range(6)}
     study = optuna.create_study(sampler=BaMSOOSampler(search_space=space))
-    first, *others = [[*study.ask(space).params.values()] for _ in range(17)]
-    assert first == [0.5] * 6
-    for i in range(0, 16, 4):
-        quarters = [[int(4 * x) for x in axis] for axis in zip(*others[i : i + 4], strict=True)]
+    asked = [[*study.ask(space).params.values()] for _ in range(13)]
+    assert asked[0] == [0.5] * 6
+    for cube in (asked[1:5], asked[6:13:2]):
+        quarters = [[int(4 * x) for x in axis] for axis in zip(*cube, strict=True)]
         assert all(sorted(axis) == [0, 1, 2, 3] for axis in quarters)
+    assert all(0.5 in point for point in asked[5:13:2])
 
 
 # ---- errors ----

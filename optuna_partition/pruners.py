@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import math
+from numbers import Integral
 import statistics
 from typing import final
 
@@ -74,12 +75,13 @@ class BoundPruner(BasePruner):
         check_number("risk", risk, "0 < risk < 1", "0.05")
         if not 0 < risk < 1:
             raise ValueError(f"`0 < risk < 1` must hold, but got ({risk=}); 0.05 is usual.")
-        if not isinstance(n_startup_trials, int) or n_startup_trials < 1:
+        is_integer = isinstance(n_startup_trials, Integral)
+        if not is_integer or isinstance(n_startup_trials, bool) or n_startup_trials < 1:
             raise ValueError(
                 "`n_startup_trials` must be an integer and `n_startup_trials >= 1`, but got "
                 f"({n_startup_trials=}); 2 is usual."
             )
-        self._risk, self._n_startup_trials = float(risk), n_startup_trials
+        self._risk, self._n_startup_trials = float(risk), int(n_startup_trials)
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         sign, trials = sign_of(study.direction), trials_of(study)

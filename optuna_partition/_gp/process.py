@@ -316,7 +316,8 @@ class Fitted:
         bounds = torch.stack([tensor(end) for end in box])
         con = None if constraints is None else tensor(constraints)
         found = choose(tensor(known), -tensor(y).unsqueeze(-1), con, bounds, pending)
-        x: Array = np.atleast_2d(found.detach().cpu().numpy())
+        is_tensor = isinstance(found, Tensor)
+        x: Array = np.atleast_2d(found.detach().cpu().numpy() if is_tensor else np.empty(0))
         if x.ndim != 2 or x.shape[1] != len(box[0]) or not np.isfinite(x).all():
             raise ValueError(
                 f"`candidates_func` must return a tensor of {len(box[0])} finite coordinates, or "

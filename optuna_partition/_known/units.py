@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -43,5 +44,5 @@ def unit_of(name: str, distribution: BaseDistribution, value: Any) -> float | No
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is one and finite; a truth value is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is one and finite, NumPy's included; a truth value is none."""
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)

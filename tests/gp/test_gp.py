@@ -389,6 +389,11 @@ def test_a_candidate_that_is_no_point_is_refused(returned: torch.Tensor) -> None
         searched_by(lambda *_: returned)
 
 
+def test_a_candidate_that_is_no_tensor_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"must return a tensor of 2 finite .* got \(None\)"):
+        searched_by(lambda *_: None)  # type: ignore[arg-type, return-value]
+
+
 def test_an_error_of_a_candidates_func_is_the_user_s_to_see() -> None:
     def broken(*_: Any) -> torch.Tensor:
         raise ValueError("not mine")

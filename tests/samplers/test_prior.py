@@ -64,6 +64,14 @@ def test_it_starts_there_without_a_search_space() -> None:
     assert (params["rank"], params["optimizer"]) == (11, "sgd")
 
 
+def test_numpy_s_numbers_are_numbers() -> None:
+    space = {"n": IntDistribution(1, 9)}
+    study = optuna.create_study(
+        sampler=BaMSOOSampler(search_space=dict(space), prior={"n": np.int64(3)})
+    )
+    assert study.ask(dict(space)).params == {"n": 3}
+
+
 def test_a_good_prior_halves_the_evaluations() -> None:
     assert evaluations(PRIOR, 4e-4, 0.2) <= evaluations(None, 4e-4, 0.2) / 2
 

@@ -171,6 +171,7 @@ def test_an_infeasible_value_is_nothing_to_beat() -> None:
         ({"risk": "5%"}, "risk"),
         ({"n_startup_trials": 0}, "`n_startup_trials` must be an integer"),
         ({"n_startup_trials": 2.5}, "`n_startup_trials` must be an integer"),
+        ({"n_startup_trials": True}, "`n_startup_trials` must be an integer"),
     ],
 )
 def test_a_mistake_gets_a_message(arguments: dict[str, Any], message: str) -> None:

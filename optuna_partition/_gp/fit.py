@@ -7,7 +7,6 @@ import math
 
 from botorch.models import SingleTaskGP
 from botorch.optim.fit import fit_gpytorch_mll_scipy
-from botorch.optim.utils import minimize_with_timeout
 from gpytorch.mlls import ExactMarginalLogLikelihood
 from linear_operator.utils.cholesky import psd_safe_cholesky
 from linear_operator.utils.errors import NanError
@@ -15,6 +14,7 @@ from linear_operator.utils.errors import NotPSDError
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds
+from scipy.optimize import minimize
 import torch
 from torch import Tensor
 from torch.nn.utils import parameters_to_vector
@@ -55,8 +55,7 @@ def climb(model: SingleTaskGP, steps: int) -> None:
 
     start = scale.coordinates(parameters_to_vector(parameters).detach().cpu().numpy())
     options = {"maxiter": steps}
-    # with one thread of the BLAS, as many make SciPy's L-BFGS thirty times as slow
-    found = minimize_with_timeout(
+    found = minimize(
         cost_and_slope, start, jac=True, method="L-BFGS-B", bounds=scale.bounds(), options=options
     )
     _set(parameters, scale.values(found.x))

@@ -12,7 +12,7 @@ import warnings
 
 import optuna
 import pytest
-import scipy.linalg
+import scipy.linalg  # noqa: F401  # its BLAS is one of those that a user has told
 from threadpoolctl import threadpool_info
 from threadpoolctl import threadpool_limits
 import torch
@@ -23,7 +23,6 @@ from optuna_partition._gp.computing import computing
 from optuna_partition._rules.belief import BeliefFailed
 
 
-assert scipy.linalg  # its BLAS is one of those that a user has told
 _USERS = 3  # threads; nobody's default
 
 

@@ -100,9 +100,12 @@ def best_trial(study: Study) -> Best:
     """
     found = ranked_trials(study, 1)
     if not found:
+        trials = trials_of(study)
+        n_complete = sum(trial.state is TrialState.COMPLETE for trial in trials)
         raise ValueError(
-            "`study` must have a complete trial, and with constraints a feasible one, but got "
-            f"(n_trials={len(trials_of(study))}); optimize it first."
+            "`study` must have a complete trial that meets all constraints, but got "
+            f"(n_trials={len(trials)}, {n_complete} complete, 0 feasible); "
+            + ("go on, or loosen the constraints." if n_complete else "optimize it first.")
         )
     return found[0]
 
@@ -127,7 +130,7 @@ def ranked_trials(study: Study, n: int | None = None) -> list[Best]:
 
 
 def _check(study: Study, n: int | None) -> None:
-    if n is not None and not (isinstance(n, int) and n >= 0):
+    if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 0):
         raise ValueError(f"`n` must be an integer and `n >= 0`, but got ({n=}); None is all.")
     if find_spec("botorch") is None:
         raise ImportError(

@@ -25,6 +25,7 @@ from optuna_partition._rules.direct import DIRECT
 from optuna_partition._rules.hybrid import Hybrid
 from optuna_partition._rules.soo import SOO
 from optuna_partition._study.arguments import check_number
+from optuna_partition._study.arguments import checked_flag
 from optuna_partition._study.arguments import checked_seed
 from optuna_partition._study.arguments import checked_space
 from optuna_partition._study.arguments import ConstraintsFunc
@@ -154,6 +155,7 @@ class BaMSOOSampler(PartitionSampler):
                 "`BaMSOOSampler` needs BoTorch; install it with "
                 '`pip install "optuna-partition[botorch]"`, or use `DIRECTSampler`.'
             )
+        as_published = checked_flag("as_published", as_published)
         check_number("eta", eta, "0 < eta <= 1", "0.05")
         if not 0 < eta <= 1:
             raise ValueError(f"`0 < eta <= 1` must hold, but got ({eta=}); 0.05 is usual.")
@@ -167,14 +169,10 @@ class BaMSOOSampler(PartitionSampler):
                 f"`candidates_func` must be a function, but got ({candidates_func=}); None is the "
                 "expected improvement."
             )
-        if deterministic not in (True, False):
-            raise ValueError(
-                f"`deterministic` must be True or False, but got ({deterministic=}); with False "
-                "one repeat finds out."
-            )
         tpe = TPESampler(seed=checked_seed(seed))
         models = Models(as_published, device, candidates_func, seed or 0)
-        hybrid = Hybrid(models, deterministic=bool(deterministic), seed=seed or 0)
+        deterministic = checked_flag("deterministic", deterministic)
+        hybrid = Hybrid(models, deterministic=deterministic, seed=seed or 0)
         rule = BaMSOO(models, eta) if as_published else hybrid
         super().__init__(
             rule,
@@ -250,14 +248,10 @@ class DIRECTSampler(PartitionSampler):
         constraints_func: ConstraintsFunc | None = None,
     ) -> None:
         check_number("epsilon", epsilon, "0 <= epsilon < 1", "1e-4")
-        if locally_biased not in (True, False):
-            raise ValueError(
-                f"`locally_biased` must be True or False, but got ({locally_biased=})."
-            )
         if not 0 <= epsilon < 1:
             raise ValueError(f"`0 <= epsilon < 1` must hold, but got ({epsilon=}); 1e-4 is usual.")
         super().__init__(
-            DIRECT(bool(locally_biased), float(epsilon)),
+            DIRECT(checked_flag("locally_biased", locally_biased), float(epsilon)),
             search_space,
             seed,
             independent_sampler,

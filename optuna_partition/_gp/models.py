@@ -51,7 +51,7 @@ class Models:
         except (RuntimeError, AssertionError) as error:  # the second without CUDA
             raise ValueError(
                 f"`device` must be one that torch has here, but got (device={self.device!r}): "
-                f"{str(error).splitlines()[0]}; 'cpu' is always there."
+                f"{str(error).partition('. ')[0].rstrip('.')}; 'cpu' is always there."
             ) from None
 
     def __call__(self, axes: tuple[Axis, ...], features: tuple[Feature, ...] = ()) -> Belief:

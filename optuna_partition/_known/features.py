@@ -95,11 +95,11 @@ def _check_powers(name: str, powers: Mapping[str, float]) -> None:
 
 def _ends(name: str, distribution: BaseDistribution) -> tuple[float, float, bool]:
     """What the parameter is at both ends of its side of the cube, as `_core.axes` cuts it."""
-    if not isinstance(distribution, FloatDistribution | IntDistribution) or distribution.low <= 0:
-        raise ValueError(
-            f"`features` must be of numbers above 0, but got ({name}={distribution}); raise "
-            "`low`, or leave it out."
-        )
+    rule = f"`features` must be of numbers above 0, but got ({name}={distribution})"
+    if not isinstance(distribution, FloatDistribution | IntDistribution):
+        raise ValueError(f"{rule}; leave it out of the product.")
+    if distribution.low <= 0:
+        raise ValueError(f"{rule}; raise `low`, or leave it out.")
     half = 0.0
     if isinstance(distribution, IntDistribution) or distribution.step is not None:
         half = 0.5 if distribution.log else (distribution.step or 0.0) / 2

@@ -90,7 +90,10 @@ def read_previous(studies: Sequence[Study], *, as_published: bool) -> Previous:
             published one, which takes none.
     """
     if isinstance(studies, Study) or not isinstance(studies, Sequence):
-        raise ValueError(f"`previous` must be a list of studies, but got ({studies!r}).")
+        raise ValueError(
+            f"`previous` must be a list of studies, but got ({studies!r}); write "
+            "previous=[study], or leave it out."
+        )
     if as_published and studies:
         raise ValueError(
             "`previous` must be empty with `as_published=True`, whose model is the paper's; leave "

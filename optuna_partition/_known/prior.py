@@ -121,9 +121,9 @@ class Priors:
                 f"`prior` is for {unknown}, and has no effect on them: the parameters that all "
                 f"trials share so far are {sorted(distributions)}."
             )
-        if len(unknown) == len(self.given):
-            return []
         axes = [self.along(name, d) for name, d in distributions.items()]
+        if all(axis == Along() for axis in axes):
+            return []
         costs = tuple((i, axis.costs) for i, axis in enumerate(axes) if axis.costs)
         return [Prior(tuple(a.centre for a in axes), tuple(a.spread for a in axes), costs)]
 

@@ -22,6 +22,7 @@ from optuna_partition._nomad.run import Coordinates
 from optuna_partition._nomad.run import Ended
 from optuna_partition._nomad.run import Run
 from optuna_partition._nomad.variables import variable
+from optuna_partition._study.arguments import checked_flag
 from optuna_partition._study.arguments import checked_sampler
 from optuna_partition._study.arguments import checked_seed
 from optuna_partition._study.arguments import checked_space
@@ -111,7 +112,9 @@ class NOMADSampler(BaseSampler):
         self._independent_sampler = checked_sampler(independent_sampler) or RandomSampler(
             seed=seed
         )
-        self._warn_independent_sampling = warn_independent_sampling
+        self._warn_independent_sampling = checked_flag(
+            "warn_independent_sampling", warn_independent_sampling
+        )
         self._notices = Notices("NOMADSampler")
         self._run: Run | None = None
         self._lock = threading.RLock()

@@ -49,6 +49,7 @@ _KINDS = ((1.0, 1.0), (0.3, 0.5), (0.3, 1.5), (0.05, 0.5), (0.05, 1.5))
 """Share of own noise and length of correlation in the unit cube: the likeliest is taken."""
 _FLAT = 1e-6  # prior precision of a, beside curves that are worth 1 each
 _ROUNDING = 1e-9  # of levels: no difference
+_DEEPEST = 10.0  # below the best end, in distances of the usual value from it
 _FARTHEST = 700.0  # level; beyond, its exponential is infinite
 _BOTH = np.array([0, 1])  # y and v
 _NORMAL = NormalDist()
@@ -125,8 +126,14 @@ class _Scale:
 
     @classmethod
     def of(cls, ends: Array, reported: Array) -> _Scale:
-        """By the ends, as far as they differ; a curve far above all others counts little."""
-        best = min(ends.min(), np.nanmin(reported))
+        """By the ends, as far as they differ; a curve far above or below all others counts little.
+
+        A report far below every end is no best value: beside it all the others would be the same.
+        """
+        least = ends.min()
+        usual = max(np.median(ends), np.nanmedian(reported)) - least
+        lowest = least - _DEEPEST * usual if usual > 0 else -math.inf
+        best = min(least, reported[reported >= lowest].min(initial=least))
         gaps = (np.median(ends) - best, np.nanmedian(reported) - best, 1.0)
         return cls(float(best), float(next(gap for gap in gaps if gap > 0)))
 

@@ -25,6 +25,7 @@ __all__ = [
     "ConstraintsFunc",
     "check_number",
     "checked_constraints",
+    "checked_flag",
     "checked_function",
     "checked_sampler",
     "checked_seed",
@@ -140,6 +141,13 @@ def check_number(name: str, value: object, rule: str, usual: str) -> None:
     """Refuses what is no number, before its range is looked at."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
         raise ValueError(f"`{rule}` must hold, but got ({name}={value!r}); {usual} is usual.")
+
+
+def checked_flag(name: str, value: object) -> bool:
+    """An argument that is on or off."""
+    if not (isinstance(value, bool | int | np.bool_) and value in (True, False)):
+        raise ValueError(f"`{name}` must be True or False, but got ({name}={value!r}).")
+    return bool(value)
 
 
 def checked_seed(seed: int | None) -> int | None:

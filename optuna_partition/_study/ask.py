@@ -30,6 +30,7 @@ from optuna_partition._space.early import first_value
 from optuna_partition._space.space import AnySpace
 from optuna_partition._space.space import Space
 from optuna_partition._study.arguments import checked_constraints
+from optuna_partition._study.arguments import checked_flag
 from optuna_partition._study.arguments import checked_function
 from optuna_partition._study.arguments import checked_sampler
 from optuna_partition._study.arguments import checked_seed
@@ -103,9 +104,10 @@ class PartitionSampler(BaseSampler):
         random = RandomSampler(seed=checked_seed(seed))
         default = RestSampler(rule, random) if branching else random
         self._independent_sampler = checked_sampler(independent_sampler) or default
-        self._warn_independent_sampling = warn_independent_sampling and not branching
-        self._stop_when_exhausted = stop_when_exhausted
-        self._show_cells = show_cells
+        warns = checked_flag("warn_independent_sampling", warn_independent_sampling)
+        self._warn_independent_sampling = warns and not branching
+        self._stop_when_exhausted = checked_flag("stop_when_exhausted", stop_when_exhausted)
+        self._show_cells = checked_flag("show_cells", show_cells)
         self._constraints_func = checked_function(constraints_func)
         self._notices = Notices(type(self).__name__)
         self._completed: dict[TrialIdentity, Chosen] = {}  # what it is to suggest yet

@@ -178,7 +178,7 @@ def test_noise_and_failures_of_this_study_are_dealt_with_as_ever() -> None:
 @pytest.mark.parametrize(
     ("given", "rule"),
     [
-        (lambda: bowls(), "must be a list of studies"),
+        (lambda: bowls(), r"must be a list of studies.*previous=\[study\]"),
         (lambda: ["study"], "must be a list of studies, but got"),
         (lambda: [optuna.create_study(directions=["minimize", "maximize"])], "one objective"),
     ],

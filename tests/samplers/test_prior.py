@@ -204,6 +204,15 @@ def test_a_value_outside_a_range_that_is_known_later_is_left_out(
     assert study.trials[0].params["optimizer"] == "sgd"
 
 
+def test_a_prior_of_which_nothing_is_left_leaves_the_search_as_it_is() -> None:
+    asked = []
+    for prior in (None, {"rate": 5.0, "optimizer": "adamax"}):
+        study = optuna.create_study(sampler=BaMSOOSampler(prior=prior))
+        study.optimize(lambda trial: loss(_asked(trial), 4e-4), n_trials=8)
+        asked.append([trial.params for trial in study.trials])
+    assert asked[0] == asked[1]
+
+
 def test_a_narrow_prior_is_no_needle() -> None:
     (prior,) = Priors({"dropout": Normal(0.1, 1e-300)})(SPACE)
     assert prior.spread[2] == 0.01

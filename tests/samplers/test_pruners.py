@@ -142,6 +142,19 @@ def test_no_report_is_too_strange(report: Any) -> None:
     assert len(study.trials) == 15
 
 
+def test_one_report_far_below_all_others_does_not_end_the_pruning() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        if trial.number == 4:
+            trial.report(-1e30, 1)
+            raise optuna.TrialPruned
+        return trained(trial)
+
+    study = study_of()
+    study.optimize(objective, n_trials=40)
+    stopped = [trial for trial in study.trials[5:] if trial.state is TrialState.PRUNED]
+    assert len(stopped) > 20
+
+
 def test_trials_that_report_nothing_are_no_obstacle() -> None:
     def objective(trial: optuna.Trial) -> float:
         return trained(trial) if trial.number % 2 else value(trial)

@@ -21,7 +21,7 @@ from optuna_partition import BaMSOOSampler
 from optuna_partition._core import cells
 from optuna_partition._core.axes import Axis
 from optuna_partition._core.cells import Cell
-from optuna_partition._rules.bamsoo import DEFAULT
+from optuna_partition._rules.believing import DEFAULT
 from optuna_partition._rules.soo import SOO
 from optuna_partition._space.space import Space as Axes
 from optuna_partition._study.attributes import Ask
@@ -126,7 +126,7 @@ def _dead(trials: Sequence[FrozenTrial], space: Space) -> set[Point]:
     for trial in trials:
         ask = Ask.of(trial)
         if trial.state is TrialState.FAIL and ask is not None and not ask.announced:
-            left[_point(axes.params(cells.centre(axes.axes, ask.spot)))] += 1
+            left[_point(axes.params(cells.centre(axes.axes, ask.evaluated)))] += 1
     return {point for point, times in left.items() if times < ATTEMPTS}
 
 

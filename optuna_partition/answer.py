@@ -19,7 +19,7 @@ from optuna_partition._rules.belief import Array
 from optuna_partition._rules.belief import AS_GOOD_AS_INFINITE
 from optuna_partition._rules.belief import Evidence
 from optuna_partition._rules.belief import thinned
-from optuna_partition._rules.repeat import is_noisy
+from optuna_partition._rules.repeats import is_noisy
 from optuna_partition._space.union import Union
 from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.readings import sign_of

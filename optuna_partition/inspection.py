@@ -18,7 +18,7 @@ from optuna_partition._core.cells import Point
 from optuna_partition._core.node import Node
 from optuna_partition._core.node import Reading
 from optuna_partition._core.tree import Tree
-from optuna_partition._rules.bamsoo import ToRead
+from optuna_partition._rules.believing import ReadOnlyRule
 from optuna_partition._rules.direct import DIRECT
 from optuna_partition._rules.rule import Rule
 from optuna_partition._rules.soo import SOO
@@ -37,7 +37,7 @@ __all__ = ["CellInfo", "TreeCell", "cells", "is_feasible", "search_space", "tree
 
 def _rule(name: str) -> Rule[Any]:
     """The rule that a trial names."""
-    rules = SOO.named(name), DIRECT.named(name), ToRead.named(name)
+    rules = SOO.named(name), DIRECT.named(name), ReadOnlyRule.named(name)
     rule = next((rule for rule in rules if rule is not None), None)
     if rule is None:
         raise ValueError(

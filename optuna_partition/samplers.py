@@ -20,9 +20,9 @@ from optuna_partition._known.previous import read_previous
 from optuna_partition._known.prior import PriorValue
 from optuna_partition._known.prior import read_prior
 from optuna_partition._rules.bamsoo import BaMSOO
+from optuna_partition._rules.bamsoo_2014 import BaMSOO2014
 from optuna_partition._rules.belief import CandidatesFunc
 from optuna_partition._rules.direct import DIRECT
-from optuna_partition._rules.hybrid import Hybrid
 from optuna_partition._rules.soo import SOO
 from optuna_partition._study.arguments import check_number
 from optuna_partition._study.arguments import checked_flag
@@ -172,8 +172,8 @@ class BaMSOOSampler(PartitionSampler):
         tpe = TPESampler(seed=checked_seed(seed))
         models = Models(as_published, device, candidates_func, seed or 0)
         deterministic = checked_flag("deterministic", deterministic)
-        hybrid = Hybrid(models, deterministic=deterministic, seed=seed or 0)
-        rule = BaMSOO(models, eta) if as_published else hybrid
+        default = BaMSOO(models, deterministic=deterministic, seed=seed or 0)
+        rule = BaMSOO2014(models, eta) if as_published else default
         super().__init__(
             rule,
             search_space,

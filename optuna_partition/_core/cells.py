@@ -1,6 +1,6 @@
 """Cells of the unit cube: one interval per axis; imports the standard library only.
 
-A cell is the tuple of its intervals, a point the tuple of its coordinates; `_axes` has what they
+A cell is the tuple of its intervals, a point the tuple of its coordinates; `axes` has what they
 are on each kind of axis. A cell is evaluated at its centre. When it is cut, exactly one part keeps
 that centre as its own, so a point evaluated once is never asked for again.
 """

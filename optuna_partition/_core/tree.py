@@ -178,7 +178,7 @@ class Tree:
         observations = self.leaf(cells.centre(self.axes, cell)).observations.values()
         return any(cells.at_centre(self.axes, cell, o.point) for o in observations)
 
-    def asked(self) -> Collection[int]:
+    def numbers(self) -> Collection[int]:
         """The trials that have said something."""
         return self._holder.keys()
 

@@ -46,17 +46,18 @@ class Constrained:
     process: GaussianProcess
 
     @property
-    def _beside(self) -> GaussianProcess:
-        """A constraint's."""
-        return replace(self.process, candidates_func=None, shape=around_zero)
+    def _constraint_process(self) -> GaussianProcess:
+        """The process of a constraint."""
+        return replace(self.process, candidates_func=None, squash=around_zero)
 
     def fit(self, evidence: Evidence, theta: Theta | None) -> Posterior:
         value, *others = self._split(evidence, theta)
         if not others:
             return self.process.fit(evidence, value)
         pairs = zip(evidence.constraints, others, strict=True)
-        return Weighed(
-            self.process.fit(evidence, value), tuple(self._beside.fit(e, t) for e, t in pairs)
+        return ConstrainedPosterior(
+            self.process.fit(evidence, value),
+            tuple(self._constraint_process.fit(e, t) for e, t in pairs),
         )
 
     def condition(self, evidence: Evidence, theta: Theta) -> Posterior:
@@ -67,7 +68,9 @@ class Constrained:
         if not others:
             return fitted
         pairs = zip(evidence.constraints, others, strict=True)
-        return Weighed(fitted, tuple(self._beside.condition(e, t) for e, t in pairs if t))
+        return ConstrainedPosterior(
+            fitted, tuple(self._constraint_process.condition(e, t) for e, t in pairs if t)
+        )
 
     def _split(self, evidence: Evidence, theta: Theta | None) -> list[Theta | None]:
         """The hyperparameters of each model; none where they are of other models than these."""
@@ -78,7 +81,7 @@ class Constrained:
 
 
 @dataclass(frozen=True)
-class Weighed:
+class ConstrainedPosterior:
     """See `Posterior`."""
 
     value: Fitted
@@ -94,7 +97,7 @@ class Weighed:
         return Feasibility(
             [m.exact for m in models],
             [m.zero for m in models],
-            [m.evidence.is_grave for m in models],
+            [m.evidence.is_failure for m in models],
         )
 
     def bounds(self, x: Array) -> tuple[Array, Array]:
@@ -124,25 +127,25 @@ class Feasibility:
     Args:
         models: Of the constraints.
         bounds: What is feasible at most, in each model's units.
-        grave: Of which of them an infeasible point teaches nothing else. An expected improvement
-            beyond all measure would pay for many deaths: where it is not `_SAFE`, a point is all
-            but ruled out.
+        failures: Which of them is "ends well". An expected improvement beyond all measure would
+            pay for many deaths: where such a constraint is not `_SAFE`, a point is all but ruled
+            out.
     """
 
     models: Sequence[Exact]
     bounds: Sequence[float]
-    grave: Sequence[bool]
+    failures: Sequence[bool]
 
     def __call__(self, x: Tensor) -> Tensor:
         """Its logarithm at x (k, D): (k,)."""
-        found = zip(self.models, self.bounds, self.grave, strict=True)
+        found = zip(self.models, self.bounds, self.failures, strict=True)
         return torch.stack([_log_met(*each, x) for each in found]).sum(0)
 
 
-def _log_met(model: Exact, bound: float, is_grave: bool, x: Tensor) -> Tensor:
+def _log_met(model: Exact, bound: float, is_failure: bool, x: Tensor) -> Tensor:
     mean, variance = model.moments(x)
     met: Tensor = log_ndtr((bound - mean) / variance.clamp_min(_LEAST_VARIANCE).sqrt())
-    return met + _DETERRENCE * (met - math.log(_SAFE)).clamp_max(0) if is_grave else met
+    return met + _DETERRENCE * (met - math.log(_SAFE)).clamp_max(0) if is_failure else met
 
 
 def around_zero(y: Array) -> Array:

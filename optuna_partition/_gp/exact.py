@@ -136,11 +136,11 @@ class Improvement(LogExpectedImprovement):  # type: ignore[misc]  # BoTorch has 
         super().__init__(exact.model, best_f=best or 0.0, maximize=False)
         self.best_f = exact.weights.new_tensor(best or 0.0)  # BoTorch's is of torch's default type
         self.exact = exact
-        self.feasibility, self.is_first = feasibility, best is None
+        self.feasibility, self.nothing_feasible = feasibility, best is None
 
     def forward(self, X: Tensor) -> Tensor:
         possible = X.new_zeros(()) if self.feasibility is None else self.feasibility(X.squeeze(-2))
-        worth: Tensor = possible if self.is_first else super().forward(X) + possible
+        worth: Tensor = possible if self.nothing_feasible else super().forward(X) + possible
         return worth
 
     def _mean_and_sigma(

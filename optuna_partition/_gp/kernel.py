@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 
-__all__ = ["ProductAndSum", "above", "exact", "log_normal"]
+__all__ = ["ProductAndSum", "above", "float64", "log_normal"]
 
 _SHORTEST = 2.5e-2  # lengthscale, as BoTorch's default has it
 _LEAST = 1e-4  # weight
@@ -61,7 +61,7 @@ class ProductAndSum(Kernel):  # type: ignore[misc]  # GPyTorch has no types
     def _add(
         self, name: str, size: int, prior: LogNormalPrior, least: float, start: float
     ) -> None:
-        self.register_parameter(name, torch.nn.Parameter(exact(start).repeat(size)))
+        self.register_parameter(name, torch.nn.Parameter(float64(start).repeat(size)))
         self.register_constraint(name, above(least, start))
         self.register_prior(f"{name}_prior", prior, name)
 
@@ -79,15 +79,15 @@ class ProductAndSum(Kernel):  # type: ignore[misc]  # GPyTorch has no types
         return covariance
 
 
-def exact(number: float) -> Tensor:
+def float64(number: float) -> Tensor:
     """In float64, whatever type a user has made torch's default: that would round it."""
     return torch.tensor(number, dtype=torch.double)
 
 
 def above(least: float, start: float) -> GreaterThan:
     """A constraint on hyperparameters, and where they start."""
-    constraint = GreaterThan(least, transform=None, initial_value=exact(start))
-    constraint.lower_bound = exact(least)  # GPyTorch rounds what it is given
+    constraint = GreaterThan(least, transform=None, initial_value=float64(start))
+    constraint.lower_bound = float64(least)  # GPyTorch rounds what it is given
     return constraint
 
 
@@ -100,7 +100,7 @@ class _LogNormal(LogNormalPrior):  # type: ignore[misc]
     """GPyTorch's, without its chain of distributions, where a fit spent most of its time."""
 
     def __init__(self, location: float, scale: float) -> None:
-        super().__init__(exact(location), exact(scale))
+        super().__init__(float64(location), float64(scale))
         self._of_logarithm = location, scale
 
     def log_prob(self, value: Tensor) -> Tensor:

@@ -12,12 +12,12 @@ import numpy as np
 from torch import Tensor
 
 from optuna_partition._gp.kernel import above
-from optuna_partition._gp.kernel import exact
+from optuna_partition._gp.kernel import float64
 from optuna_partition._gp.kernel import log_normal
 from optuna_partition._rules.belief import Array
 
 
-__all__ = ["LEAST_ERROR", "at_most", "likelihood_of", "quieten", "roughen"]
+__all__ = ["LEAST_ERROR", "censored_moments", "likelihood_of", "quieten", "roughen"]
 
 _LEAST_NOISE = 1e-6  # variance; BoTorch's 1e-4 keeps a smooth function from its last digits
 _FIRST_NOISE = 1e-2  # from less, a fit takes noise for the function
@@ -38,11 +38,11 @@ def likelihood_of(own: Tensor | None) -> GaussianLikelihood | FixedNoiseGaussian
     }
     if own is None:
         likelihood = GaussianLikelihood(**prior).double()
-        likelihood.noise = exact(_FIRST_NOISE)
+        likelihood.noise = float64(_FIRST_NOISE)
         return likelihood
     own = own.clamp_min(_LEAST_NOISE)
     both = FixedNoiseGaussianLikelihood(own, learn_additional_noise=True, **prior).double()
-    both.second_noise = exact(_FIRST_NOISE)
+    both.second_noise = float64(_FIRST_NOISE)
     return both
 
 
@@ -66,7 +66,7 @@ def _of_all(model: SingleTaskGP) -> Any:
     return getattr(likelihood, "second_noise_covar", likelihood.noise_covar)
 
 
-def at_most(most: float, means: Array, errors: Array) -> tuple[Array, Array]:
+def censored_moments(most: float, means: Array, errors: Array) -> tuple[Array, Array]:
     """Mean and deviation of the lesser of normal values and a number, (n,) each (Tobin 1958)."""
     d = ((most - means) / np.maximum(errors, LEAST_ERROR)).clip(-_FARTHEST, _FARTHEST)
     at = np.array([(_NORMAL.cdf(x), _NORMAL.pdf(x)) for x in d])

@@ -25,7 +25,7 @@ from optuna_partition._gp.fit import cost
 from optuna_partition._gp.fit import load
 from optuna_partition._gp.fit import theta_of
 from optuna_partition._gp.knowledge import worth_repeating
-from optuna_partition._gp.noise import at_most
+from optuna_partition._gp.noise import censored_moments
 from optuna_partition._gp.noise import LEAST_ERROR
 from optuna_partition._gp.noise import quieten
 from optuna_partition._gp.noise import roughen
@@ -45,7 +45,7 @@ from optuna_partition._rules.belief import ranking
 from optuna_partition._rules.belief import Theta
 from optuna_partition._rules.belief import thinned
 from optuna_partition._rules.belief import winsorised
-from optuna_partition._rules.evidence import told
+from optuna_partition._rules.evidence import for_candidates_func
 from optuna_partition._rules.source import Earlier
 from optuna_partition._rules.source import Prior
 from optuna_partition._rules.source import Source
@@ -75,7 +75,7 @@ class GaussianProcess:
         device: Where tensors live.
         candidates_func: What chooses points instead of the expected improvement.
         seed: Varies where it looks for promising points.
-        shape: What is done to values before they are standardised.
+        squash: What is done to values before they are standardised.
     """
 
     domain: Domain
@@ -83,18 +83,18 @@ class GaussianProcess:
     device: str = "cpu"
     candidates_func: CandidatesFunc | None = None
     seed: int = 0
-    shape: Callable[[Array], Array] = winsorised
+    squash: Callable[[Array], Array] = winsorised
 
     def fit(self, evidence: Evidence, theta: Theta | None) -> Fitted:
-        """Climbs again from much noise where the top says hardly more than noise would.
+        """Fits once, and again from a large noise where the first fit explains little.
 
-        Values that are noise alone are explained as well by a function that is as rough. A climb
-        finds the one or the other, and the likelier is taken.
+        A rough function explains pure noise as well as noise does, and a climb finds one of the
+        two. The likelier is kept.
         """
         with computing(self.device):
             model = self._climbed(evidence, theta)
         fitted = self.condition(evidence, theta_of(model))
-        if self.as_published or evidence.is_exact or fitted.gain > _LITTLE_GAIN:
+        if self.as_published or evidence.is_noiseless or fitted.gain > _LITTLE_GAIN:
             return fitted
         with computing(self.device):
             other = self._climbed(evidence, None, is_noisy=True)
@@ -106,12 +106,12 @@ class GaussianProcess:
     ) -> SingleTaskGP:
         """The model of at most `_MOST_FITTED` values, at a top of its hyperparameters."""
         kept = thinned(evidence.ranking, _MOST_FITTED)
-        model = self._told(evidence, self._targets(evidence), kept)
+        model = self._model_of_rows(evidence, _Targets.of(evidence, self.squash), kept)
         if theta is not None:
             load(model, theta)
         if is_noisy:
             roughen(model)
-        if evidence.is_exact and not self.as_published:
+        if evidence.is_noiseless and not self.as_published:
             quieten(model)
         steps = _FIRST_STEPS if theta is None else _LATER_STEPS
         (climb_as_published if self.as_published else climb)(model, steps)
@@ -119,15 +119,15 @@ class GaussianProcess:
 
     def condition(self, evidence: Evidence, theta: Theta) -> Fitted:
         with computing(self.device):
-            targets = self._targets(evidence)
-            model = self._told(evidence, targets, np.arange(len(evidence.y)))
+            targets = _Targets.of(evidence, self.squash)
+            model = self._model_of_rows(evidence, targets, np.arange(len(evidence.y)))
             load(model, theta)
             return self._fitted(model, evidence, targets)
 
-    def _told(self, evidence: Evidence, targets: _Targets, rows: NDArray[np.intp]) -> SingleTaskGP:
-        """The model of some rows."""
-        noise = self._noise(evidence, targets)
-        own = None if noise is None else noise.diagonal()[rows]
+    def _model_of_rows(
+        self, evidence: Evidence, targets: _Targets, rows: NDArray[np.intp]
+    ) -> SingleTaskGP:
+        own = None if targets.noise is None else self.tensor(targets.noise.diagonal()[rows])
         x = self.tensor(evidence.x[rows])
         return self._model(x, self.tensor(targets.y[rows]), own, self._expectations(evidence))
 
@@ -139,24 +139,6 @@ class GaussianProcess:
         experts = tuple(expert for expert in found if expert is not None)
         return Expectations.of(experts, self.tensor(evidence.x)) if experts else None
 
-    def _noise(self, evidence: Evidence, targets: _Targets) -> Tensor | None:
-        """Covariances of the errors of forecasts, in the model's units, (n, n)."""
-        if evidence.early is None:
-            return None
-        errors = np.sqrt(np.diag(evidence.early.noise))
-        _, left = at_most(self.shape(evidence.y).max(), evidence.y, errors)
-        share = left / np.maximum(errors, LEAST_ERROR) / targets.scale
-        return self.tensor(evidence.early.noise * share * share[:, None])
-
-    def _targets(self, evidence: Evidence) -> _Targets:
-        """The values as the model sees them; what is forecast may be below where values end."""
-        y = self.shape(evidence.y)
-        if evidence.early is not None:
-            errors = np.sqrt(np.diag(evidence.early.noise))
-            expected, _ = at_most(y.max(), evidence.y, errors)
-            y = np.where(evidence.measured, y, expected)
-        return _Targets.of(y)
-
     def _fitted(self, model: SingleTaskGP, evidence: Evidence, targets: _Targets) -> Fitted:
         """The posterior; points in flight count as if the model's mean had been observed there.
 
@@ -164,7 +146,8 @@ class GaussianProcess:
         worker looks elsewhere, and nobody has to invent a value.
         """
         model.eval()
-        theta, noise = theta_of(model), self._noise(evidence, targets)
+        theta = theta_of(model)
+        noise = None if targets.noise is None else self.tensor(targets.noise)
         if len(evidence.pending):
             pending = self.tensor(evidence.pending)
             with torch.no_grad():
@@ -241,16 +224,36 @@ def _expert_of(source: Earlier, categorical: tuple[int, ...], device: str) -> Ex
 
 @dataclass(frozen=True)
 class _Targets:
-    """Values as the model sees them: mean 0, deviation 1, nothing far above."""
+    """Values as the model sees them: mean 0, deviation 1, nothing far above.
+
+    Args:
+        y: The values, (n,).
+        offset: What was taken away from them.
+        scale: What they were divided by afterwards.
+        noise: Covariances of the errors of forecasts in these units, (n, n); None without any.
+    """
 
     y: Array
     offset: float
     scale: float
+    noise: Array | None
 
     @classmethod
-    def of(cls, values: Array) -> _Targets:
-        offset, scale = float(values.mean()), float(values.std(ddof=1)) or 1.0
-        return cls((values - offset) / scale, offset, scale)
+    def of(cls, evidence: Evidence, squash: Callable[[Array], Array]) -> _Targets:
+        """What is forecast may be below where squashed values end."""
+        y, early = squash(evidence.y), evidence.early
+        if early is None:
+            return cls._standardised(y)
+        errors = np.sqrt(np.diag(early.noise))
+        expected, left = censored_moments(y.max(), evidence.y, errors)
+        targets = cls._standardised(np.where(evidence.measured, y, expected))
+        share = left / np.maximum(errors, LEAST_ERROR) / targets.scale
+        return replace(targets, noise=early.noise * share * share[:, None])
+
+    @classmethod
+    def _standardised(cls, y: Array) -> _Targets:
+        offset, scale = float(y.mean()), float(y.std(ddof=1)) or 1.0
+        return cls((y - offset) / scale, offset, scale, None)
 
 
 @dataclass(frozen=True)
@@ -312,7 +315,7 @@ class Fitted:
         """
         tensor = self.process.tensor
         pending = tensor(self.evidence.pending) if len(self.evidence.pending) else None
-        known, y, constraints = told(self.evidence, self.targets.y)
+        known, y, constraints = for_candidates_func(self.evidence, self.targets.y)
         bounds = torch.stack([tensor(end) for end in box])
         con = None if constraints is None else tensor(constraints)
         found = choose(tensor(known), -tensor(y).unsqueeze(-1), con, bounds, pending)

@@ -17,7 +17,7 @@ from gpytorch.means import Mean
 import torch
 from torch import Tensor
 
-from optuna_partition._gp.kernel import exact
+from optuna_partition._gp.kernel import float64
 from optuna_partition._gp.kernel import log_normal
 from optuna_partition._gp.kernel import ProductAndSum
 from optuna_partition._gp.noise import likelihood_of
@@ -94,7 +94,7 @@ def _warp(domain: Domain, n_more: int = 0) -> Warp | None:
         bounds=torch.tensor([[0.0] * n_axes, [1.0] * n_axes], dtype=torch.double),
     )
     for constraint in (warp.concentration0_constraint, warp.concentration1_constraint):
-        constraint.lower_bound = exact(Warp._min_concentration_level)
+        constraint.lower_bound = float64(Warp._min_concentration_level)
     return warp
 
 

@@ -30,7 +30,7 @@ class Known:
         sources = (*self.prior(distributions), *self.previous(distributions))
         return Knowledge(sources, self.features(distributions))
 
-    def first(self, name: str, distribution: BaseDistribution) -> float | None:
+    def best_guess(self, name: str, distribution: BaseDistribution) -> float | None:
         """The prior's centre, else where the best of the earlier trials with the name is."""
         if name in self.prior.given:
             return self.prior.along(name, distribution).centre

@@ -35,7 +35,7 @@ from optuna_partition._study.claims import mutex
 from optuna_partition._study.inferred import InferredSpace
 from optuna_partition._study.notices import Notices
 from optuna_partition._study.optuna import is_enqueued
-from optuna_partition._study.optuna import is_interrupted
+from optuna_partition._study.optuna import is_run_interrupted
 from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.optuna import write
 
@@ -184,7 +184,7 @@ class NOMADSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        if state is TrialState.FAIL and trial.params and not is_interrupted():
+        if state is TrialState.FAIL and trial.params and not is_run_interrupted():
             write(study, trial, *failed(trial, NOMAD))
         self._notices.constraints(study, trial)
         self._independent_sampler.after_trial(study, trial, state, values)

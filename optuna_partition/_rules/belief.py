@@ -23,7 +23,7 @@ from optuna_partition._core.cells import centre
 from optuna_partition._core.cells import Point
 from optuna_partition._core.node import Reading
 from optuna_partition._core.tree import Tree
-from optuna_partition._rules.repeat import is_noisy
+from optuna_partition._rules.repeats import is_noisy
 from optuna_partition._rules.source import Feature
 from optuna_partition._rules.source import Source
 
@@ -125,15 +125,16 @@ class Evidence:
     """What trials say, smaller values being better.
 
     Args:
-        x: Where trials have ended, (n, D).
-        y: Their values, (n,); +-inf allowed.
+        x: Points with a value, measured or forecast, (n, D).
+        y: The values, (n,); +-inf allowed.
         pending: Where trials run, (p, D).
-        n_values: How many values there are, those thinned out included.
-        apart: What they are ranked by before their values, (n,): how much they violate
-            constraints, 0 where they are feasible. None where all are.
-        constraints: What is known of each constraint; its value is at most 0 where it is met, and
-            it is ranked by how far from 0 it is.
-        is_grave: Whether it is a constraint that nothing is learnt from where it is not met.
+        n_ended: How many trials have ended, with or without a value, seen here or thinned out.
+        distance: What rows are ranked by before their values, (n,). Of the objective it is how
+            much a point violates constraints, 0 where it is feasible, and None where all are. Of a
+            constraint it is how far its value is from 0.
+        constraints: What is known of each constraint; its value is at most 0 where it is met.
+        is_failure: Whether this is the constraint "ends well": a trial that violates it has no
+            value.
         early: What of it is forecast; None where all values are measured.
         sources: What earlier studies say.
     """
@@ -141,22 +142,22 @@ class Evidence:
     x: Array
     y: Array
     pending: Array
-    n_values: int
-    apart: Array | None = None
+    n_ended: int
+    distance: Array | None = None
     constraints: tuple[Evidence, ...] = ()
-    is_grave: bool = False
+    is_failure: bool = False
     early: Early | None = None
     sources: tuple[Source, ...] = ()
 
     @property
     def ranking(self) -> NDArray[np.intp]:
         """The rows, the best first."""
-        return ranking(self.y, self.apart)
+        return ranking(self.y, self.distance)
 
     @property
     def feasible(self) -> NDArray[np.bool_]:
-        """Which rows violate no constraint, (n,)."""
-        return np.ones(len(self.y), bool) if self.apart is None else self.apart == 0
+        """Which rows of the objective violate no constraint, (n,)."""
+        return np.ones(len(self.y), bool) if self.distance is None else self.distance == 0
 
     @property
     def measured(self) -> NDArray[np.bool_]:
@@ -164,12 +165,12 @@ class Evidence:
         return np.ones(len(self.y), bool) if self.early is None else np.diag(self.early.noise) == 0
 
     @property
-    def is_exact(self) -> bool:
+    def is_noiseless(self) -> bool:
         """Whether points that were evaluated twice show that there is no noise."""
         at: dict[bytes, list[float]] = {}
         for x, y in zip(self.x[self.measured], self.y[self.measured].tolist(), strict=True):
             at.setdefault(x.tobytes(), []).append(y)
-        return not self.is_grave and is_noisy(list(at.values())) is False
+        return not self.is_failure and is_noisy(list(at.values())) is False
 
     @classmethod
     def of(cls, tree: Tree) -> Evidence:
@@ -189,9 +190,9 @@ class Evidence:
         return cls(x, y[kept], units(tree.axes, flying), len(known))
 
 
-def ranking(y: Array, apart: Array | None = None) -> NDArray[np.intp]:
+def ranking(y: Array, distance: Array | None = None) -> NDArray[np.intp]:
     """The rows of evidence, the best first."""
-    return np.argsort(y, kind="stable") if apart is None else np.lexsort((y, apart))
+    return np.argsort(y, kind="stable") if distance is None else np.lexsort((y, distance))
 
 
 def thinned(ranking: NDArray[np.intp], most: int) -> NDArray[np.intp]:
@@ -259,16 +260,16 @@ class Fit:
     """What the last fit found; the later of two is the greater.
 
     Args:
-        n_values: Number of values it was made on, 0 before any.
+        n_ended: How many trials had ended when it was made, 0 before any fit.
         theta: The hyperparameters.
     """
 
-    n_values: int
+    n_ended: int
     theta: Theta
 
-    def is_due(self, n_values: int) -> bool:
+    def is_due(self, n_ended: int) -> bool:
         """Whether there is enough news for another fit: the n-th costs as much as n^3."""
-        return self.n_values == 0 or n_values >= self.n_values + max(5, self.n_values // 10)
+        return self.n_ended == 0 or n_ended >= self.n_ended + max(5, self.n_ended // 10)
 
 
 class Belief(Protocol):
@@ -301,7 +302,7 @@ def renewed(belief: Belief, evidence: Evidence, fit: Fit) -> tuple[Posterior | N
     A fit starts from the one before and is made when it is due; in between, the hyperparameters
     are those that the study's trials carry, so that all workers share one fit.
     """
-    n = evidence.n_values
+    n = evidence.n_ended
     if len(evidence.y) < FEWEST_VALUES:
         return None, fit
     try:

@@ -98,8 +98,8 @@ class Forecasts:
     scale: _Scale
 
     @property
-    def means(self) -> Array:
-        """The medians, as values, (m,)."""
+    def medians(self) -> Array:
+        """As values, (m,)."""
         return self.scale.value(self.levels)
 
     @property

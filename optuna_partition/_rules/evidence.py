@@ -42,7 +42,7 @@ from optuna_partition._rules.curves import Curve
 from optuna_partition._rules.curves import Curves
 
 
-__all__ = ["Reports", "evidence_of", "told"]
+__all__ = ["Reports", "evidence_of", "for_candidates_func"]
 
 _FEWEST = 2  # values of a constraint that has a model
 _ENDED, _DIED = -1.0, 3.0
@@ -65,9 +65,9 @@ def evidence_of(tree: Tree, reports: Mapping[int, Reports] = MappingProxyType({}
     about = _About(tree.axes, units(tree.axes, tree.points(Reading.FLYING)))
     constraints = [about.constraint(table) for table in _named(ended) if len(table) >= _FEWEST]
     if endings := _endings(ended):
-        constraints.append(replace(about.constraint(endings), is_grave=True))
-    apart = _violations([o for o, _ in rows]) if is_mixed else None
-    return about.evidence(rows, len(ended), apart, tuple(constraints), early)
+        constraints.append(replace(about.constraint(endings), is_failure=True))
+    distance = _violations([o for o, _ in rows]) if is_mixed else None
+    return about.evidence(rows, len(ended), distance, tuple(constraints), early)
 
 
 # ---- values that are forecast ----
@@ -114,7 +114,7 @@ def _with_forecasts(
     if known is None or not numbers:
         return measured, None
     ends = known.ends([curves[number] for number in numbers])
-    forecast = [(said[n], float(end)) for n, end in zip(numbers, ends.means, strict=True)]
+    forecast = [(said[n], float(end)) for n, end in zip(numbers, ends.medians, strict=True)]
     rest = _rests([curves[n] for n in numbers], [c for c in curves.values() if c.end is not None])
     held = _held(said, curves)
     rest[[o.point in held for o, _ in forecast]] = math.inf
@@ -193,25 +193,25 @@ class _About:
     def evidence(
         self,
         table: _Table,
-        n_values: int,
-        apart: Array | None = None,
+        n_ended: int,
+        distance: Array | None = None,
         constraints: tuple[Evidence, ...] = (),
         early: Early | None = None,
     ) -> Evidence:
         """Rows of a table, thinned out if it is much."""
         y = np.array([value for _, value in table], dtype=np.float64)
-        kept = thinned(ranking(y, apart), MOST_VALUES)
+        kept = thinned(ranking(y, distance), MOST_VALUES)
         x = units(self.axes, [table[i][0].point for i in kept])
-        apart = None if apart is None else apart[kept]
+        distance = None if distance is None else distance[kept]
         early = None if early is None else early.of(kept)
-        return Evidence(x, y[kept], self.pending, n_values, apart, constraints, early=early)
+        return Evidence(x, y[kept], self.pending, n_ended, distance, constraints, early=early)
 
     def constraint(self, table: _Table) -> Evidence:
         """Of one constraint; what is nearest to its bound matters most."""
         return self.evidence(table, len(table), np.abs([value for _, value in table]))
 
 
-def told(evidence: Evidence, y: Array) -> tuple[Array, Array, Array | None]:
+def for_candidates_func(evidence: Evidence, y: Array) -> tuple[Array, Array, Array | None]:
     """What a function is told that has a model of its own: points, values, constraints.
 
     Points that failed have the worst value. Constraints are in the order of their names, (n, k),
@@ -223,13 +223,13 @@ def told(evidence: Evidence, y: Array) -> tuple[Array, Array, Array | None]:
     """
     x = evidence.x
     for each in evidence.constraints:
-        if each.is_grave:
+        if each.is_failure:
             died = each.x[each.y > 0]
             x, y = np.concatenate([x, died]), np.concatenate([y, np.full(len(died), y.max())])
     tables = [
         {at.tobytes(): value for at, value in zip(each.x, each.y, strict=True)}
         for each in evidence.constraints
-        if not each.is_grave
+        if not each.is_failure
     ]
     rows = [[table.get(at.tobytes(), math.nan) for table in tables] for at in x]
     return x, y, np.array(rows) if tables else None

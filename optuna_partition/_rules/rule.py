@@ -48,6 +48,11 @@ class Choice(Generic[CursorT]):
     bounds: tuple[tuple[Cell, float], ...] = ()
     repeats: bool = False
 
+    @property
+    def evaluated(self) -> Cell | None:
+        """The cell whose centre is evaluated; None when every point is taken."""
+        return self.at or self.cell
+
     def after(self, before: Choice[CursorT]) -> Choice[CursorT]:
         """The same choice, with what one before it did to the tree."""
         return replace(
@@ -63,7 +68,7 @@ class Partition(ABC, Generic[CursorT]):
     """
 
     may_repeat = True
-    """Whether a point is all of a trial: where trials have more than it, another is no repeat."""
+    """False once a trial has parameters outside the space: two trials at one point then differ."""
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree

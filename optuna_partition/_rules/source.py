@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-__all__ = ["Earlier", "Feature", "Knowledge", "Known", "Prior", "Source", "starts"]
+__all__ = ["Earlier", "Feature", "Knowledge", "KnowledgeOf", "Prior", "Source", "starts"]
 
 _BEST = 50  # points of each earlier study that may be where a search starts
 _APART = 0.15  # of the diagonal of the cube: starts that are nearer to each other say the same
@@ -116,14 +116,14 @@ class Knowledge:
     features: tuple[Feature, ...] = ()
 
 
-class Known(Protocol):
+class KnowledgeOf(Protocol):
     """What is known before the first trial, of any space."""
 
     def __call__(self, distributions: Mapping[str, Any]) -> Knowledge:
         """The same of one, given its distributions by name."""
 
-    def first(self, name: str, distribution: Any) -> float | None:
-        """Where the first trial's parameter is to lie in [0, 1]; None where nothing is known."""
+    def best_guess(self, name: str, distribution: Any) -> float | None:
+        """Where a parameter is expected to be best, in [0, 1]; None where nothing is known."""
 
 
 def starts(sources: Sequence[Source], most: int) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ its part "b"        one value       awake   asleep  awake
 
 Trials know nothing of this cube, which is another one as soon as there is a new branch. They carry
 a cell by the names of their own branch, a point likewise; `asked` and `opened` say a cell so, and
-`spot` and `lift` find what was said in the cube there is now.
+`point_of` and `lift` find what was said in the cube there is now.
 """
 
 from __future__ import annotations
@@ -203,9 +203,9 @@ class ConditionalSpace:
 
     def has(self, named: Named) -> bool:
         """Whether a cell that was asked for has its place here, whatever branches were known."""
-        return self.spot(named) is not None
+        return self.point_of(named) is not None
 
-    def spot(self, named: Named) -> Point | None:
+    def point_of(self, named: Named) -> Point | None:
         """The centre of a cell that was asked for, when other branches may have been known."""
         intervals = dict(zip(named.axes, named.cell, strict=True))
         if not {self._keys[i][0] for i in self._root.path} <= intervals.keys():

@@ -13,7 +13,7 @@ from optuna.trial import FrozenTrial
 from optuna_partition._space.space import Space
 
 
-__all__ = ["expected", "first_value"]
+__all__ = ["provisional_params", "first_value"]
 
 
 _ROOTS = tuple(math.sqrt(p) % 1 for p in (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43))
@@ -50,7 +50,9 @@ def first_value(
     return space.params((first + (centre - first + digit) % (last - first + 1),))[""]
 
 
-def expected(trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> Mapping[str, Any]:
+def provisional_params(
+    trial: FrozenTrial, space: Mapping[str, BaseDistribution]
+) -> Mapping[str, Any]:
     """What a running trial that began early has suggested, and where the rest would lie.
 
     So a point of its slice is left to it, however long it takes to come to its other parameters.

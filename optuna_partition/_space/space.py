@@ -105,7 +105,7 @@ class AnySpace(Protocol):
     def has(self, named: Named) -> bool:
         """Whether a cell that was asked for is of this space."""
 
-    def spot(self, named: Named) -> Point | None:
+    def point_of(self, named: Named) -> Point | None:
         """The centre of a cell that was asked for, perhaps in another space of its parameters."""
 
     def opened(self, cell: Cell) -> Named:
@@ -187,7 +187,7 @@ class Space:
     def has(self, named: Named) -> bool:
         return named.space == self.fingerprint
 
-    def spot(self, named: Named) -> Point | None:
+    def point_of(self, named: Named) -> Point | None:
         if named.space == self.fingerprint:
             return cells.centre(self.axes, named.cell)
         if not self._is_reordered(named.axes, named.space):

@@ -1,8 +1,8 @@
 """The ask that all partition samplers share: read the trials, choose a cell, claim it, say it.
 
-Optuna asks a sampler in three steps, and they are the three parts of this file. It wants to know
-the search space; then all its parameters at once, which is the ask proper; and then, one by one,
-the parameters that are not in the space, or that a trial was enqueued without.
+Optuna asks a sampler in three steps. It wants to know the search space; then all its parameters at
+once, which is the ask proper; and then, one by one, the parameters that are not in the space, or
+that a trial was enqueued without.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from optuna.trial import TrialState
 
 from optuna_partition._core import cells
 from optuna_partition._core.cells import Point
-from optuna_partition._rules.again import again
+from optuna_partition._rules.repeats import next_again
 from optuna_partition._rules.rule import Choice
 from optuna_partition._rules.rule import Rule
 from optuna_partition._rules.slices import on_slice
-from optuna_partition._rules.source import Known
+from optuna_partition._rules.source import KnowledgeOf
 from optuna_partition._space.early import first_value
 from optuna_partition._space.space import AnySpace
 from optuna_partition._space.space import Space
@@ -37,8 +37,6 @@ from optuna_partition._study.arguments import checked_seed
 from optuna_partition._study.arguments import checked_space
 from optuna_partition._study.arguments import ConstraintsFunc
 from optuna_partition._study.asking import Asking
-from optuna_partition._study.asking import expected
-from optuna_partition._study.asking import known_of
 from optuna_partition._study.attributes import Ask
 from optuna_partition._study.attributes import Completion
 from optuna_partition._study.attributes import failed
@@ -46,13 +44,15 @@ from optuna_partition._study.attributes import KEY
 from optuna_partition._study.attributes import shown
 from optuna_partition._study.claims import mutex
 from optuna_partition._study.ends import as_ended
-from optuna_partition._study.ends import begins
 from optuna_partition._study.ends import beyond
 from optuna_partition._study.ends import has_one_point
 from optuna_partition._study.ends import is_used_up
+from optuna_partition._study.ends import may_take_centre
 from optuna_partition._study.ends import unfailed
 from optuna_partition._study.ends import used_up
-from optuna_partition._study.inferred import is_begun
+from optuna_partition._study.guesses import good_point_on_slice
+from optuna_partition._study.guesses import good_value
+from optuna_partition._study.inferred import is_space_known
 from optuna_partition._study.inferred import SearchSpaces
 from optuna_partition._study.notices import in_words
 from optuna_partition._study.notices import Notices
@@ -61,8 +61,8 @@ from optuna_partition._study.optuna import enqueued
 from optuna_partition._study.optuna import id_of
 from optuna_partition._study.optuna import identity
 from optuna_partition._study.optuna import is_enqueued
-from optuna_partition._study.optuna import is_interrupted
 from optuna_partition._study.optuna import is_optimizing
+from optuna_partition._study.optuna import is_run_interrupted
 from optuna_partition._study.optuna import show
 from optuna_partition._study.optuna import TrialIdentity
 from optuna_partition._study.optuna import trials_of
@@ -97,7 +97,7 @@ class PartitionSampler(BaseSampler):
         show_cells: bool,
         branching: bool = False,
         constraints_func: ConstraintsFunc | None = None,
-        known: Known | None = None,
+        known: KnowledgeOf | None = None,
     ) -> None:
         self._rule, self._known = rule, known
         self._spaces = SearchSpaces(checked_space(search_space), branching)
@@ -223,7 +223,7 @@ class PartitionSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        if state is TrialState.FAIL and trial.params and not is_interrupted():
+        if state is TrialState.FAIL and trial.params and not is_run_interrupted():
             write(study, trial, *failed(trial, KEY))
         self._completed.pop(id_of(study, trial), None)
         if state is TrialState.COMPLETE:
@@ -268,8 +268,8 @@ class PartitionSampler(BaseSampler):
         """The parameters of a trial: of the point it has had before, else of the rule's next."""
         asked = Ask.of(trial)
         if asked is not None and not asked.announced:  # a retry: its worker died half-way
-            if (spot := history.space.spot(asked.named)) is not None:
-                return history.space.params(spot)
+            if (point := history.space.point_of(asked.named)) is not None:
+                return history.space.params(point)
             if trial.params:  # of another space: it is completed when the objective asks
                 return {}
         point = self._claim(Asking(study, trial, history))
@@ -288,11 +288,11 @@ class PartitionSampler(BaseSampler):
         while True:
             found = asking.history.choose(others)
             choice = found if choice is None else found.after(choice)
-            if choice.cell is None:
+            if choice.cell is None or choice.evaluated is None:
                 return None
-            point = cells.centre(space.axes, choice.at or choice.cell)
+            point = cells.centre(space.axes, choice.evaluated)
             ask = self._log(asking.history, choice, point)
-            if asking.takes(point, ask.to_json(), ask.repeat):
+            if asking.try_claim(point, ask.to_json(), ask.repeat):
                 if self._show_cells:
                     what = shown(ask, space.depth(choice.cell))
                     show(asking.study, asking.trial, KEY, what)
@@ -330,7 +330,7 @@ class PartitionSampler(BaseSampler):
         is_running = any(not t.state.is_finished() for t in trials if t.number != trial.number)
         if has_branches or (is_running and self._spaces.is_branching):
             done = used_up((t for t in trials if t.number != trial.number), space)
-            params = space.params(again(history.tree, done))
+            params = space.params(next_again(history.tree, done))
             if isinstance(self._independent_sampler, RestSampler):
                 self._independent_sampler.take(study, trial, params)
             return params
@@ -349,7 +349,7 @@ class PartitionSampler(BaseSampler):
         if not space.knows(name, distribution):
             return {}
         ask, history = Ask.of(trial), self._read(study, space)
-        if ask is not None and space.spot(ask.named) is not None:  # its range there is another
+        if ask is not None and space.point_of(ask.named) is not None:  # its range there is another
             return {}
         params = {**enqueued(trial), **decided_in(trial, space.distributions)}
         point = self._claim_on_slice(
@@ -366,13 +366,13 @@ class PartitionSampler(BaseSampler):
         decided = history.space.decided(params)
         if decided is None:  # a value from outside lies on no slice
             return None
-        point = expected(self._known, history.space, params)
+        point = good_point_on_slice(self._known, history.space, params)
         while True:
             if point is None or history.tree.has(point, but=asking.trial.number):
                 point = next(on_slice(history.tree, decided, but=asking.trial.number), None)
             if point is None:
                 return None
-            if asking.takes(point, Completion.to(history.space, point).to_json()):
+            if asking.try_claim(point, Completion.to(history.space, point).to_json()):
                 return point
 
     def _first(
@@ -386,13 +386,13 @@ class PartitionSampler(BaseSampler):
         if self._spaces.given is not None:
             return {}
         trials = trials_of(study)
-        if begins(trials[: trial.number]):
-            known = known_of(self._known, name, distribution)
+        if may_take_centre(trials[: trial.number]):
+            known = good_value(self._known, name, distribution)
             if known is not None:
                 return {name: known}
             space = Space({name: distribution})
             return space.params(cells.centre(space.axes, cells.root(space.axes)))
-        if is_begun(trials):
+        if is_space_known(trials):
             return {}
         return {name: first_value(trial.number, trial.distributions, distribution)}
 

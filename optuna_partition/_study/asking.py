@@ -1,23 +1,17 @@
-"""A trial that looks for its point: what it claims, and what is known of good ones."""
+"""A trial that looks for its point: it claims, and learns from what it is refused."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import field
 from functools import partial
 from typing import Any
 from typing import final
 
-from optuna.distributions import BaseDistribution
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from optuna_partition._core import cells
 from optuna_partition._core.cells import Point
-from optuna_partition._rules.source import Known
-from optuna_partition._space.space import AnySpace
-from optuna_partition._space.space import Space
 from optuna_partition._study.attributes import KEY
 from optuna_partition._study.claims import Claimant
 from optuna_partition._study.claims import claims_on
@@ -26,7 +20,7 @@ from optuna_partition._study.readings import is_asking
 from optuna_partition._study.record import History
 
 
-__all__ = ["Asking", "expected", "known_of"]
+__all__ = ["Asking"]
 
 
 @final
@@ -48,7 +42,7 @@ class Asking:
     history: History[Any]
     _seen: list[FrozenTrial] = field(default_factory=list, init=False)  # at the last look
 
-    def takes(self, point: Point, carried: dict[str, Any], repeat: int = 0) -> bool:
+    def try_claim(self, point: Point, carried: dict[str, Any], repeat: int = 0) -> bool:
         """Claims a point; whether it is the trial's, which then carries what it is to carry.
 
         Args:
@@ -58,14 +52,18 @@ class Asking:
         """
         name = self.history.space.point_name(point)
         claimed = f"{name} repeat {repeat}" if repeat else name
-        claimant = Claimant(self.trial, claimed, carried, partial(self._has, point, repeat))
+        has_it = partial(self._look_and_check, point, repeat)
+        claimant = Claimant(self.trial, claimed, carried, has_it)
         holder = claims_on(self.study, KEY).take(claimant)
         if holder is not None:
             self.history.hold(holder, point, asking=self.trial.number, repeat=repeat)
         return holder is None
 
-    def _has(self, point: Point, repeat: int, number: int) -> bool:
-        """Whether a trial that once claimed a point has it still, by what trials say now."""
+    def _look_and_check(self, point: Point, repeat: int, number: int) -> bool:
+        """Whether a trial that once claimed a point has it still, by what trials say now.
+
+        It reads them into the history: what a refusal teaches is learnt from this look.
+        """
         self._seen = trials = trials_of(self.study)
         self.history.update(trials)
         if not repeat and self.history.tree.has(point, but=self.trial.number):
@@ -73,31 +71,5 @@ class Asking:
         return number < len(trials) and self.history.holds(trials[number], point, repeat)
 
     def others(self) -> int:
-        """How many workers chose before this one and said nothing when it was refused."""
+        """How many workers chose before this one and said nothing when it was last refused."""
         return sum(map(is_asking, self._seen[: self.trial.number]))
-
-
-def expected(known: Known | None, space: AnySpace, params: Mapping[str, Any]) -> Point | None:
-    """The point of a slice that what is known is for; None where that says nothing.
-
-    Args:
-        known: Before the first trial.
-        space: Of the study.
-        params: What the trial has decided.
-    """
-    rest = {n: d for n, d in space.distributions.items() if n not in params}
-    good = {n: x for n, d in rest.items() if (x := known_of(known, n, d)) is not None}
-    if not good or not isinstance(space, Space):
-        return None
-    centre = space.params(cells.centre(space.axes, cells.root(space.axes)))
-    return space.point({**centre, **good, **params})
-
-
-def known_of(known: Known | None, name: str, distribution: BaseDistribution) -> Any:
-    """What is known to be a good value of a parameter; None where nothing is."""
-    unit = None if known is None else known.first(name, distribution)
-    if unit is None:
-        return None
-    space = Space({name: distribution})
-    (axis,) = space.axes
-    return space.params((axis.centre(axis.pin(unit)),))[name]

@@ -60,11 +60,11 @@ FITS = "partition:branches"
 FAILED = "partition:failed"
 
 CLAIM = "claim"
-"""Field of the first two, where claims are in no table: the name of the point it claims."""
+"""Field of `KEY` and `NOMAD`, where claims are in no table: the point it claims, by name."""
 ANNOUNCED = "announced"
-"""Field of the first two: the claim is not confirmed yet, and nothing else counts."""
+"""Field of `KEY` and `NOMAD`: the claim is not confirmed yet, and nothing else counts."""
 _FAILED = "failed"
-"""Field of the first two: the objective itself failed, so that another attempt is no use."""
+"""Field of `KEY` and `NOMAD`: the objective itself failed, and another attempt is no use."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,14 +100,14 @@ class Ask:
     repeat: int = 0
 
     @property
-    def spot(self) -> Cell:
+    def evaluated(self) -> Cell:
         """The cell whose centre is evaluated."""
         return self.at or self.cell
 
     @property
     def named(self) -> Named:
         """The same with the names of its axes."""
-        return Named(self.space, self.axes, self.spot)
+        return Named(self.space, self.axes, self.evaluated)
 
     def to_json(self) -> dict[str, Any]:
         """The attribute's value, but for the fields of its claim."""
@@ -273,14 +273,14 @@ def says_failed(trial: FrozenTrial) -> bool:
 
 def fit_of(trial: FrozenTrial, fingerprint: str) -> Fit:
     """The fit of a branch's model that a trial made; one on nothing if it made none."""
-    n_values, *theta = trial.system_attrs.get(FITS, {}).get(fingerprint, [0])
-    return Fit(n_values, tuple(theta))
+    n_ended, *theta = trial.system_attrs.get(FITS, {}).get(fingerprint, [0])
+    return Fit(n_ended, tuple(theta))
 
 
 def with_fit(trial: FrozenTrial, fingerprint: str, fit: Fit) -> dict[str, Any]:
     """A trial's fits, and one more."""
     fits: dict[str, Any] = trial.system_attrs.get(FITS, {})
-    return {**fits, fingerprint: [fit.n_values, *fit.theta]}
+    return {**fits, fingerprint: [fit.n_ended, *fit.theta]}
 
 
 def shown(ask: Ask, depth: int) -> dict[str, Any]:

@@ -21,10 +21,18 @@ from optuna_partition._study.attributes import FAILED
 from optuna_partition._study.record import ATTEMPTS
 
 
-__all__ = ["as_ended", "begins", "beyond", "has_one_point", "is_used_up", "unfailed", "used_up"]
+__all__ = [
+    "as_ended",
+    "may_take_centre",
+    "beyond",
+    "has_one_point",
+    "is_used_up",
+    "unfailed",
+    "used_up",
+]
 
 
-def begins(earlier: Sequence[FrozenTrial]) -> bool:
+def may_take_centre(earlier: Sequence[FrozenTrial]) -> bool:
     """Whether no earlier trial has a parameter, so that the next may take the centre.
 
     One that runs and has no parameter yet will take it. One that was interrupted does not count,

@@ -30,7 +30,7 @@ from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.readings import has_told
 
 
-__all__ = ["InferredSpace", "SearchSpaces", "is_begun"]
+__all__ = ["InferredSpace", "SearchSpaces", "is_space_known"]
 
 _Fixed: TypeAlias = Mapping[str, Any]
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -154,7 +154,7 @@ class InferredBranches:
         return self._found[2]
 
 
-def is_begun(trials: Sequence[FrozenTrial]) -> bool:
+def is_space_known(trials: Sequence[FrozenTrial]) -> bool:
     """Whether a trial has ended, so that the space is known as far as it ever will be."""
     return any(trial.state in _ENDED for trial in trials)
 

@@ -33,7 +33,7 @@ __all__ = [
     "id_of",
     "identity",
     "is_enqueued",
-    "is_interrupted",
+    "is_run_interrupted",
     "is_optimizing",
     "show",
     "storage_of",
@@ -121,7 +121,7 @@ def is_optimizing(study: Study) -> bool:
     return whole._thread_local.in_optimize_loop
 
 
-def is_interrupted() -> bool:
+def is_run_interrupted() -> bool:
     """Whether the failure being told is of the run rather than of the point.
 
     Of `study.optimize` it is Ctrl-C, or an error not in `catch`: the study ends, and the point is

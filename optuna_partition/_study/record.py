@@ -11,6 +11,7 @@ while it runs, and when it has ended.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
 from typing import Generic
@@ -27,7 +28,7 @@ from optuna_partition._rules.rule import Choice
 from optuna_partition._rules.rule import CursorT
 from optuna_partition._rules.rule import Rule
 from optuna_partition._rules.source import Knowledge
-from optuna_partition._space.early import expected
+from optuna_partition._space.early import provisional_params
 from optuna_partition._space.space import AnySpace
 from optuna_partition._study.attributes import Ask
 from optuna_partition._study.attributes import Completion
@@ -44,6 +45,21 @@ __all__ = ["ATTEMPTS", "History"]
 _ELSEWHERE = -(2**40)  # and below: numbers that no trial has
 ATTEMPTS = 3
 """How often a point is evaluated when its worker dies before it counts as failed."""
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What a trial was asked for, as one history reads it.
+
+    Args:
+        ask: What the trial carries.
+        point: Where it was to lie; None where its space is another one.
+        fits: Whether the log of the ask is of this history's tree.
+    """
+
+    ask: Ask
+    point: Point | None
+    fits: bool
 
 
 class History(Generic[CursorT]):
@@ -73,7 +89,7 @@ class History(Generic[CursorT]):
         self._read = 0  # trials read so far
         self._pending: list[int] = []  # those of them that have not ended
         self._logged: set[int] = set()  # those of them whose log is in the tree
-        self._settled: set[int] = set()  # those of them of whose point no more is to come
+        self._settled: set[int] = set()  # those of them that run and whose point is final
         self._deaths: dict[Point, int] = {}
         self._repeats: dict[Point, int] = {}  # point -> the last repeat of it that was asked for
         self._latest: FrozenTrial | None = None  # of those that have begun when they were read
@@ -99,10 +115,13 @@ class History(Generic[CursorT]):
         waiting = (*(trials[number] for number in self._pending), *fresh)
         for trial in waiting:
             self._hear(trial)
-        self._pending = [t.number for t in waiting if self._says_no_more(t) or not self.fold(t)]
+        self._pending = []
+        for trial in waiting:
+            if self._says_no_more(trial) or not self.fold(trial):
+                self._pending.append(trial.number)
 
     def _says_no_more(self, trial: FrozenTrial) -> bool:
-        """Whether a trial is in the tree and its next word is its end."""
+        """Whether a running trial's point is final, so that only its end is news."""
         return trial.number in self._settled and not trial.state.is_finished()
 
     def holds(self, trial: FrozenTrial, point: Point, repeat: int = 0) -> bool:
@@ -116,7 +135,7 @@ class History(Generic[CursorT]):
         ask = Ask.of(trial)
         if ask is None:  # it has claimed and not yet written down what
             return not trial.state.is_finished()
-        if self.space.spot(ask.named) != point or ask.repeat != repeat:
+        if self.space.point_of(ask.named) != point or ask.repeat != repeat:
             return False
         if trial.state.is_finished() and self._is_elsewhere(trial, point):
             return False
@@ -125,7 +144,7 @@ class History(Generic[CursorT]):
     def hold(self, number: int, point: Point, asking: int, repeat: int = 0) -> None:
         """Leaves a point to the trial that has claimed it and perhaps not yet written it down."""
         self._count(point, repeat)
-        if not self.tree.has(point, but=asking) or (repeat and number not in self.tree.asked()):
+        if not self.tree.has(point, but=asking) or (repeat and number not in self.tree.numbers()):
             self.tree.observe(number, point, Reading.FLYING)
             self._partition.settle()
 
@@ -155,9 +174,9 @@ class History(Generic[CursorT]):
         choice = self._choose()
         left = range(-others, 0)  # no trial has such a number
         for number in left:
-            if choice.cell is None:
+            if choice.evaluated is None:
                 break
-            self.tree.observe(number, self._centre(choice.at or choice.cell), Reading.FLYING)
+            self.tree.observe(number, self._centre(choice.evaluated), Reading.FLYING)
             self._partition.settle()
             choice = _then(choice, self._choose())
         for number in left:
@@ -185,18 +204,16 @@ class History(Generic[CursorT]):
 
     def _fold(self, trial: FrozenTrial) -> bool:
         """What its ask did to the tree, then where it lies, then what it says there."""
-        ask = Ask.of(trial)
-        fits = ask is not None and self._fits(ask)
-        self._sort(trial.number, ask, fits)
-        spot = None if ask is None else self._spot(trial, ask)
-        if ask is not None and spot is not None:
-            self._count(spot, ask.repeat)
-        point = self._point(trial, ask, spot, fits)
+        asked = self._asked(trial)
+        self.misfits.pop(trial.number, None)
+        if asked is not None:
+            self._replay_once(trial.number, asked)
+        point = self._point(trial, asked)
         if point is not None:
-            cell = self.space.lift(ask.named) if ask is not None and fits else None
-            self._read_off(trial, point, cell)
-        if ask is not None and spot is not None and fits and not ask.announced:
-            self._compare(trial, ask, spot, point)
+            log = asked.ask if asked is not None and asked.fits else None
+            self._observe(trial, point, None if log is None else self.space.lift(log.named))
+        if asked is not None and asked.fits and not asked.ask.announced:
+            self._release_asked_point(trial, asked, point)
         if not trial.state.is_finished():
             return False
         if point is None:
@@ -204,6 +221,16 @@ class History(Generic[CursorT]):
         self._logged.discard(trial.number)
         self._settled.discard(trial.number)
         return True
+
+    def _asked(self, trial: FrozenTrial) -> _Asked | None:
+        """What the trial was asked for; None where no partition sampler asked."""
+        ask = Ask.of(trial)
+        if ask is None:
+            return None
+        asked = _Asked(ask, self._asked_point(trial, ask), self._fits(ask))
+        if asked.point is not None:
+            self._count(asked.point, ask.repeat)
+        return asked
 
     def _fits(self, ask: Ask) -> bool:
         """Whether the log of an ask is this tree's."""
@@ -221,18 +248,15 @@ class History(Generic[CursorT]):
             return False
         return True
 
-    def _sort(self, number: int, ask: Ask | None, fits: bool) -> None:
-        """Puts what a trial carries into the tree, once, or to the misfits."""
-        self.misfits.pop(number, None)
-        if ask is None:
-            return
-        if not fits:
-            self.misfits[number] = replace(ask, opened=(), bounds=())
-        elif not ask.announced and number not in self._logged:
+    def _replay_once(self, number: int, asked: _Asked) -> None:
+        """Puts the log that a trial carries into the tree, once, or the trial to the misfits."""
+        if not asked.fits:
+            self.misfits[number] = replace(asked.ask, opened=(), bounds=())
+        elif not asked.ask.announced and number not in self._logged:
             self._logged.add(number)
-            self._log(ask)
+            self._replay(asked.ask)
 
-    def _log(self, ask: Ask) -> None:
+    def _replay(self, ask: Ask) -> None:
         """Does to the tree what the ask did."""
         opened = [self.space.lift(cell) for cell in ask.opened]
         if opened and not any(opened):  # of a time when other branches were known
@@ -245,49 +269,52 @@ class History(Generic[CursorT]):
             self._partition.bound(cell, value)
         self.cursor = self._rule.join(self.cursor, cursor)
 
-    def _compare(self, trial: FrozenTrial, ask: Ask, spot: Point, point: Point | None) -> None:
-        """What a trial of this tree says of the point it was to evaluate, wherever it lies."""
+    def _release_asked_point(self, trial: FrozenTrial, asked: _Asked, point: Point | None) -> None:
+        """Blocks or frees the point that a trial was asked for, where it was not evaluated."""
+        if asked.point is None:
+            return
+        names_all = self._names_all(asked.ask, asked.point)
         if not trial.state.is_finished():
-            if self._names_all(ask, spot):
+            if names_all:
                 self._settled.add(trial.number)
-        elif point is spot or not self._is_elsewhere(trial, spot):
-            if is_interrupted(trial) and (cell := self.space.lift(ask.named)) is not None:
+        elif point == asked.point or not self._is_elsewhere(trial, asked.point):
+            if is_interrupted(trial) and (cell := self.space.lift(asked.ask.named)) is not None:
                 self.tree.interrupted[trial.number] = cell
-        elif self._names_all(ask, spot):  # else it has not left it, but come to more parameters
+        elif names_all:  # else it has not left its point, but come to more parameters
             # under a number of its own, as the trial counts where it lies
-            self.tree.observe(_ELSEWHERE - trial.number, spot, Reading.FAILED)
+            self.tree.observe(_ELSEWHERE - trial.number, asked.point, Reading.FAILED)
 
     # ---- where a trial lies ----
 
-    def _spot(self, trial: FrozenTrial, ask: Ask) -> Point | None:
+    def _asked_point(self, trial: FrozenTrial, ask: Ask) -> Point | None:
         """The point of an ask, whatever its rule, and of what its branch turned out to have.
 
         None where its space is another one.
         """
-        spot = self.space.spot(ask.named)
-        if spot is None or self._names_all(ask, spot):
-            return spot
+        point = self.space.point_of(ask.named)
+        if point is None or self._names_all(ask, point):
+            return point
         more = {name: x for name, x in trial.params.items() if name not in ask.axes}
-        return self.space.point({**self.space.params(spot), **more}) or spot
+        return self.space.point({**self.space.params(point), **more}) or point
 
-    def _names_all(self, ask: Ask, spot: Point) -> bool:
+    def _names_all(self, ask: Ask, point: Point) -> bool:
         """Whether all that there is at its point was known when it was asked for."""
-        return self.space.present(spot).keys() <= {*ask.axes}
+        return self.space.present(point).keys() <= {*ask.axes}
 
-    def _point(
-        self, trial: FrozenTrial, ask: Ask | None, spot: Point | None, fits: bool
-    ) -> Point | None:
+    def _point(self, trial: FrozenTrial, asked: _Asked | None) -> Point | None:
         """Where a trial lies: where it was asked to, unless its parameters say otherwise.
 
         Its objective may end before it has suggested them all. Of another tree, one that is
         complete has suggested all there are in its branch. A claim that was not confirmed is not
         its own.
         """
-        if ask is not None and spot is not None:
-            may_lack = fits or trial.state is not TrialState.COMPLETE
-            partly = may_lack and not ask.announced
-            if not trial.state.is_finished() or self.space.at(spot, trial.params, partly=partly):
-                return spot
+        if asked is not None and asked.point is not None:
+            may_lack = asked.fits or trial.state is not TrialState.COMPLETE
+            partly = may_lack and not asked.ask.announced
+            if not trial.state.is_finished():
+                return asked.point
+            if self.space.at(asked.point, trial.params, partly=partly):
+                return asked.point
         if trial.state is TrialState.WAITING:
             return self.space.point({**enqueued(trial), **trial.params})
         if trial.state is TrialState.RUNNING:
@@ -301,7 +328,9 @@ class History(Generic[CursorT]):
             point = self.space.whole(completed.space, completed.point)
             if point is not None:
                 return point
-        params = expected(trial, self.space.distributions) if self._inferred else trial.params
+        params = (
+            provisional_params(trial, self.space.distributions) if self._inferred else trial.params
+        )
         return self.space.point(params)
 
     def _is_elsewhere(self, trial: FrozenTrial, point: Point) -> bool:
@@ -310,20 +339,20 @@ class History(Generic[CursorT]):
 
     # ---- what it says there ----
 
-    def _read_off(self, trial: FrozenTrial, point: Point, asked: Cell | None) -> None:
+    def _observe(self, trial: FrozenTrial, point: Point, asked: Cell | None) -> None:
         if not trial.state.is_finished():
             self.tree.observe(trial.number, point, Reading.FLYING, asked=asked)
         elif is_interrupted(trial):
-            self._bury(trial.number, point)
+            self._observe_interrupted(trial.number, point)
         else:
-            self._judge(trial, point, asked)
+            self._observe_ended(trial, point, asked)
 
     def _hear(self, trial: FrozenTrial) -> None:
         """Tells the rule what a trial has reported so far."""
         if reports := reported(trial, self._sign):
             self._partition.hear(trial.number, reports, ended_with(trial, self._sign))
 
-    def _judge(self, trial: FrozenTrial, point: Point, asked: Cell | None) -> None:
+    def _observe_ended(self, trial: FrozenTrial, point: Point, asked: Cell | None) -> None:
         """Reads off what an ended trial measured, and whether that is feasible."""
         value = value_of(trial)
         value = None if value is None else self._sign * value
@@ -333,7 +362,7 @@ class History(Generic[CursorT]):
             reading = Reading.INFEASIBLE
         self.tree.observe(trial.number, point, reading, constraints, value, asked)
 
-    def _bury(self, number: int, point: Point) -> None:
+    def _observe_interrupted(self, number: int, point: Point) -> None:
         """Frees the point of a worker that died, until it has died there too often."""
         self._deaths[point] = self._deaths.get(point, 0) + 1
         if self._deaths[point] < ATTEMPTS:

@@ -18,7 +18,7 @@ from optuna_partition._core.node import Reading
 from optuna_partition._core.tree import Tree
 from optuna_partition._gp.constrained import around_zero
 from optuna_partition._gp.constrained import Constrained
-from optuna_partition._gp.constrained import Weighed
+from optuna_partition._gp.constrained import ConstrainedPosterior
 from optuna_partition._gp.exact import Improvement
 from optuna_partition._gp.process import GaussianProcess
 from optuna_partition._rules.belief import Array
@@ -28,7 +28,7 @@ from optuna_partition._rules.belief import Evidence
 from optuna_partition._rules.belief import Fit
 from optuna_partition._rules.belief import renewed
 from optuna_partition._rules.evidence import evidence_of
-from optuna_partition._rules.evidence import told
+from optuna_partition._rules.evidence import for_candidates_func
 
 
 AXES = (Continuous(30), Continuous(30))
@@ -60,8 +60,8 @@ def grown(n: int, *, offset: float = 0.5, dies: float = -1.0) -> Tree:
     return tree
 
 
-def weighed(evidence: Evidence) -> Weighed:
-    return cast(Weighed, Constrained(PROCESS).fit(evidence, None))
+def weighed(evidence: Evidence) -> ConstrainedPosterior:
+    return cast(ConstrainedPosterior, Constrained(PROCESS).fit(evidence, None))
 
 
 def test_the_acquisition_is_botorch_s() -> None:
@@ -127,7 +127,7 @@ def test_where_trials_fail_is_one_more_constraint() -> None:
     n_failed = int((places(30)[:, 0] < 0.3).sum())
     *named, ending = evidence.constraints
     assert len(named) == 2 and len(ending.y) == 30 and (ending.y > 0).sum() == n_failed
-    assert len(evidence.y) == 30 - n_failed and evidence.n_values == 30
+    assert len(evidence.y) == 30 - n_failed and evidence.n_ended == 30
     fitted = weighed(evidence).constraints[-1]
     mean, _ = fitted.bounds(np.array([[0.1, 0.5], [0.8, 0.5]]))
     assert mean[0] > 0 > mean[1]
@@ -135,7 +135,7 @@ def test_where_trials_fail_is_one_more_constraint() -> None:
 
 def test_a_function_with_a_model_of_its_own_is_told_of_constraints_and_failures() -> None:
     evidence = evidence_of(grown(30, dies=0.3))
-    x, y, constraints = told(evidence, evidence.y)
+    x, y, constraints = for_candidates_func(evidence, evidence.y)
     n = len(evidence.y)
     assert constraints is not None and constraints.shape == (30, 2) and len(x) == len(y) == 30
     np.testing.assert_allclose(constraints[:n, 0], 0.5 - x[:n, 0], atol=1e-6)
@@ -148,7 +148,7 @@ def test_no_constraint_is_no_other_model() -> None:
     for number, (u, v) in enumerate(places(3)):
         tree.observe(number, point(u, v), float(number))
     evidence, plain = evidence_of(tree), Evidence.of(tree)
-    assert evidence.constraints == () and evidence.apart is None
+    assert evidence.constraints == () and evidence.distance is None
     assert all(np.array_equal(getattr(evidence, f), getattr(plain, f)) for f in ("x", "y"))
     assert Constrained(PROCESS).fit(evidence, None).theta == PROCESS.fit(plain, None).theta
 
@@ -162,7 +162,7 @@ def test_a_fit_of_other_models_is_made_anew() -> None:
     kept, same = renewed(belief, before, fit)
     assert same is fit and kept is not None and kept.theta == fit.theta
     after = evidence_of(grown(11, dies=0.3))
-    assert not fit.is_due(after.n_values)
+    assert not fit.is_due(after.n_ended)
     _, anew = renewed(belief, after, fit)
     assert len(anew.theta) == 4 * PROCESS.n_parameters and max(fit, anew) is anew
     without = replace(after, constraints=())

@@ -25,7 +25,7 @@ from optuna_partition._core.axes import Grid
 from optuna_partition._core.tree import Tree
 from optuna_partition._gp import exact
 from optuna_partition._gp.kernel import ProductAndSum
-from optuna_partition._gp.noise import at_most
+from optuna_partition._gp.noise import censored_moments
 from optuna_partition._gp.process import GaussianProcess
 from optuna_partition._rules.belief import Array
 from optuna_partition._rules.belief import BeliefFailed
@@ -87,7 +87,10 @@ def test_where_a_repeat_shows_no_noise_a_rough_function_is_not_taken_for_it(
     repeated = Evidence(x, y, known.pending, len(y))
     model = GaussianProcess(DOMAIN).fit(repeated, None).exact.model
     assert least < model.likelihood.noise.item() <= most
-    assert repeated.is_exact == (again == (0.0,)) and not replace(repeated, is_grave=True).is_exact
+    assert (
+        repeated.is_noiseless == (again == (0.0,))
+        and not replace(repeated, is_failure=True).is_noiseless
+    )
 
 
 def test_the_kernel_is_the_sum_of_gpytorch_s_own() -> None:
@@ -283,7 +286,7 @@ def test_a_long_study_shows_the_model_its_best_values_and_a_spread_of_the_others
         assert point is not None
         tree.observe(number, point, float((number * 7919) % 2000))
     seen = Evidence.of(tree)
-    assert len(seen.y) == MOST_VALUES and seen.n_values == 2000
+    assert len(seen.y) == MOST_VALUES and seen.n_ended == 2000
     assert set(range(MOST_VALUES // 2)) <= set(seen.y)
     assert np.ptp(seen.x) > 0.9
 
@@ -446,7 +449,7 @@ def test_a_forecast_is_drawn_in_with_its_errors() -> None:
     rng = np.random.default_rng(0)
     means, errors = np.array([-1.0, 0.2, 1.0, 3.0, 90.0]), np.array([0.3, 1.0, 0.5, 2.0, 1.0])
     told = np.minimum(means + errors * rng.standard_normal((400_000, 5)), 1.0)
-    mean, deviation = at_most(1.0, means, errors)
+    mean, deviation = censored_moments(1.0, means, errors)
     assert mean == pytest.approx(told.mean(axis=0), abs=6e-3)  # 3 of 2 / sqrt(400,000)
     assert deviation == pytest.approx(told.std(axis=0), abs=6e-3)
-    assert at_most(1.0, means, 0 * errors)[0] == pytest.approx(np.minimum(means, 1.0))
+    assert censored_moments(1.0, means, 0 * errors)[0] == pytest.approx(np.minimum(means, 1.0))

@@ -39,7 +39,7 @@ class Nearest:
     doubt: float
 
     def fit(self, evidence: Evidence, theta: Theta | None) -> Known:
-        return Known(self, evidence, (float(evidence.n_values), (theta or (0, 0))[1] + 1))
+        return Known(self, evidence, (float(evidence.n_ended), (theta or (0, 0))[1] + 1))
 
     def condition(self, evidence: Evidence, theta: Theta) -> Known:
         return Known(self, evidence, theta)

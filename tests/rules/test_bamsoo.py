@@ -28,11 +28,11 @@ from textbook import soo as textbook_soo
 from optuna_partition import BaMSOOSampler
 from optuna_partition import inspection
 from optuna_partition._rules.bamsoo import BaMSOO
-from optuna_partition._rules.bamsoo import Cursor
+from optuna_partition._rules.bamsoo import STARTS
+from optuna_partition._rules.bamsoo_2014 import BaMSOO2014
 from optuna_partition._rules.belief import Beliefs
 from optuna_partition._rules.belief import Fit
-from optuna_partition._rules.hybrid import Hybrid
-from optuna_partition._rules.hybrid import STARTS
+from optuna_partition._rules.believing import Cursor
 from optuna_partition._rules.rule import Rule
 from optuna_partition._rules.soo import Cursor as Sweep
 from optuna_partition._study.ask import PartitionSampler
@@ -95,7 +95,7 @@ def test_published_bamsoo_is_the_textbook_s(f: Function, dimensions: int, sign: 
     points = textbook_bamsoo(f, dimensions, believe, eta)
     expected = [point for point, _ in zip(points, range(n), strict=False)]
     plain = [point for point, _ in zip(textbook_soo(f, dimensions), range(n), strict=False)]
-    assert asked(BaMSOO(Nearests(doubt), eta), f, dimensions, n, sign) == [
+    assert asked(BaMSOO2014(Nearests(doubt), eta), f, dimensions, n, sign) == [
         pytest.approx(point, abs=1e-9) for point in expected
     ]
     assert (expected != plain) or f is not sphere, "nothing was spared"
@@ -107,13 +107,13 @@ def test_published_bamsoo_with_a_belief_that_spares_nothing_is_soo(
     f: Function, belief: Beliefs
 ) -> None:
     expected = [point for point, _ in zip(textbook_soo(f, 3), range(150), strict=False)]
-    points = asked(BaMSOO(belief, 0.05), f, 3, 150)
+    points = asked(BaMSOO2014(belief, 0.05), f, 3, 150)
     assert points == [pytest.approx(point, abs=1e-9) for point in expected]
 
 
 @pytest.mark.parametrize("belief", [broken, silent])
 def test_without_a_model_the_default_searches_as_soo_from_its_start_on(belief: Beliefs) -> None:
-    points = asked(Hybrid(belief), sphere, 3, 150)
+    points = asked(BaMSOO(belief), sphere, 3, 150)
     start, rest = points[:STARTS], points[STARTS:]
     assert start[0] == pytest.approx((0.5, 0.5, 0.5))
     for along in zip(*start[1:], strict=True):  # a Latin hypercube
@@ -127,7 +127,7 @@ def test_without_a_model_the_default_searches_as_soo_from_its_start_on(belief: B
 
 def test_the_seed_varies_the_start_and_nothing_else_does() -> None:
     first, again, other = (
-        asked(Hybrid(Nearests(), seed=seed), sphere, 3, 30) for seed in (1, 1, 2)
+        asked(BaMSOO(Nearests(), seed=seed), sphere, 3, 30) for seed in (1, 1, 2)
     )
     assert first == again
     assert first[0] == other[0] and not set(first[1:]) & set(other[1:STARTS])
@@ -140,18 +140,18 @@ def test_a_bound_once_given_stays_whoever_asks_next() -> None:
     def objective(trial: optuna.Trial) -> float:
         return sphere((trial.suggest_float("x", 0, 1), trial.suggest_float("y", 0, 1)))
 
-    study = optuna.create_study(sampler=sampler(BaMSOO(Nearests(0.1), 0.05), dict(space)))
+    study = optuna.create_study(sampler=sampler(BaMSOO2014(Nearests(0.1), 0.05), dict(space)))
     study.optimize(objective, 60)
     bounds = [b for t in study.trials for b in t.system_attrs["partition"].get("bounds", [])]
     assert len(bounds) > 20
     assert len({cell for cell, _ in bounds}) == len(bounds)
-    study.sampler = sampler(BaMSOO(Nearests(0.01), 0.05), dict(space))
+    study.sampler = sampler(BaMSOO2014(Nearests(0.01), 0.05), dict(space))
     study.optimize(objective, 10)
     later = [b for t in study.trials[60:] for b in t.system_attrs["partition"].get("bounds", [])]
     assert not {cell for cell, _ in bounds} & {cell for cell, _ in later}
 
 
-RULES = {"published": BaMSOO(Nearests(0.1), 0.05), "default": Hybrid(Nearests())}
+RULES = {"published": BaMSOO2014(Nearests(0.1), 0.05), "default": BaMSOO(Nearests())}
 by_rule = pytest.mark.parametrize("name", RULES)
 
 
@@ -189,7 +189,7 @@ def test_every_cell_s_turn_comes_though_the_model_looks_elsewhere(fails_below: f
     def corner(x: tuple[float, ...]) -> float:
         return sum(x) if sum(x) >= fails_below else math.nan
 
-    found = asked(Hybrid(Nearests(doubt=0.0)), corner, 2, 150)
+    found = asked(BaMSOO(Nearests(doubt=0.0)), corner, 2, 150)
     ninths = {(int(3 * x), int(3 * y)) for x, y in found}
     assert len(ninths) == 9
 
@@ -261,6 +261,6 @@ def test_one_fit_serves_all_workers_and_starts_from_the_one_before() -> None:
         trial = study.ask(dict(space))
         study.tell(trial, sphere((trial.params["x"], trial.params["y"])))
         cursor = trial.storage.get_trial(trial._trial_id).system_attrs["partition"]["cursor"]
-    n_values, theta = cursor[-2:]
-    assert theta == [n_values, 1 + (n_values - 5) // 5]
-    assert len(study.trials) - n_values <= 5
+    n_ended, theta = cursor[-2:]
+    assert theta == [n_ended, 1 + (n_ended - 5) // 5]
+    assert len(study.trials) - n_ended <= 5

@@ -156,7 +156,7 @@ def test_what_people_report_has_a_forecast(curves: list[Curve]) -> None:
         found = end(Curves.of([*curves, asked]), asked)
         assert np.isfinite(found.levels).all() and found.doubt[0, 0] > 0
         assert 0 <= found.chance_below(0.5) <= 1
-        assert not np.isnan(found.means).any() and not np.isnan(found.covariance).any()
+        assert not np.isnan(found.medians).any() and not np.isnan(found.covariance).any()
 
 
 def test_without_an_end_there_is_nothing_to_learn() -> None:

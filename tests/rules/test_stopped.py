@@ -21,10 +21,10 @@ from optuna_partition._core.axes import Continuous
 from optuna_partition._core.cells import Point
 from optuna_partition._core.node import Reading
 from optuna_partition._core.tree import Tree
+from optuna_partition._rules.bamsoo import BaMSOO
 from optuna_partition._rules.belief import Domain
 from optuna_partition._rules.evidence import evidence_of
 from optuna_partition._rules.evidence import Reports
-from optuna_partition._rules.hybrid import Hybrid
 from optuna_partition._rules.soo import SOO
 from optuna_partition._rules.source import Feature
 from optuna_partition._study.ask import PartitionSampler
@@ -40,7 +40,7 @@ def believing(axes: tuple[Axis, ...], features: tuple[Feature, ...] = ()) -> Nea
 
 
 def sampler(belief: Any = believing, *, deterministic: bool = True) -> PartitionSampler:
-    rule = Hybrid(belief, deterministic=deterministic)
+    rule = BaMSOO(belief, deterministic=deterministic)
     return PartitionSampler(rule, dict(SPACE), None, None, True, True, True)
 
 

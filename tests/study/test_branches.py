@@ -19,7 +19,7 @@ import pytest
 from optuna_partition import BaMSOOSampler
 from optuna_partition import LatinHypercubeSampler
 from optuna_partition._gp.models import Models
-from optuna_partition._rules.hybrid import Hybrid
+from optuna_partition._rules.bamsoo import BaMSOO
 from optuna_partition._study.attributes import FITS
 from optuna_partition._study.outside.branches import branch_of
 from optuna_partition._study.outside.branches import BranchSampler
@@ -31,7 +31,7 @@ LHS = LatinHypercubeSampler(n_trials=64, seed=1)
 
 def searching(fallback: BaseSampler = LHS) -> BaMSOOSampler:
     models = Models()
-    return sampling(BranchSampler(Hybrid(models), models, fallback))
+    return sampling(BranchSampler(BaMSOO(models), models, fallback))
 
 
 def sampling(branches: BaseSampler) -> BaMSOOSampler:
@@ -105,7 +105,7 @@ def test_workers_in_the_same_branch_are_sent_to_different_points() -> None:
 def test_no_point_of_a_branch_is_asked_for_twice_while_there_are_others() -> None:
     """Also by a model that wants the best one again and again."""
     study = optuna.create_study(
-        sampler=sampling(BranchSampler(Hybrid(Models()), Nearests(doubt=0), LHS))
+        sampler=sampling(BranchSampler(BaMSOO(Models()), Nearests(doubt=0), LHS))
     )
 
     def steps(trial: optuna.Trial) -> float:

@@ -33,13 +33,13 @@ from benchmarks._stress_spaces import SAMPLERS as RANDOM_SPACES
 from benchmarks._stress_spaces import Space
 from benchmarks._stress_spaces import WIDTHS
 from optuna_partition._core import cells
-from optuna_partition._rules.hybrid import Hybrid
+from optuna_partition._rules.bamsoo import BaMSOO
 from optuna_partition._space.space import Space as Axes
 from optuna_partition._study.ask import PartitionSampler
 from optuna_partition._study.claims import _table
 
 
-RULE = Hybrid(Nearests())
+RULE = BaMSOO(Nearests())
 SAMPLERS = {  # a real model would take minutes; `benchmarks/stress.py --spaces` has it
     **RANDOM_SPACES,
     "bamsoo": lambda space: PartitionSampler(RULE, space, 0, None, True, True, True),

@@ -24,8 +24,8 @@ from optuna_partition._core import cells
 from optuna_partition._core.node import Reading
 from optuna_partition._core.tree import Tree
 from optuna_partition._rules.bamsoo import BaMSOO
+from optuna_partition._rules.bamsoo_2014 import BaMSOO2014
 from optuna_partition._rules.direct import DIRECT
-from optuna_partition._rules.hybrid import Hybrid
 from optuna_partition._rules.rule import Rule
 from optuna_partition._rules.soo import SOO
 from optuna_partition._space.space import Space
@@ -69,7 +69,7 @@ def end(study: optuna.Study, trial: optuna.Trial, fate: str) -> None:
         study.tell(trial, state=TrialState.PRUNED)
 
 
-DEFAULT, PUBLISHED = Hybrid(Nearests()), BaMSOO(Nearests(0.1), 0.05)
+DEFAULT, PUBLISHED = BaMSOO(Nearests()), BaMSOO2014(Nearests(0.1), 0.05)
 # The rules and the samplers that use them; a model would take minutes and show nothing more.
 PAIRS = {
     "soo": (SOO(), lambda: SOOSampler(search_space=dict(SPACE))),

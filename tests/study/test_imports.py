@@ -38,7 +38,7 @@ from optuna_partition import LatinHypercubeSampler
 from optuna_partition import NOMADSampler
 from optuna_partition import SOOSampler
 from optuna_partition._rules.bamsoo import BaMSOO
-from optuna_partition._rules.hybrid import Hybrid
+from optuna_partition._rules.bamsoo_2014 import BaMSOO2014
 from optuna_partition._rules.rule import Rule
 from optuna_partition._study.ask import PartitionSampler
 
@@ -54,8 +54,8 @@ OURS: dict[str, Callable[[Space], BaseSampler]] = {
     "soo": lambda space: SOOSampler(search_space=space),
     "direct-l": lambda space: DIRECTSampler(search_space=space),
     "direct": lambda space: DIRECTSampler(search_space=space, locally_biased=False),
-    "bamsoo": believing(Hybrid(Nearests())),
-    "bamsoo-2014": believing(BaMSOO(Nearests(0.1), 0.05)),
+    "bamsoo": believing(BaMSOO(Nearests())),
+    "bamsoo-2014": believing(BaMSOO2014(Nearests(0.1), 0.05)),
 }
 SOURCES = {
     **OURS,

@@ -18,7 +18,7 @@ from optuna_partition import BaMSOOSampler
 from optuna_partition import DIRECTSampler
 from optuna_partition import SOOSampler
 from optuna_partition._rules.bamsoo import BaMSOO
-from optuna_partition._rules.hybrid import Hybrid
+from optuna_partition._rules.bamsoo_2014 import BaMSOO2014
 from optuna_partition._rules.rule import Rule
 from optuna_partition._study.ask import PartitionSampler
 
@@ -34,8 +34,8 @@ SAMPLERS: dict[str, Callable[[], BaseSampler]] = {
     "soo": lambda: SOOSampler(search_space=dict(SPACE)),
     "direct-l": lambda: DIRECTSampler(search_space=dict(SPACE)),
     "direct": lambda: DIRECTSampler(search_space=dict(SPACE), locally_biased=False),
-    "bamsoo": lambda: of_rule(Hybrid(Nearests())),
-    "bamsoo as published": lambda: of_rule(BaMSOO(Nearests(0.1), 0.05)),
+    "bamsoo": lambda: of_rule(BaMSOO(Nearests())),
+    "bamsoo as published": lambda: of_rule(BaMSOO2014(Nearests(0.1), 0.05)),
 }
 by_sampler = pytest.mark.parametrize("name", SAMPLERS)
 
@@ -110,7 +110,7 @@ def test_interruptions_at_all_steps_leave_no_trace(
     assert values(study) == uninterrupted(name, n)
 
 
-@pytest.mark.parametrize("rule", [Hybrid, lambda belief: BaMSOO(belief, 0.05)])
+@pytest.mark.parametrize("rule", [BaMSOO, lambda belief: BaMSOO2014(belief, 0.05)])
 def test_what_was_decided_is_asked_again_whatever_the_model_thinks_now(
     rule: Callable[[Any], Rule[Any]],
 ) -> None:

@@ -15,8 +15,8 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 import pytest
 
-from optuna_partition._rules.hybrid import Hybrid
-from optuna_partition._rules.repeat import is_noisy
+from optuna_partition._rules.bamsoo import BaMSOO
+from optuna_partition._rules.repeats import is_noisy
 from optuna_partition._study.ask import PartitionSampler
 from optuna_partition._study.attributes import Ask
 
@@ -25,7 +25,7 @@ SPACE: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1), "y": FloatDi
 
 
 def sampler(*, deterministic: bool = False) -> PartitionSampler:
-    rule = Hybrid(repeating, deterministic=deterministic)
+    rule = BaMSOO(repeating, deterministic=deterministic)
     return PartitionSampler(rule, dict(SPACE), None, None, True, True, True)
 
 
@@ -125,7 +125,7 @@ def test_where_trials_have_more_than_a_point_none_is_repeated() -> None:
         more = trial.suggest_float(f"of {kind}", 0, 1)
         return noisy(trial) + more
 
-    rule = Hybrid(repeating)
+    rule = BaMSOO(repeating)
     study = optuna.create_study(sampler=PartitionSampler(rule, None, None, None, True, True, True))
     study.optimize(branching, n_trials=20)
     asks = [Ask.of(trial) for trial in study.trials]

@@ -146,7 +146,7 @@ def decided_in(trial: FrozenTrial, branch: Mapping[str, BaseDistribution]) -> Pa
     asked = Space({name: branch[name] for name in ask.axes if name in branch})
     if asked.fingerprint != ask.space:  # the partition's space has changed meanwhile
         return decided
-    return asked.params(cells.centre(asked.axes, ask.spot)) | decided
+    return asked.params(cells.centre(asked.axes, ask.evaluated)) | decided
 
 
 def _promising(posterior: Posterior, history: History[Any], decided: Params) -> Params | None:

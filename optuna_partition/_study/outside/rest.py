@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_partition._core import cells
-from optuna_partition._rules.again import again
+from optuna_partition._rules.repeats import next_again
 from optuna_partition._rules.rule import Rule
 from optuna_partition._space.space import Space
 from optuna_partition._space.values import single
@@ -86,8 +86,10 @@ class RestSampler(OutsideSampler):
         )
         history.update(trials)
         cell = history.choose().cell
-        spot = again(history.tree) if cell is None else cells.centre(history.space.axes, cell)
-        return chosen_of(free, history.space.params(spot))
+        point = (
+            next_again(history.tree) if cell is None else cells.centre(history.space.axes, cell)
+        )
+        return chosen_of(free, history.space.params(point))
 
     def _decided_in(
         self, study: Study, trial: FrozenTrial, branch: Mapping[str, BaseDistribution]

@@ -17,6 +17,6 @@ def came_again(file: Path, lost: FrozenTrial, done: list[FrozenTrial]) -> bool:
     ask, space = Ask.of(lost), Space(load_experiment(file).search_space())
     if ask is None:
         return not lost.params
-    params = space.params(centre(space.axes, ask.spot))
+    params = space.params(centre(space.axes, ask.evaluated))
     assert lost.params.items() <= params.items()
     return params in [trial.params for trial in done]

@@ -13,7 +13,7 @@ import optuna
 
 from objectives.data.corpus import Corpus
 from objectives.data.corpus import Sample
-from objectives.data.corpus import steps
+from objectives.data.corpus import step_batches
 from objectives.model.bench import load_data
 from objectives.settings.config import Experiment
 from objectives.settings.config import load_experiment
@@ -94,7 +94,7 @@ def in_order(
 ) -> list[int]:
     """Numbers of the samples as a training meets them: `steps` of marked samples."""
     marked = [Sample((i,) * len(s.input_ids), s.labels) for i, s in enumerate(samples)]
-    batches = steps(
+    batches = step_batches(
         marked,
         effective_batch=effective_batch,
         micro_batch=training.micro_batch,

@@ -35,7 +35,7 @@ from objectives.settings.config import load_experiment
 from objectives.settings.search.space import Hyperparameters
 from objectives.settings.search.space import PEFT_DEFAULTS
 from objectives.training.learner import Learner
-from objectives.training.lora import train
+from objectives.training.loop import train
 
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "standin.toml"
@@ -80,14 +80,14 @@ def tuned(
     start = time.process_time()
     learner = Learner(bench, experiment.training, chosen)
     deque(train(learner), maxlen=0)
-    if isinstance(learner.outcome, Training):
-        loss = learner.outcome.validation_loss
+    if isinstance(learner.ended, Training):
+        loss = learner.ended.validation_loss
         row |= {"loss": loss, "seconds_training": time.process_time() - start}
         row |= scored(scorer, bench.base)
-    elif isinstance(learner.outcome, Failed):
+    elif isinstance(learner.ended, Failed):
         row |= {"loss": math.nan}
     else:
-        raise RuntimeError(learner.outcome)
+        raise RuntimeError(learner.ended)
     release(bench, bench.base)
     return row
 

@@ -34,7 +34,7 @@ from objectives.settings.search.space import Hyperparameters
 from objectives.settings.search.space import hyperparameters_of
 from objectives.settings.sections.scoring import IN_TRAINING
 from objectives.settings.sections.scoring import LOSS
-from objectives.training.lora import validate
+from objectives.training.loop import validate
 from objectives.training.shared import shared_runner
 
 

@@ -81,7 +81,7 @@ def _pack(bench: Bench, stage: Stage) -> None:
     settings = random_experiment(micro_batch=ROWS).training
     pack = [adapter(number, effective_batch=ROWS) for number in range(2)]
     with _all_comes_back():
-        outcomes = [learner.outcome for learner in together(bench, settings, pack)]
+        outcomes = [learner.ended for learner in together(bench, settings, pack)]
     if not all(isinstance(outcome, OutOfMemory) for outcome in outcomes):
         raise AssertionError(f"a pack of {len(pack)} with micro-batch {ROWS}: {outcomes}")
     stage.write(pack=len(pack), micro_batch=ROWS, outcome="out of memory, all of it back")

@@ -64,6 +64,6 @@ def _train(bench: Bench, settings: TrainingSettings, size: int) -> tuple[int, fl
     else:
         done = together(bench, settings, [adapter(number) for number in range(size)])
     for learner in done:
-        if not isinstance(learner.outcome, Training):
-            raise AssertionError(f"a pack of {size}: {learner.outcome}")
+        if not isinstance(learner.ended, Training):
+            raise AssertionError(f"a pack of {size}: {learner.ended}")
     return sum(learner.tokens for learner in done), sum(learner.seconds for learner in done)

@@ -61,9 +61,9 @@ def _losses(
 
 
 def _of(learner: Learner) -> Sequence[float]:
-    if not isinstance(learner.outcome, Training):
-        raise AssertionError(f"rank {learner.chosen.rank}: {learner.outcome}")
-    return [*learner.losses, learner.outcome.validation_loss]
+    if not isinstance(learner.ended, Training):
+        raise AssertionError(f"rank {learner.chosen.rank}: {learner.ended}")
+    return [*learner.losses, learner.ended.validation_loss]
 
 
 def _compare_pack(stage: Stage, bench: Bench, experiment: Experiment, within: float) -> None:

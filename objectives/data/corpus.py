@@ -21,7 +21,7 @@ __all__ = [
     "collate",
     "count_steps",
     "rows_of",
-    "steps",
+    "step_batches",
 ]
 
 IGNORED = -100  # the label that torch's cross entropy leaves out
@@ -96,11 +96,11 @@ class Corpus:
 
 
 def count_steps(n_samples: int, effective_batch: int, epochs: float) -> int:
-    """The number of optimizer steps `steps` yields, at least 1."""
+    """The number of optimizer steps `step_batches` yields, at least 1."""
     return max(1, round(max(1, n_samples // effective_batch) * epochs))
 
 
-def steps(
+def step_batches(
     samples: Samples,
     *,
     effective_batch: int,  # samples per optimizer step

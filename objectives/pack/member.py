@@ -62,7 +62,7 @@ class Member:
         self._goal = 0
 
     def begin(self) -> None:
-        """Makes exactly the adapter that `lora.train` begins with; the base is bare again."""
+        """Makes exactly the adapter that `loop.train` begins with; the base is bare again."""
         learner, bench = self.learner, self.learner.bench
         new_adapter(bench, learner.settings, learner.chosen)
         self.draws = Draws(bench.accelerator.device)
@@ -88,13 +88,13 @@ class Member:
 
     def aim(self) -> None:
         """Its next part ends with its next validation."""
-        ahead = [step for step in self.learner.due if step > self.learner.steps]
+        ahead = [step for step in self.learner.due if step > self.learner.steps_done]
         self._goal = min(ahead, default=0)
 
     @property
     def is_behind(self) -> bool:
         """Whether it has not done its part."""
-        return self.learner.is_learning and self.learner.steps < self._goal
+        return self.learner.is_learning and self.learner.steps_done < self._goal
 
     def next_micro_batch(self) -> MicroBatch:
         """In the order of its own training."""

@@ -11,7 +11,7 @@
 
 One forward and one backward go over the rows of all adapters (on a CPU, of as many as its cache
 takes). Each has its own `Learner`, random numbers and gradient, so its losses are those of
-`lora.train` with the same hyperparameters, dropout included, but for float rounding: less than
+`loop.train` with the same hyperparameters, dropout included, but for float rounding: less than
 1e-5 nats in float32, some 1e-3 in bfloat16. The one thing that they share is dropout that the base
 itself has, as GPT-2 does and Llama does not.
 
@@ -62,7 +62,7 @@ CPU_TOKENS = 1024  # of a forward; with more, a CPU core takes longer for each
 
 
 def train_pack(learners: Sequence[Learner]) -> Iterator[tuple[int, Validation]]:
-    """Trains learners together until all have an outcome; nobody joins them. See `Pack`.
+    """Trains learners together until all have ended; nobody joins them. See `Pack`.
 
     Yields:
         Which learner, and its validation. One that is pruned there leaves the pack.
@@ -137,11 +137,11 @@ class Pack:
         return len(self._members)
 
     def join(self, learner: Learner, checkpoint: Checkpoint | None = None) -> None:
-        """A new learner takes part in what comes; see `lora.train` for its checkpoint."""
+        """A new learner takes part in what comes; see `loop.train` for its checkpoint."""
         self._members.append(Member(learner, checkpoint))
 
     def leave(self) -> list[Learner]:
-        """Those that have an outcome, in the order in which they joined; the base is then bare."""
+        """Those that have ended, in the order in which they joined; the base is then bare."""
         ended = [member.learner for member in self._members if not member.learner.is_learning]
         if ended:
             self._members = [m for m in self._members if m.learner.is_learning]
@@ -154,7 +154,7 @@ class Pack:
         Yields:
             Each learner with its validation; those of an earlier training that it goes on from
             come first. One that is pruned there, is done or has failed is to `leave`. When memory
-            runs out, all that had no outcome get that.
+            runs out, that is the end of all that were still learning.
         """
         _check_process(self._bench)
         try:
@@ -295,7 +295,7 @@ class Pack:
 
 
 def _finish_if_done(learner: Learner) -> None:
-    if learner.is_learning and learner.steps == learner.n_steps:
+    if learner.is_learning and learner.steps_done == learner.n_steps:
         learner.finish()
 
 

@@ -74,7 +74,7 @@ class PackRunner:
                 for learner in ended:  # all, before the first of them is scored
                     self._save(work[learner][0], learner)
                 for learner in ended:
-                    yield work.pop(learner)[0], learner.outcome
+                    yield work.pop(learner)[0], learner.ended
                 new = join(len(pack)) if len(pack) else []
         finally:
             release(self._bench, self._bench.base)
@@ -86,7 +86,7 @@ class PackRunner:
         return Checkpoint(checkpoint_file(job.checkpoint, learner.settings.micro_batch), made)
 
     def _save(self, job: Job, learner: Learner) -> None:
-        if isinstance(learner.outcome, Training):
+        if isinstance(learner.ended, Training):
             save_adapter(as_peft(learner), Path(job.adapter))
             release(self._bench, self._bench.base)
 
@@ -133,7 +133,7 @@ def _one_step(experiment: Experiment, bench: Bench) -> Ended:
         deque(train_pack([learner]), maxlen=0)
     finally:
         release(bench, bench.base)
-    return learner.outcome
+    return learner.ended
 
 
 def _largest(experiment: Experiment) -> Hyperparameters:

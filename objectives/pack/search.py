@@ -103,22 +103,22 @@ class Packs:
             return [(each.job, each.reports) for each in new]
 
         too_many = []
-        for job, outcome in self._run(join):
+        for job, ended in self._run(join):
             each = members.pop(job.trial)
-            if isinstance(outcome, OutOfMemory):
-                too_many.append((each, outcome))
+            if isinstance(ended, OutOfMemory):
+                too_many.append((each, ended))
             else:
-                yield each, self._finish(each, outcome)
+                yield each, self._finish(each, ended)
         if too_many:
             _logger.warning("%s; tried with packs of half the size", too_many[0][1].message)
             self.size = max(1, len(too_many) // 2)
             self._waiting = [*(each for each, _ in too_many), *self._waiting]
 
-    def _finish(self, begun: Begun, outcome: Ended) -> float | None:
-        if isinstance(outcome, Training):
-            trained = replace(begun, job=replace(begun.job, trained=outcome))
+    def _finish(self, begun: Begun, ended: Ended) -> float | None:
+        if isinstance(ended, Training):
+            trained = replace(begun, job=replace(begun.job, trained=ended))
             return _value(lambda: self._alone.run(trained))
-        return _value(lambda: self._alone.settle(begun, outcome))
+        return _value(lambda: self._alone.settle(begun, ended))
 
 
 def _value(run: Callable[[], float]) -> float | None:

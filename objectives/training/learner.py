@@ -1,11 +1,11 @@
 """One adapter on its way: samples, optimizer, schedule, clipping, losses; runs no forward itself.
 
     learner = Learner(bench, settings, chosen)
-    for validation in train(learner):         of training/lora.py; a pack's is of pack/packed.py
+    for validation in train(learner):         of training/loop.py; a pack's is of pack/packed.py
         if enough(validation):
             learner.prune()
             break
-    learner.outcome
+    learner.ended
 
 Whoever trains puts the adapter on the base, hands its parameters to `begin`, and for every step of
 `batches` leaves gradients on them and calls `step`.
@@ -27,7 +27,7 @@ from torch import Tensor
 from transformers import get_scheduler
 
 from objectives.data.corpus import count_steps
-from objectives.data.corpus import steps
+from objectives.data.corpus import step_batches
 from objectives.job import Ended
 from objectives.job import Failed
 from objectives.job import OutOfMemory
@@ -93,23 +93,23 @@ class Learner:
         self.validations: list[Validation] = []
         self.tokens = self.start = 0
         self.seconds_setup = self.seconds = self._seconds_before = 0.0
-        self._outcome: Ended | None = None
+        self._ended: Ended | None = None
 
     @property
-    def steps(self) -> int:
+    def steps_done(self) -> int:
         """Optimizer steps done."""
         return len(self.losses)
 
     @property
     def is_learning(self) -> bool:
-        """Whether there is no outcome yet."""
-        return self._outcome is None
+        """Whether it has not ended."""
+        return self._ended is None
 
     @property
-    def outcome(self) -> Ended:
+    def ended(self) -> Ended:
         """How it ended."""
-        assert self._outcome is not None, "the training has not ended"
-        return self._outcome
+        assert self._ended is not None, "the training has not ended"
+        return self._ended
 
     def begin(self, parameters: Mapping[str, nn.Parameter]) -> None:
         """Makes optimizer and schedule of the adapter's parameters."""
@@ -129,15 +129,15 @@ class Learner:
         self._optimizer = accelerator.prepare(optimizer)
 
     def batches(self) -> Iterator[list[Batch]]:
-        """The micro-batches of each step to come, until there is an outcome."""
-        for batches in steps(
+        """The micro-batches of each step to come, until it has ended."""
+        for batches in step_batches(
             self.bench.corpus.train,
             effective_batch=self.chosen.effective_batch,
             micro_batch=self.settings.micro_batch,
             epochs=self._epochs,
             seed=self.settings.seed,
             pad_id=self.bench.corpus.pad_id,
-            skip=self.steps,
+            skip=self.steps_done,
         ):
             self.tokens += sum(int(batch["attention_mask"].sum()) for batch in batches)
             yield [end_to_end(b) for b in batches] if self.settings.padding_free else batches
@@ -151,7 +151,7 @@ class Learner:
             loss: The step's. If it is not finite, the training has failed
                 with the weights before the step.
         """
-        if not self._is_finite(loss, "training", self.steps + 1):
+        if not self._is_finite(loss, "training", self.steps_done + 1):
             return
         self.bench.accelerator.clip_grad_norm_(list(self.parameters.values()), self.own.clip)
         self._optimizer.step()
@@ -162,13 +162,13 @@ class Learner:
     @property
     def is_due(self) -> bool:
         """Whether it is to be validated now."""
-        return self.is_learning and self.steps in self.due
+        return self.is_learning and self.steps_done in self.due
 
     def validated(self, loss: float, accuracy: float | None = None) -> bool:
         """Whether the validation loss after the last step is one; otherwise it has failed."""
-        if not self._is_finite(loss, "validation", self.steps):
+        if not self._is_finite(loss, "validation", self.steps_done):
             return False
-        self.validations.append(self._validation(self.steps, loss, accuracy))
+        self.validations.append(self._validation(self.steps_done, loss, accuracy))
         return True
 
     def _validation(self, step: int, loss: float, accuracy: float | None = None) -> Validation:
@@ -176,14 +176,14 @@ class Learner:
 
     def _is_finite(self, loss: float, which: str, step: int) -> bool:
         if not math.isfinite(loss):
-            self._outcome = Failed(
+            self._ended = Failed(
                 f"{which} loss was {loss} at step {step} of {self.n_steps} with {self._told()}"
             )
         return self.is_learning
 
     def finish(self) -> None:
         """Every step is done, and the last validation did not end it."""
-        self._outcome = Training(
+        self._ended = Training(
             self.validations[-1].loss,
             self.tokens,
             self.seconds_setup,
@@ -195,17 +195,18 @@ class Learner:
     def prune(self) -> None:
         """Ends it after the validation that was given last."""
         seconds = self.seconds_setup + self.seconds - self._seconds_before
-        self._outcome = Pruned(seconds, self.start)
+        self._ended = Pruned(seconds, self.start)
 
     def run_out_of_memory(self, pack: int | None = None) -> None:
         """Ends it in the middle of a step, of a pack of so many."""
-        step = min(self.steps + 1, self.n_steps)  # the last validation is beside the last step
+        # the last validation is beside the last step
+        step = min(self.steps_done + 1, self.n_steps)
         within, each = ("", "") if pack is None else (f" in a pack of {pack}", " each")
         message = (
             f"out of memory at step {step}{within} with micro-batch "
             f"{self.settings.micro_batch}{each} and {self._told()}"
         )
-        self._outcome = OutOfMemory("training", message, peak_memory())
+        self._ended = OutOfMemory("training", message, peak_memory())
 
     def _told(self) -> str:
         """The hyperparameters for a message."""
@@ -218,7 +219,7 @@ class Learner:
         """
         scaler = self.bench.accelerator.scaler  # there is one where the base is float16
         return State(
-            step=self.steps,
+            step=self.steps_done,
             tokens=self.tokens,
             seconds=self.seconds,
             losses=tuple(self.losses),

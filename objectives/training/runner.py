@@ -50,8 +50,8 @@ from objectives.training.checkpoint import fingerprint
 from objectives.training.checkpoint import made_with
 from objectives.training.checkpoint_files import checkpoint_file
 from objectives.training.learner import Learner
-from objectives.training.lora import train
-from objectives.training.lora import validate
+from objectives.training.loop import train
+from objectives.training.loop import validate
 from objectives.training.tracking import tracked
 
 
@@ -168,11 +168,11 @@ class Runner:
                 if report(validation):
                     learner.prune()
                     break
-        if isinstance(learner.outcome, Training):
+        if isinstance(learner.ended, Training):
             if main:
                 save_adapter(learner.model, Path(job.adapter))
             self._bench.accelerator.wait_for_everyone()  # a rank that fails now ends the others
-        return learner.outcome
+        return learner.ended
 
     def _checkpoint(self, job: Job, learner: Learner) -> Checkpoint | None:
         if job.checkpoint is None:

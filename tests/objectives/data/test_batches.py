@@ -11,7 +11,7 @@ import torch
 from objectives.data.corpus import collate
 from objectives.data.corpus import count_steps
 from objectives.data.corpus import Sample
-from objectives.data.corpus import steps
+from objectives.data.corpus import step_batches
 
 
 def make_samples(lengths: list[int]) -> list[Sample]:
@@ -34,8 +34,8 @@ def test_steps_do_not_depend_on_the_micro_batch(
 ) -> None:
     common: dict[str, Any] = {"effective_batch": batch, "epochs": epochs, "seed": seed}
     samples = make_samples(lengths)
-    plain = list(steps(samples, micro_batch=batch, pad_id=0, **common))
-    cut = list(steps(samples, micro_batch=micro, pad_id=0, **common))
+    plain = list(step_batches(samples, micro_batch=batch, pad_id=0, **common))
+    cut = list(step_batches(samples, micro_batch=micro, pad_id=0, **common))
     assert [members(step) for step in cut] == [members(step) for step in plain]
     assert all(len(step) == 1 for step in plain)
     for step in cut:
@@ -48,7 +48,7 @@ def test_sizes_are_exact_and_no_sample_comes_twice_in_an_epoch(
     lengths: list[int], batch: int, epochs: float, seed: int
 ) -> None:
     found = list(
-        steps(
+        step_batches(
             make_samples(lengths),
             effective_batch=batch,
             micro_batch=4,
@@ -68,7 +68,9 @@ def test_sizes_are_exact_and_no_sample_comes_twice_in_an_epoch(
 
 def all_members(seed: int, epochs: float = 1.0, lengths: int = 64) -> list[list[int]]:
     samples = make_samples([1 + i % 7 for i in range(lengths)])
-    found = steps(samples, effective_batch=8, micro_batch=8, epochs=epochs, seed=seed, pad_id=0)
+    found = step_batches(
+        samples, effective_batch=8, micro_batch=8, epochs=epochs, seed=seed, pad_id=0
+    )
     return [members(step) for step in found]
 
 
@@ -88,7 +90,9 @@ def test_little_is_padded() -> None:
     samples = make_samples([1 + i % 50 for i in range(800)])
     batches = [
         batch
-        for step in steps(samples, effective_batch=16, micro_batch=8, epochs=1.0, seed=0, pad_id=0)
+        for step in step_batches(
+            samples, effective_batch=16, micro_batch=8, epochs=1.0, seed=0, pad_id=0
+        )
         for batch in step
     ]
     padded = 1 - sum(int(b["attention_mask"].sum()) for b in batches) / sum(

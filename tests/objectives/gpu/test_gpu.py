@@ -70,7 +70,7 @@ def test_memory_that_really_runs_out_costs_one_training(load: Load) -> None:
     torch.cuda.set_per_process_memory_fraction(1e-6)
     try:
         learner = trained(bench, SETTINGS, replace(CHOSEN, rank=4096))
-        assert isinstance(learner.outcome, OutOfMemory)
+        assert isinstance(learner.ended, OutOfMemory)
         del learner
     finally:
         release(bench, bench.base)

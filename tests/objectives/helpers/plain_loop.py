@@ -15,7 +15,7 @@ from transformers import get_scheduler
 from transformers import set_seed
 from transformers.integrations import neftune_post_forward_hook
 
-from objectives.data.corpus import steps
+from objectives.data.corpus import step_batches
 from objectives.model.bench import Bench
 from objectives.settings.search.space import Hyperparameters
 from objectives.settings.sections.training import TrainingSettings
@@ -54,7 +54,7 @@ def plain_losses(
     optimizer = optimizer_of(model)
     scheduler = get_scheduler("cosine", optimizer, num_warmup_steps=3, num_training_steps=8)
     losses = []
-    for (batch,) in steps(
+    for (batch,) in step_batches(
         bench.corpus.train, effective_batch=12, micro_batch=12, epochs=2.0, seed=0, pad_id=0
     ):
         loss = model(**batch).loss

@@ -11,7 +11,7 @@ from objectives.pack.packed import train_pack
 from objectives.settings.search.space import Hyperparameters
 from objectives.settings.sections.training import TrainingSettings
 from objectives.training.learner import Learner
-from objectives.training.lora import train
+from objectives.training.loop import train
 
 
 def trained(bench: Bench, settings: TrainingSettings, chosen: Hyperparameters) -> Learner:

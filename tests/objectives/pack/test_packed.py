@@ -1,4 +1,4 @@
-"""Packs: each adapter's losses are those of its own `lora.train`, whatever the others do."""
+"""Packs: each adapter's losses are those of its own `loop.train`, whatever the others do."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ ALONE: dict[tuple[str, Hyperparameters], tuple[list[float], list[Validation]]] =
 
 
 def alone(learner: Learner) -> tuple[list[float], list[Validation]]:
-    """By `lora.train`, which is tested against peft and torch."""
+    """By `loop.train`, which is tested against peft and torch."""
     key = learner.settings.model_dump_json(), learner.chosen
     if key not in ALONE:
         found = trained(learner.bench, learner.settings, learner.chosen)
@@ -67,12 +67,12 @@ def alone(learner: Learner) -> tuple[list[float], list[Validation]]:
 
 def assert_as_alone(learner: Learner) -> None:
     expected, validations = alone(learner)
-    assert isinstance(learner.outcome, Training)
+    assert isinstance(learner.ended, Training)
     assert learner.losses == pytest.approx(expected, abs=1e-5, rel=0)
     for found, other in zip(learner.validations, validations, strict=True):
         assert (found.step, found.part) == (other.step, other.part)
         assert found.loss == pytest.approx(other.loss, abs=1e-5, rel=0)
-    assert learner.outcome.validation_loss == learner.validations[-1].loss
+    assert learner.ended.validation_loss == learner.validations[-1].loss
 
 
 def learners(
@@ -175,9 +175,9 @@ def test_those_that_leave_do_not_disturb_the_others(bench: Bench) -> None:
             together[number].prune()
     release(bench, bench.base)
     first, diverged, pruned, last = together
-    assert isinstance(diverged.outcome, Failed)
-    assert "loss was nan at step 3 of 6 with learning_rate 1e+30" in diverged.outcome.message
-    assert pruned.outcome == Pruned(pruned.seconds_setup + pruned.seconds)
+    assert isinstance(diverged.ended, Failed)
+    assert "loss was nan at step 3 of 6 with learning_rate 1e+30" in diverged.ended.message
+    assert pruned.ended == Pruned(pruned.seconds_setup + pruned.seconds)
     assert pruned.seconds > 0 and len(pruned.validations) == 1
     for learner in (first, last):
         assert_as_alone(learner)
@@ -199,7 +199,7 @@ def test_those_that_join_later_are_as_alone(bench: Bench) -> None:
                 learner.prune()
         pack.leave()
     assert sizes[:-3] == [places] * len(sizes[:-3]), "no place is free while somebody waits"
-    assert isinstance(everybody[0].outcome, Pruned)
+    assert isinstance(everybody[0].ended, Pruned)
     for learner in everybody[1:]:
         assert_as_alone(learner)
 
@@ -229,7 +229,7 @@ def test_memory_that_runs_out_is_everybodys_who_is_in_training(bench: Bench) -> 
             if number == 1:
                 together[number].prune()
     release(bench, bench.base)
-    first, pruned, last = (learner.outcome for learner in together)
+    first, pruned, last = (learner.ended for learner in together)
     assert isinstance(pruned, Pruned)
     assert isinstance(first, OutOfMemory) and isinstance(last, OutOfMemory)
     message = "out of memory at step 5 in a pack of 2 with micro-batch 3 each and learning_rate"

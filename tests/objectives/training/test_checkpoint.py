@@ -52,7 +52,7 @@ from objectives.training.checkpoint import made_with
 from objectives.training.checkpoint import State
 from objectives.training.checkpoint_files import checkpoint_file
 from objectives.training.learner import Learner
-from objectives.training.lora import train
+from objectives.training.loop import train
 from objectives.training.runner import Runner
 
 

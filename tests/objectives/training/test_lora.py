@@ -19,7 +19,7 @@ import torch
 from transformers import get_scheduler
 
 from objectives.data.corpus import collate
-from objectives.data.corpus import steps
+from objectives.data.corpus import step_batches
 from objectives.job import Failed
 from objectives.job import OutOfMemory
 from objectives.job import Pruned
@@ -33,7 +33,7 @@ from objectives.settings.search.space import Hyperparameters
 from objectives.settings.sections.training import TrainingSettings
 from objectives.training.learner import Learner
 from objectives.training.learner import validation_steps
-from objectives.training.lora import train
+from objectives.training.loop import train
 
 
 # peft 0.21 asks transformers 5 for an attribute by its old name; `model.bench` knows, peft's own
@@ -61,8 +61,8 @@ def run(
         adapter = fingerprint(learner.model)
     finally:
         release(bench, bench.base)
-    assert isinstance(learner.outcome, Training)
-    assert learner.outcome.validation_loss == reported[-1][1]
+    assert isinstance(learner.ended, Training)
+    assert learner.ended.validation_loss == reported[-1][1]
     assert learner.n_steps == len(learner.losses) == reported[-1][0]
     return learner.losses, reported, adapter
 
@@ -71,8 +71,8 @@ def ended(bench: Bench, chosen: Hyperparameters) -> str:
     """Why there is no adapter."""
     learner = trained(bench, SETTINGS, chosen)
     release(bench, bench.base)
-    assert isinstance(learner.outcome, Failed | OutOfMemory)
-    return f"{type(learner.outcome).__name__}: {learner.outcome.message}"
+    assert isinstance(learner.ended, Failed | OutOfMemory)
+    return f"{type(learner.ended).__name__}: {learner.ended.message}"
 
 
 @pytest.fixture(
@@ -197,7 +197,7 @@ def test_who_takes_no_more_validations_ends_the_training(bench: Bench, clean: Ru
     next(iter(train(learner)))
     learner.prune()
     release(bench, bench.base)
-    assert learner.outcome == Pruned(learner.seconds_setup + learner.seconds)
+    assert learner.ended == Pruned(learner.seconds_setup + learner.seconds)
     assert len(learner.losses) == 3 and learner.seconds > 0
     assert run(bench) == clean
 
@@ -278,7 +278,7 @@ def test_tokens_are_counted_without_padding(bench: Bench) -> None:
     learner = trained(bench, SETTINGS, CHOSEN)
     wall = time.perf_counter() - start
     release(bench, bench.base)
-    batches = steps(
+    batches = step_batches(
         bench.corpus.train, effective_batch=12, micro_batch=1, epochs=2.0, seed=0, pad_id=0
     )
     assert learner.tokens == sum(b["input_ids"].numel() for step in batches for b in step)

@@ -37,7 +37,7 @@ from objectives.training.checkpoint import fingerprint as base_fingerprint
 from objectives.training.checkpoint import made_with
 from objectives.training.learner import epochs_of
 from objectives.training.learner import Learner
-from objectives.training.lora import train
+from objectives.training.loop import train
 from objectives.training.optimizers import make_optimizer
 
 

@@ -33,7 +33,7 @@ from objectives.settings.sections.scoring import ScoringSettings
 from objectives.settings.sections.training import PREFERENCE_LOSSES
 from objectives.settings.sections.training import TrainingSettings
 from objectives.training.learner import Learner
-from objectives.training.lora import train
+from objectives.training.loop import train
 from objectives.training.runner import Runner
 
 

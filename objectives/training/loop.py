@@ -46,7 +46,7 @@ __all__ = ["train", "validate"]
 def train(learner: Learner, checkpoint: Checkpoint | None = None) -> Iterator[Validation]:
     """Makes the adapter and trains it; the base keeps it. An equal learner gets equal bits.
 
-    Whoever wants no more of it takes no more validations. Otherwise the learner has its outcome at
+    Whoever wants no more of it takes no more validations. Otherwise the learner has `ended` at
     the end, also where a loss was not finite or memory ran out.
 
     Args:

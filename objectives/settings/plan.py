@@ -28,13 +28,13 @@ class Plan:
         workers: Processes that search, or None for this one; 0 ends those of an engine.
         engine: Where the workers run; None for this machine.
         search_only: Whether final test and report are another run's.
-        alone: The command of a process that does all of it.
-        worker: The command of a process that searches.
+        one_process_argv: The command of a process that does all of it.
+        worker_argv: The command of a process that searches.
         trials: Finished trials wanted; None where a budget alone ends the search.
         until: When the command is to be done, in seconds since the epoch; None knows no time.
-        of_command: Whether this is a worker that a command has started, which then makes the
-            final test.
-        last: Whether this is the process that follows a search and begins none anew.
+        is_started_worker: Whether another call of the command started this process; that call
+            makes the final test.
+        is_closing_job: Whether this process follows a search, and begins none anew.
     """
 
     experiment: Experiment | OwnExperiment
@@ -44,12 +44,12 @@ class Plan:
     workers: int | None
     engine: EngineSettings | None
     search_only: bool
-    alone: tuple[str, ...]
-    worker: tuple[str, ...]
+    one_process_argv: tuple[str, ...]
+    worker_argv: tuple[str, ...]
     trials: int | None
     until: float | None
-    of_command: bool
-    last: bool
+    is_started_worker: bool
+    is_closing_job: bool
 
     @property
     def budget(self) -> Budget | None:

@@ -87,7 +87,7 @@ def _proxy(plan: LoraPlan, settings: ProxySettings, *, of_proxy: bool) -> LoraPl
         folder=folder,
         workers=None if of_proxy else plan.workers or 1,
         search_only=True,
-        worker=(*plan.alone, "--of-proxy", "--search-only"),
+        worker_argv=(*plan.one_process_argv, "--of-proxy", "--search-only"),
         trials=trials,
     )
 

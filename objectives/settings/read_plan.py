@@ -71,7 +71,7 @@ def read_plan(
     _check_workers(parsed.workers, parsed.search_only, least=1 if engine is None else 0)
     name = settings.name or parsed.file.stem
     folder = Path(settings.output) / name
-    alone = (sys.executable, "-m", "objectives.tune", *one_process_arguments(parsed))
+    one_process = (sys.executable, "-m", "objectives.tune", *one_process_arguments(parsed))
     common: dict[str, Any] = dict(
         name=name,
         url=settings.storage or f"sqlite:///{folder / 'study.db'}",
@@ -79,12 +79,12 @@ def read_plan(
         workers=parsed.workers,
         engine=engine,
         search_only=parsed.search_only,
-        alone=alone,
-        worker=(*alone, "--search-only"),
+        one_process_argv=one_process,
+        worker_argv=(*one_process, "--search-only"),
         trials=_trials(settings, given),
         until=_until(settings, now, parsed.until),
-        of_command=parsed.until is not None,
-        last=parsed.last,
+        is_started_worker=parsed.until is not None,
+        is_closing_job=parsed.last,
     )
     whole = {"study": settings}
     _check_previous(settings)

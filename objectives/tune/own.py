@@ -77,7 +77,7 @@ def run_own(plan: OwnPlan) -> int:
 def _ask_for_baseline(plan: OwnPlan, study: optuna.Study) -> None:
     """Again where it has failed or is another; the search itself knows of no baseline."""
     params = plan.experiment.baseline()
-    if params is None or plan.search_only or plan.last:
+    if params is None or plan.search_only or plan.is_closing_job:
         return
     trials = [trial for trial in study.get_trials(deepcopy=False) if _asked(trial) == params]
     if all(trial.state is TrialState.FAIL for trial in trials):

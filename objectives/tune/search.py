@@ -142,10 +142,11 @@ def search_with_workers(plan: Plan, study: optuna.Study, limits: Limits) -> None
         return
     watch, logs = Watch(study), plan.folder / "workers"
     look, late = watched(plan, study, limits, watch), partial(_is_late, plan, limits)
-    command = plan.worker if plan.until is None else (*plan.worker, "--until", str(plan.until))
+    until = () if plan.until is None else ("--until", str(plan.until))
+    argv = (*plan.worker_argv, *until)
     with _meter(plan) as meter, kept_in_study(study, meter), writing(logs), watch:
         stopped = storage.workers.run(
-            command, plan.workers, logs=logs, look=look, say=watch.say, late=late
+            argv, plan.workers, logs=logs, look=look, say=watch.say, late=late
         )
     if stopped:
         raise KeyboardInterrupt

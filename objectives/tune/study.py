@@ -65,7 +65,7 @@ def has_work(plan: Plan) -> bool:
         )
     existing = existing_study(plan)
     check_owner(plan.folder, _storage(plan), existing)
-    follows = plan.search_only or plan.last
+    follows = plan.search_only or plan.is_closing_job
     if existing is not None and not follows and _begins_anew(plan, existing):
         print(f"study {plan.name}: all of its trials have failed; it begins anew", flush=True)
         _begin_anew(plan, existing)

@@ -51,7 +51,7 @@ def search_on_engine(plan: Plan, study: optuna.Study, engine: Cluster) -> int:
     searching = limits.wanted(done) > 0
     if searching:
         _fill(plan, engine, crew, len(done))
-    last = engine.found_last() or engine.start_last((*plan.alone, "--last"))
+    last = engine.found_last() or engine.start_last((*plan.one_process_argv, "--last"))
     if plan.engine.detach:
         _say(f"detached       {ATTACH}")
         return 0

@@ -36,7 +36,7 @@ def engine_of(plan: Plan) -> Cluster:
         )
     kind: type[Slurm | Ray] = {"slurm": Slurm, "ray": Ray}[plan.engine.name]
     name = job_name(plan.url, plan.name)
-    return kind(name, plan.worker, plan.folder / "workers", plan.engine.options)
+    return kind(name, plan.worker_argv, plan.folder / "workers", plan.engine.options)
 
 
 def job_name(url: str, study: str) -> str:

@@ -24,8 +24,9 @@ def test_options_of_an_engine(tmp_path: Path) -> None:
     found = plan(tmp_path, *ON, "--slurm", "partition=gpu --gres=gpu:1 comment='a b'", "--detach")
     options = {"partition": "gpu", "gres": "gpu:1", "comment": "a b"}
     assert found.engine == EngineSettings("slurm", options, detach=True, cancel=False)
-    assert not {"--on", "--slurm", "--detach", "--workers"} & {*found.worker, *found.alone}
-    assert found.worker == (*found.alone, "--search-only")
+    own, worker = found.one_process_argv, found.worker_argv
+    assert not {"--on", "--slurm", "--detach", "--workers"} & {*own, *worker}
+    assert worker == (*own, "--search-only")
     assert plan(tmp_path, "--workers", "4").engine is None
 
 

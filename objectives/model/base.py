@@ -53,7 +53,7 @@ def load_tokenizer(settings: ModelSettings) -> PreTrainedTokenizerBase:
     Raises:
         UserError: It cannot be had.
     """
-    with _named(settings):
+    with _as_user_error(settings):
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
             settings.name, revision=settings.revision or "main"
         )
@@ -66,11 +66,11 @@ def load_skeleton(settings: ModelSettings) -> PreTrainedModel:
     Raises:
         UserError: It cannot be had, or is no decoder.
     """
-    with _named(settings):
+    with _as_user_error(settings):
         config = AutoConfig.from_pretrained(settings.name, revision=settings.revision or "main")
     _check_decoder(config, settings)
     _check_attention(config, settings)
-    with _named(settings), no_init_weights(), torch.device("meta"):
+    with _as_user_error(settings), no_init_weights(), torch.device("meta"):
         base: PreTrainedModel = AutoModelForCausalLM.from_config(config)
     return base
 
@@ -123,7 +123,7 @@ def load_whole(
     dtype = _dtype(settings)
     more = loading_arguments(dtype, device) if quantized else {}
     base: PreTrainedModel
-    with _named(settings):
+    with _as_user_error(settings):
         base, info = AutoModelForCausalLM.from_pretrained(
             settings.name,
             revision=settings.revision or "main",
@@ -159,7 +159,7 @@ def _has_cuda() -> bool:
 
 
 @contextmanager
-def _named(settings: ModelSettings) -> Iterator[None]:
+def _as_user_error(settings: ModelSettings) -> Iterator[None]:
     """transformers' many ways to say that a model cannot be had, as one short message."""
     if not Path(settings.name).is_dir():
         hub.check()

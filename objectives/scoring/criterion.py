@@ -32,7 +32,7 @@ from objectives.settings.sections.training import TrainingSettings
 
 __all__ = [
     "Criterion",
-    "Likelihood",
+    "LabelLoss",
     "Losses",
     "Measured",
     "PreferenceLoss",
@@ -86,7 +86,7 @@ class Criterion(ABC):
 
 
 @final
-class Likelihood(Criterion):
+class LabelLoss(Criterion):
     """Nats per label."""
 
     knows_right = False
@@ -124,7 +124,7 @@ class PreferenceLoss(Criterion):
 def criterion(settings: TrainingSettings) -> Criterion:
     """What is lowered with these settings."""
     if settings.method == "sft":
-        return Likelihood()
+        return LabelLoss()
     return PreferenceLoss(settings.beta, settings.loss_type)
 
 
@@ -146,9 +146,9 @@ def measure(
         micro_batch: Samples per forward; a matter of speed and memory only.
         accelerator: Gives device, autocast and ranks. Every rank must call this, and gets the same
             numbers.
-        criterion: None is the likelihood.
+        criterion: None is `LabelLoss`.
     """
-    criterion = criterion or Likelihood()
+    criterion = criterion or LabelLoss()
     was_training = model.training
     model.eval()
     share = share_of(by_length(samples, micro_batch), accelerator)

@@ -137,7 +137,7 @@ class Experiment(BaseModel):
         return self.scoring.best
 
     @property
-    def reports(self) -> int:
+    def n_reports(self) -> int:
         """How many validation losses a training has."""
         return self.training.validations
 

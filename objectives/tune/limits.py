@@ -27,8 +27,8 @@ from objectives.tune.progress import finished
 
 __all__ = ["Limits"]
 
-LAST = 20  # trials: the machine, the pruner and what is searched may have changed since others
-MOST = 0.9
+RECENT_TRIALS = 20  # older ones may be of another machine, pruner or search
+QUANTILE = 0.9  # of what they took is expected of the next
 REPORT_SECONDS = 20.0  # a model of all trials, the report, the best adapter
 MOST_REPORTS = 100  # of a trainer that is not this project's, for what a trial takes at least
 SLOWER = 1.5  # than the base is a base with an adapter, at most
@@ -107,7 +107,7 @@ class Limits:
         return math.floor(left / self._expected_share(done) + 1e-9)  # floats add up to less
 
     def _expected_share(self, done: Sequence[FrozenTrial]) -> float:
-        least = 1 / (self._plan.experiment.reports or MOST_REPORTS)
+        least = 1 / (self._plan.experiment.n_reports or MOST_REPORTS)
         return max(least, _expected(shares(done), first=1.0))
 
     def _in_time(self, done: Sequence[FrozenTrial]) -> float:
@@ -144,7 +144,8 @@ def _durations(done: Sequence[FrozenTrial]) -> list[float]:
     ended = [t for t in done if t.datetime_complete is not None and t.duration is not None]
     ended.sort(key=lambda trial: (trial.datetime_complete, trial.number))
     whole = [trial for trial in ended if "resumed_at" not in trial.user_attrs]
-    return [t.duration.total_seconds() for t in (whole or ended)[-LAST:] if t.duration is not None]
+    recent = (whole or ended)[-RECENT_TRIALS:]
+    return [t.duration.total_seconds() for t in recent if t.duration is not None]
 
 
 def _whole_trainings(done: Sequence[FrozenTrial]) -> Iterator[float]:
@@ -152,7 +153,7 @@ def _whole_trainings(done: Sequence[FrozenTrial]) -> Iterator[float]:
 
     The final test trains once more, alone: a trial of a pack has its share of the time.
     """
-    for trial in done[-LAST:]:
+    for trial in done[-RECENT_TRIALS:]:
         known, whole = trial.user_attrs, trial.state is TrialState.COMPLETE
         took = known.get("seconds_setup", 0.0) + known.get("seconds_training", 0.0)
         if took and known.get("steps") and "resumed_at" not in known:
@@ -161,4 +162,4 @@ def _whole_trainings(done: Sequence[FrozenTrial]) -> Iterator[float]:
 
 def _expected(amounts: Sequence[float], first: float = 0.0) -> float:
     """What nine of ten did not exceed; `first` where there are none."""
-    return sorted(amounts)[math.ceil(MOST * len(amounts)) - 1] if amounts else first
+    return sorted(amounts)[math.ceil(QUANTILE * len(amounts)) - 1] if amounts else first

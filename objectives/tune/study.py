@@ -181,7 +181,7 @@ def open_study(
         study_name=plan.name,
         storage=storage.open(plan.url),
         sampler=sampler_of(plan, _earlier_studies(plan)),
-        pruner=PRUNERS[plan.settings.pruner](plan.experiment.reports),
+        pruner=PRUNERS[plan.settings.pruner](plan.experiment.n_reports),
         direction=direction,
         load_if_exists=True,
     )

@@ -125,7 +125,7 @@ class OwnExperiment(BaseModel):
         return 0
 
     @property
-    def reports(self) -> int | None:
+    def n_reports(self) -> int | None:
         """How many values a training has on the way: the trainer knows."""
         return None
 

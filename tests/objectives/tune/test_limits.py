@@ -99,7 +99,7 @@ def test_no_trial_begins_that_may_not_end_in_time(clock: list[float]) -> None:
 def test_the_last_trials_say_what_is_expected() -> None:
     """By their end: the machine, or the pruner, was another one before."""
     slow = [trial(1.0, seconds=1000) for _ in range(30)]
-    fast = [trial(1.0, seconds=10) for _ in range(limits.LAST)]
+    fast = [trial(1.0, seconds=10) for _ in range(limits.RECENT_TRIALS)]
     for each in fast:
         assert each.datetime_start is not None and each.datetime_complete is not None
         each.datetime_start += timedelta(hours=1)

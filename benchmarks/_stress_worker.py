@@ -147,7 +147,12 @@ def main() -> None:
         sampler=SAMPLERS[sampler](searched),
         load_if_exists=True,
     )
-    turns = storage.Turns(int(trials), finished, look=LOOK_SECONDS, grace=UNMARKED_SECONDS)
+    turns = storage.Turns(
+        lambda done: int(trials) - len(done),
+        finished,
+        look=LOOK_SECONDS,
+        grace=UNMARKED_SECONDS,
+    )
     if turns.wait(study):
         figures.begin()
         study.optimize(figures.objective, callbacks=[turns, figures.begin])

@@ -38,8 +38,7 @@ class Turns:
     it does not wait for a trial that is marked as elsewhere: the worker leaves.
 
     Args:
-        wanted: Finished trials at the end; or, given those that are finished, how many more are
-            wanted now, which may be infinity.
+        left: Given the trials that are finished, how many more are wanted; it may be infinity.
         finished: The trials of a study that count as finished.
         look: Seconds between two looks at the study.
         grace: Seconds after which a trial with neither a parameter nor the mark of `mark_worker`
@@ -48,13 +47,13 @@ class Turns:
 
     def __init__(
         self,
-        wanted: int | Callable[[Sequence[FrozenTrial]], float],
+        left: Callable[[Sequence[FrozenTrial]], float],
         finished: Callable[[optuna.Study], Sequence[FrozenTrial]],
         *,
         look: float = 1.0,
         grace: float = GRACE_SECONDS,
     ) -> None:
-        self._wanted, self._finished, self._look, self._grace = wanted, finished, look, grace
+        self._left, self._finished, self._look, self._grace = left, finished, look, grace
         self._unmarked: dict[int, float] = {}  # trial -> when it was first seen
 
     def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
@@ -73,8 +72,7 @@ class Turns:
         return False
 
     def _needed(self, study: optuna.Study) -> float:
-        done = self._finished(study)
-        return self._wanted(done) if callable(self._wanted) else self._wanted - len(done)
+        return self._left(self._finished(study))
 
     def _running(self, study: optuna.Study) -> list[FrozenTrial]:
         """The trials that somebody runs; the others are failed."""

@@ -38,7 +38,7 @@ def objective(trial):
         time.sleep(0.1)
     return sum(x * x for x in point)
 
-turns = storage.Turns(int(sys.argv[2]), complete, look=0.2)
+turns = storage.Turns(lambda done: int(sys.argv[2]) - len(done), complete, look=0.2)
 if turns.wait(study):
     study.optimize(objective, callbacks=[turns])
 """

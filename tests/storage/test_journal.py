@@ -39,7 +39,7 @@ def objective(trial):
     if death and trial.number >= 5:
         exec(death[0], {"trial": trial, "url": url})
     return trial.suggest_float("x", 0, 1) + trial.suggest_float("y", 0, 1)
-turns = storage.Turns(int(trials), lambda study: study.get_trials(
+turns = storage.Turns(lambda done: int(trials) - len(done), lambda study: study.get_trials(
     deepcopy=False, states=(optuna.trial.TrialState.COMPLETE,)), look=0.05)
 study.optimize(objective, callbacks=[turns])
 """

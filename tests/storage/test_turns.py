@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 import signal
 import time
@@ -10,6 +12,7 @@ from backends import opened
 from backends import python
 import optuna
 from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 import pytest
 
@@ -108,14 +111,19 @@ def test_a_number_that_another_process_has_now_is_not_the_worker(tmp_path: Path)
 # ---- turns ----
 
 
-def count_complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+def count_complete(study: optuna.Study) -> list[FrozenTrial]:
     return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def up_to(count: int) -> Callable[[Sequence[FrozenTrial]], float]:
+    """What is left of so many."""
+    return lambda done: count - len(done)
 
 
 def test_a_worker_does_not_ask_for_a_trial_too_many(tmp_path: Path) -> None:
     with opened(f"sqlite:///{tmp_path}/study.db") as backend:
         study = optuna.create_study(storage=backend)
-        turns = storage.Turns(2, count_complete, look=0.01)
+        turns = storage.Turns(up_to(2), count_complete, look=0.01)
         study.tell(study.ask(), 1.0)
         assert turns.wait(study)
         study.tell(study.ask(), 1.0)
@@ -130,7 +138,7 @@ def test_a_worker_waits_for_the_last_trial_and_takes_it_over(tmp_path: Path) -> 
         study = optuna.load_study(study_name="one", storage=backend)
         looks = 0
 
-        def complete(study: optuna.Study) -> list[optuna.trial.FrozenTrial]:
+        def complete(study: optuna.Study) -> list[FrozenTrial]:
             nonlocal looks
             looks += 1
             assert looks < 300, "a heartbeat would take minutes"
@@ -139,7 +147,7 @@ def test_a_worker_waits_for_the_last_trial_and_takes_it_over(tmp_path: Path) -> 
                 other.wait()
             return count_complete(study)
 
-        assert storage.Turns(1, complete, look=0.1).wait(study), "it is needed again"
+        assert storage.Turns(up_to(1), complete, look=0.1).wait(study), "it is needed again"
         assert looks >= 5, "as long as the other lived, it was not"
         assert study.trials[0].state is TrialState.FAIL
 
@@ -149,7 +157,7 @@ def test_a_trial_that_was_left_before_its_mark_is_given_up(tmp_path: Path, url: 
     with opened(url.format(tmp_path)) as backend:
         study = optuna.create_study(storage=backend)
         study.ask()
-        assert storage.Turns(1, count_complete, look=0.05, grace=0.3).wait(study)
+        assert storage.Turns(up_to(1), count_complete, look=0.05, grace=0.3).wait(study)
         assert study.trials[0].state is TrialState.FAIL
 
 
@@ -157,4 +165,4 @@ def test_where_no_death_is_noticed_a_worker_does_not_wait(tmp_path: Path) -> Non
     with opened(f"journal:///{tmp_path}/study.log") as backend:
         study = optuna.create_study(storage=backend)
         study.ask().set_user_attr(WORKER, "elsewhere/1:1:0:0")
-        assert not storage.Turns(1, count_complete, grace=60).wait(study)
+        assert not storage.Turns(up_to(1), count_complete, grace=60).wait(study)

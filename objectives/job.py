@@ -77,7 +77,7 @@ class Training:
         tokens: Tokens read, padding left out.
         seconds_setup: Until the first step.
         seconds_training: The steps and their validations.
-        start: Steps of these that an earlier training of the same had done; 0 from zero.
+        resumed_at: Steps that an earlier, interrupted training had done; 0 from zero.
         accuracy: At the end, as `Validation.accuracy`.
     """
 
@@ -85,7 +85,7 @@ class Training:
     tokens: int
     seconds_setup: float
     seconds_training: float
-    start: int = 0
+    resumed_at: int = 0
     accuracy: float | None = None
 
 
@@ -99,8 +99,9 @@ class Job:
         adapter: Folder the adapter goes to, before it is scored.
         micro_batch: Samples per forward in training and validation.
         scoring_batch: Sequences per forward on a task.
-        checkpoint: What the file begins with that keeps the training on its way, and perhaps an
-            earlier one to go on from; see `objectives.training.checkpoint_files`. None keeps none.
+        checkpoint_stem: What the file begins with that keeps the training on its way, and perhaps
+            an earlier one to go on from; see `objectives.training.checkpoint_files`. None keeps
+            none.
         trained: If it is trained already, and `adapter` is to be scored.
         gradient_checkpointing: As `[training]` has it; "auto" is off until nothing else helps.
     """
@@ -110,7 +111,7 @@ class Job:
     adapter: str
     micro_batch: int
     scoring_batch: int
-    checkpoint: str | None = None
+    checkpoint_stem: str | None = None
     trained: Training | None = None
     gradient_checkpointing: bool | Literal["auto"] = False
 
@@ -200,11 +201,11 @@ class Pruned:
 
     Attributes:
         seconds: Until then, set-up included.
-        start: Steps of these that an earlier training of the same had done; 0 from zero.
+        resumed_at: Steps that an earlier, interrupted training had done; 0 from zero.
     """
 
     seconds: float
-    start: int = 0
+    resumed_at: int = 0
 
 
 @dataclass(frozen=True)

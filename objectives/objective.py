@@ -201,8 +201,8 @@ class LoraObjective:
             trial.set_user_attr("devices", self._devices)
         keeps_pruned = self._experiment.study.kept_checkpoints == "pruned"
         over = Finished if keeps_pruned else Finished | Pruned
-        if job.checkpoint is not None and isinstance(outcome, over):
-            checkpoint_files.delete(job.checkpoint)
+        if job.checkpoint_stem is not None and isinstance(outcome, over):
+            checkpoint_files.delete(job.checkpoint_stem)
         return _value(trial, told)
 
     def _unless_nan(self, outcome: Outcome) -> Outcome:
@@ -226,7 +226,8 @@ class LoraObjective:
 
 def _continued(job: Job) -> Job:
     """With the micro-batch that it had before, if it was begun before."""
-    earlier = [] if job.checkpoint is None else checkpoint_files.micro_batches(job.checkpoint)
+    stem = job.checkpoint_stem
+    earlier = [] if stem is None else checkpoint_files.micro_batches(stem)
     return replace(job, micro_batch=earlier[0]) if earlier else job  # larger ones did not fit
 
 
@@ -240,7 +241,7 @@ def _record(trial: optuna.Trial, job: Job, outcome: Outcome) -> None:
         return
     shutil.rmtree(job.adapter, ignore_errors=True)  # of a trial that failed when it was trained
     if isinstance(outcome, Pruned):
-        resumed = {"resumed_at": outcome.start} if outcome.start else {}
+        resumed = {"resumed_at": outcome.resumed_at} if outcome.resumed_at else {}
         _set(trial, {"seconds_training": outcome.seconds, **resumed})
         return
     if isinstance(outcome, OutOfMemory):

@@ -31,7 +31,7 @@ def measured(outcome: Finished) -> dict[str, Any]:
     training = outcome.training
     scores = {"scores": dict(outcome.scores)} if outcome.scores else {}
     error = {} if outcome.stderr is None else {"score_stderr": outcome.stderr}
-    resumed = {"resumed_at": training.start} if training.start else {}
+    resumed = {"resumed_at": training.resumed_at} if training.resumed_at else {}
     return {
         "tokens": training.tokens,
         "tokens_per_second": training.tokens / training.seconds_training,

@@ -45,12 +45,12 @@ class Loaded(Respondent, Protocol):
     """What runs the jobs.
 
     Attributes:
-        samples: Fingerprint of the corpus.
+        samples_fingerprint: Of the corpus.
         notes: What the user should know before the first training, a line each.
         direction: Of the objective.
     """
 
-    samples: str
+    samples_fingerprint: str
     notes: tuple[str, ...]
     direction: Direction
 
@@ -80,7 +80,7 @@ def _serve(link: _Link, load: Load) -> None:
     setup: Setup = link.receive()
     run = load(setup.experiment, setup.cache, setup.test)
     gc.freeze()  # every trial ends with a collection, which need not look at what stays
-    link.send(Ready(run.samples, run.notes, run.direction))
+    link.send(Ready(run.samples_fingerprint, run.notes, run.direction))
 
     def report(validation: Validation) -> bool:
         if setup.rank == 0:

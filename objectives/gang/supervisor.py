@@ -187,10 +187,11 @@ class Gang:
         while silent:
             for pipe in wait(list(silent)):
                 ready.append(_ready(silent.pop(pipe)))  # type: ignore[call-overload]
-        samples = {each.samples for each in ready}
-        if len(samples) > 1:
+        fingerprints = {each.samples_fingerprint for each in ready}
+        if len(fingerprints) > 1:
+            told = ", ".join(fingerprints)
             raise UserError(
-                f"the ranks have loaded different samples (fingerprints {', '.join(samples)}): "
+                f"the ranks have loaded different samples (fingerprints {told}): "
                 "data or tokenizer is not the same on all machines; copy it from one to the others"
             )
         return ready[0]

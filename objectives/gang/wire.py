@@ -61,12 +61,12 @@ class Ready:
     """Everything is loaded.
 
     Attributes:
-        samples: Fingerprint of the corpus.
+        samples_fingerprint: Of the corpus.
         notes: What the user should know before the first training, a line each.
         direction: Of the objective.
     """
 
-    samples: str
+    samples_fingerprint: str
     notes: tuple[str, ...]
     direction: Direction
 

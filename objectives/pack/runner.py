@@ -60,13 +60,13 @@ class PackRunner:
         micro_batch = new[0][0].micro_batch
         settings = self._experiment.training.model_copy(update={"micro_batch": micro_batch})
         pack, work = Pack(self._bench, settings), dict[Learner, tuple[Job, Report]]()
-        base = fingerprint(self._bench.base)  # as long as it is bare
+        base_fingerprint = fingerprint(self._bench.base)  # as long as it is bare
         try:
             while new or len(pack):
                 for job, report in new:
                     learner = Learner(self._bench, settings, job.chosen)
                     work[learner] = job, report
-                    pack.join(learner, self._checkpoint(job, learner, base))
+                    pack.join(learner, self._checkpoint(job, learner, base_fingerprint))
                 for learner, validation in pack.part():
                     if work[learner][1](validation):
                         learner.prune()
@@ -79,11 +79,12 @@ class PackRunner:
         finally:
             release(self._bench, self._bench.base)
 
-    def _checkpoint(self, job: Job, learner: Learner, base: str) -> Checkpoint | None:
-        if job.checkpoint is None:
+    def _checkpoint(self, job: Job, learner: Learner, base_fingerprint: str) -> Checkpoint | None:
+        if job.checkpoint_stem is None:
             return None
-        made = made_with(self._bench, learner.settings, job.chosen, base)
-        return Checkpoint(checkpoint_file(job.checkpoint, learner.settings.micro_batch), made)
+        made = made_with(self._bench, learner.settings, job.chosen, base_fingerprint)
+        file = checkpoint_file(job.checkpoint_stem, learner.settings.micro_batch)
+        return Checkpoint(file, made)
 
     def _save(self, job: Job, learner: Learner) -> None:
         if isinstance(learner.ended, Training):

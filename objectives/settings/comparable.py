@@ -37,26 +37,27 @@ _NO_VALUE_DEPENDS_ON = {
 
 
 def keep_experiment(
-    study: optuna.Study, experiment: Experiment | OwnExperiment, samples: str
+    study: optuna.Study, experiment: Experiment | OwnExperiment, samples_fingerprint: str
 ) -> None:
     """Writes down what the study's values depend on.
 
     Args:
         study: One that compares with the experiment.
         experiment: Its settings.
-        samples: The corpus's fingerprint.
+        samples_fingerprint: Of the corpus.
 
     Raises:
         UserError: The study's trials learned from other samples.
     """
-    before = study.user_attrs.get(SAMPLES, samples)
-    if before != samples:
+    before = study.user_attrs.get(SAMPLES, samples_fingerprint)
+    if before != samples_fingerprint:
         raise UserError(
             f"--study {study.study_name}: its trials learned from other samples: the data, or the "
             f"model's tokenizer, has changed under the same name (fingerprint was {before}, is "
-            f"{samples}), and values would not compare; choose another --study, or restore it"
+            f"{samples_fingerprint}), and values would not compare; choose another --study, or "
+            "restore it"
         )
-    study.set_user_attr(SAMPLES, samples)
+    study.set_user_attr(SAMPLES, samples_fingerprint)
     study.set_user_attr(EXPERIMENT, _values_depend_on(experiment))
 
 

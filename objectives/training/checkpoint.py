@@ -1,6 +1,6 @@
 """A training at a validation as one file, to go on from there to the bit; writes that file alone.
 
-    checkpoint = Checkpoint(file, made_with(bench, settings, chosen, base))
+    checkpoint = Checkpoint(file, made_with(bench, settings, chosen, base_fingerprint))
     train(learner, checkpoint)
 
 The file is the SHA-256 of the rest, then what `torch.save` makes of the state and of all that the
@@ -131,7 +131,7 @@ class Checkpoint:
 
 
 def made_with(
-    bench: Bench, settings: TrainingSettings, chosen: Hyperparameters, base: str
+    bench: Bench, settings: TrainingSettings, chosen: Hyperparameters, base_fingerprint: str
 ) -> dict[str, str]:
     """All that the bits of a training depend on, by name.
 
@@ -139,13 +139,13 @@ def made_with(
         bench: That it is trained on.
         settings: With its micro-batch.
         chosen: Its hyperparameters.
-        base: The base's `fingerprint`.
+        base_fingerprint: See `fingerprint`.
     """
     accelerator = bench.accelerator
     cuda = accelerator.device.type == "cuda"
     parts = {
         "format": FORMAT,
-        "base": base,
+        "base": base_fingerprint,
         "data": bench.corpus.fingerprint,
         **_settings(settings),
         **asdict(chosen),

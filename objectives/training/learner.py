@@ -71,7 +71,7 @@ class Learner:
         losses: Training loss of every step done, as `Validation.loss`.
         validations: So far.
         tokens: Read so far, padding left out; those of a step from its beginning.
-        start: Steps of these that an earlier training had done.
+        resumed_at: Steps that an earlier, interrupted training had done; 0 from zero.
         seconds_setup: Wall time until the first step; in a pack an equal part of it.
         seconds: Wall time of steps and validations; in a pack an equal part of each that it took
             part in, so that all adapters' add up to the pack's time.
@@ -91,7 +91,7 @@ class Learner:
         self.criterion = criterion(self.own)
         self.losses: list[float] = []
         self.validations: list[Validation] = []
-        self.tokens = self.start = 0
+        self.tokens = self.resumed_at = 0
         self.seconds_setup = self.seconds = self._seconds_before = 0.0
         self._ended: Ended | None = None
 
@@ -188,14 +188,14 @@ class Learner:
             self.tokens,
             self.seconds_setup,
             self.seconds,
-            self.start,
+            self.resumed_at,
             self.validations[-1].accuracy,
         )
 
     def prune(self) -> None:
         """Ends it after the validation that was given last."""
         seconds = self.seconds_setup + self.seconds - self._seconds_before
-        self._ended = Pruned(seconds, self.start)
+        self._ended = Pruned(seconds, self.resumed_at)
 
     def run_out_of_memory(self, pack: int | None = None) -> None:
         """Ends it in the middle of a step, of a pack of so many."""
@@ -247,7 +247,7 @@ class Learner:
         if accelerator.scaler is not None:
             accelerator.scaler.load_state_dict(state.update["scaler"])
         restore_generators(state.generators[accelerator.process_index])
-        self.tokens, self.start = state.tokens, state.step
+        self.tokens, self.resumed_at = state.tokens, state.step
         self.seconds = self._seconds_before = state.seconds
         self.losses += state.losses
         self.validations += (self._validation(*each) for each in state.validations)

@@ -79,7 +79,7 @@ class Runner:
         self.direction = direction_of(experiment, scorer)
         self._experiment, self._scorer = experiment, scorer
         self._bench = _informed(bench, experiment)
-        self.samples, self.notes = bench.corpus.fingerprint, bench.notes
+        self.samples_fingerprint, self.notes = bench.corpus.fingerprint, bench.notes
 
     @property
     def bench(self) -> Bench:
@@ -175,13 +175,13 @@ class Runner:
         return learner.ended
 
     def _checkpoint(self, job: Job, learner: Learner) -> Checkpoint | None:
-        if job.checkpoint is None:
+        if job.checkpoint_stem is None:
             return None
-        made = made_with(self._bench, learner.settings, job.chosen, self._base)
-        return Checkpoint(checkpoint_file(job.checkpoint, job.micro_batch), made)
+        made = made_with(self._bench, learner.settings, job.chosen, self._base_fingerprint)
+        return Checkpoint(checkpoint_file(job.checkpoint_stem, job.micro_batch), made)
 
     @cached_property
-    def _base(self) -> str:
+    def _base_fingerprint(self) -> str:
         return fingerprint(self._bench.base)
 
     def _score(self, job: Job, training: Training) -> Finished | OutOfMemory | Failed:

@@ -214,7 +214,7 @@ def _run_with_gang(plan: LoraPlan, ranks: int) -> int:
     with _gang(plan, ranks) as gang:
         ready = gang.start()  # a mistake shows before there is a study
         _tell(ready.notes)
-        study = open_study(plan, ready.samples, ready.direction)
+        study = open_study(plan, ready.samples_fingerprint, ready.direction)
         limits = _limits(plan, study, gang)
         objective = LoraObjective(plan.experiment, gang, plan.folder)
         search(plan, study, objective, limits, _keep(plan))

@@ -160,7 +160,7 @@ def study_in(name: str, url: str) -> optuna.Study:
 
 def open_study(
     plan: Plan,
-    samples: str,
+    samples_fingerprint: str,
     direction: Direction,
     ask_first: Callable[[optuna.Study], None] = lambda study: None,
 ) -> optuna.Study:
@@ -168,7 +168,7 @@ def open_study(
 
     Args:
         plan: Its experiment, storage, sampler and pruner.
-        samples: Fingerprint of the token samples its trials learn from.
+        samples_fingerprint: Of the token samples that its trials learn from.
         direction: Of the objective.
         ask_first: Puts trials in the queue, before those of `[study] start`.
 
@@ -194,7 +194,7 @@ def open_study(
     _tell_misfits(plan, study)
     if plan.experiment.search.prior() and plan.settings.sampler != "bamsoo":
         print(f"prior          of [search]: bamsoo uses it, {plan.settings.sampler} does not")
-    keep_experiment(study, plan.experiment, samples)
+    keep_experiment(study, plan.experiment, samples_fingerprint)
     for number in storage.recover(study):
         print(f"trial {number} was left by a process that is gone; it is run again")
     ask_first(study)

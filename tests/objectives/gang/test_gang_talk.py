@@ -38,7 +38,7 @@ def load(experiment, cache, test):
     {load}
     def run(job, report):
         {run}
-    run.samples, run.notes, run.direction = {samples}, ("data: odd",), "maximize"
+    run.samples_fingerprint, run.notes, run.direction = {samples}, ("data: odd",), "maximize"
     return run
 main(load)
 """

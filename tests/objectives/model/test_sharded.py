@@ -95,11 +95,11 @@ def test_a_trial_and_its_exam_are_those_of_whole_bases(
 
 
 def test_a_training_that_was_cut_off_goes_on(sharing: Gang, tmp_path: Path) -> None:
-    work = job(tmp_path, checkpoint=str(tmp_path / "checkpoint"))
+    work = job(tmp_path, checkpoint_stem=str(tmp_path / "checkpoint"))
     assert isinstance(sharing(work, lambda validation: validation.part == 1), Pruned)
     resumed = finished(sharing, work)
     clean = finished(sharing, job(tmp_path / "clean"))
-    assert resumed.training.start > 0
+    assert resumed.training.resumed_at > 0
     assert resumed.training.validation_loss == clean.training.validation_loss
 
 

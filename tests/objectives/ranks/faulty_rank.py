@@ -67,7 +67,7 @@ class Faulty:
     def __init__(self, experiment: Experiment, cache: Path | None, test: bool) -> None:
         self._run = load_runner(experiment, cache, test=test)
         self.examine, self.ask = self._run.examine, self._run.ask
-        self.samples = self._run.samples
+        self.samples_fingerprint = self._run.samples_fingerprint
         self.notes, self.direction = self._run.notes, self._run.direction
         self._bench: Bench = self._run._bench
 

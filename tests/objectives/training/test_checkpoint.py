@@ -100,7 +100,7 @@ def go_through(
         "reported": reported,
         "weights": weights,
         "forwards": sum(forwards),
-        "start": learner.start,
+        "resumed_at": learner.resumed_at,
     }
 
 
@@ -121,7 +121,7 @@ def test_cut_off_at_any_validation_it_goes_on_to_the_bit(
     found = go_through(bench, checkpoint)
     done = whole["reported"][stop - 1][0]
     left = 1 - done / len(whole["losses"])
-    assert found.pop("start") == done
+    assert found.pop("resumed_at") == done
     assert found.pop("forwards") == pytest.approx(left * whole["forwards"], abs=0.5)
     assert found == {name: whole[name] for name in found}
     assert list(tmp_path.rglob("*")) == [checkpoint.file.parent, checkpoint.file]
@@ -364,8 +364,8 @@ def test_what_is_trained_keeps_the_micro_batch_it_was_trained_with(
     study.enqueue_trial(PARAMS)
     begun = objective.begin(study.ask())
     outcome = runner(begun.job, begun.reports)
-    assert isinstance(outcome, Finished) and begun.job.checkpoint is not None
-    checkpoint_file(begun.job.checkpoint, 1).touch()
+    assert isinstance(outcome, Finished) and begun.job.checkpoint_stem is not None
+    checkpoint_file(begun.job.checkpoint_stem, 1).touch()
     objective.run(replace(begun, job=replace(begun.job, trained=outcome.training)))
     assert study.trials[0].user_attrs["micro_batch"] == 2
 

@@ -184,5 +184,5 @@ def test_cut_off_it_goes_on_to_the_bit(
     for _ in train(second, checkpoint):
         pass
     release(bench, bench.base)
-    assert second.start > 0
+    assert second.resumed_at > 0
     assert [*second.losses, second.validations[-1].loss] == whole

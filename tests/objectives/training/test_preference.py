@@ -225,10 +225,10 @@ def test_an_interrupted_training_goes_on_to_the_bit(
     chosen = replace(CHOSEN, dropout=0.2)
     run = Runner(by_accuracy, preferences, None)
     job = Job(0, chosen, str(tmp_path / "a"), 5, 8, str(tmp_path / "checkpoint"))
-    whole = run(replace(job, checkpoint=None), lambda _: False)
+    whole = run(replace(job, checkpoint_stem=None), lambda _: False)
     run(job, lambda validation: validation.part == 1)
     rest = run(job, lambda _: False)
     assert isinstance(whole, Finished) and isinstance(rest, Finished)
-    assert rest.training.start > 0
+    assert rest.training.resumed_at > 0
     assert rest.training.validation_loss == whole.training.validation_loss
     assert rest.training.accuracy == whole.training.accuracy

@@ -1,8 +1,7 @@
 """What a trial asks of whoever trains it, what comes back, and what is tried again; no torch.
 
-A `Run` takes a job and gives its outcome, and an `Examiner` an exam as well:
-`training.runner.Runner` in this process, or `gang.supervisor.Gang` in others. Both are a
-`Respondent`.
+A `Trainer` takes jobs, exams and questions: `training.runner.Runner` in this process, or
+`gang.supervisor.Gang` in others. Where jobs are all, any `Run` will do.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ __all__ = [
     "Ended",
     "Exam",
     "Examined",
-    "Examiner",
     "Failed",
     "Finished",
     "Job",
@@ -38,9 +36,9 @@ __all__ = [
     "Pruned",
     "Questions",
     "Report",
-    "Respondent",
     "Run",
     "RunPack",
+    "Trainer",
     "Training",
     "Validation",
     "until_it_fits",
@@ -238,18 +236,15 @@ Ended: TypeAlias = Training | Pruned | OutOfMemory | Failed
 """How a training ended."""
 Outcome: TypeAlias = Finished | Pruned | OutOfMemory | Failed
 Run: TypeAlias = Callable[[Job, Report], Outcome]
+"""Of a `Trainer`, the call."""
 
 
-class Examiner(Protocol):
-    """Runs jobs, and examines what came of them on the test tasks."""
+class Trainer(Protocol):
+    """Runs jobs, examines what came of them and has it answer prompts."""
 
     def __call__(self, job: Job, report: Report, /) -> Outcome: ...
 
     def examine(self, exam: Exam, /) -> Examined | OutOfMemory | Failed: ...
-
-
-class Respondent(Examiner, Protocol):
-    """Lets what came of jobs answer prompts as well."""
 
     def ask(self, questions: Questions, /) -> list[Answered] | Failed: ...
 

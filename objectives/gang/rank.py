@@ -32,7 +32,7 @@ from objectives.gang.wire import Ready
 from objectives.gang.wire import Setup
 from objectives.job import Exam
 from objectives.job import Questions
-from objectives.job import Respondent
+from objectives.job import Trainer
 from objectives.job import Validation
 from objectives.settings.config import Experiment
 from objectives.settings.sections.scoring import Direction
@@ -41,7 +41,7 @@ from objectives.settings.sections.scoring import Direction
 __all__ = ["main"]
 
 
-class Loaded(Respondent, Protocol):
+class Loaded(Trainer, Protocol):
     """What runs the jobs.
 
     Attributes:
@@ -78,9 +78,9 @@ def main(load: Load | None = None) -> None:
 
 def _serve(link: _Link, load: Load) -> None:
     setup: Setup = link.receive()
-    run = load(setup.experiment, setup.cache, setup.test)
+    trainer = load(setup.experiment, setup.cache, setup.test)
     gc.freeze()  # every trial ends with a collection, which need not look at what stays
-    link.send(Ready(run.samples_fingerprint, run.notes, run.direction))
+    link.send(Ready(trainer.samples_fingerprint, trainer.notes, trainer.direction))
 
     def report(validation: Validation) -> bool:
         if setup.rank == 0:
@@ -90,9 +90,9 @@ def _serve(link: _Link, load: Load) -> None:
     while True:
         work = link.receive()
         if isinstance(work, Questions):
-            link.send(run.ask(work))
+            link.send(trainer.ask(work))
         else:
-            link.send(run.examine(work) if isinstance(work, Exam) else run(work, report))
+            link.send(trainer.examine(work) if isinstance(work, Exam) else trainer(work, report))
 
 
 def _load_runner(experiment: Experiment, cache: Path | None, test: bool) -> Loaded:

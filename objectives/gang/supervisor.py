@@ -63,7 +63,7 @@ class _Fault(Exception):
 
 
 class Gang:
-    """A `Respondent` in other processes. Not for several threads at once."""
+    """A `Trainer` in other processes. Not for several threads at once."""
 
     def __init__(
         self,

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from objectives.job import Failed
 from objectives.job import Questions
-from objectives.job import Respondent
+from objectives.job import Trainer
 from objectives.report.given import SampleAnswer
 
 
 __all__ = ["sample_answers"]
 
 
-def sample_answers(run: Respondent, adapter: str, count: int) -> list[SampleAnswer]:
+def sample_answers(trainer: Trainer, adapter: str, count: int) -> list[SampleAnswer]:
     """Both models' answers side by side; none where a model could not answer.
 
     Args:
-        run: Asks the models.
+        trainer: Asks the models.
         adapter: Folder of the best one.
         count: Prompts.
     """
-    base, best = (run.ask(Questions(folder, count)) for folder in (None, adapter))
+    base, best = (trainer.ask(Questions(folder, count)) for folder in (None, adapter))
     if isinstance(base, Failed) or isinstance(best, Failed):
         return []
     return [

@@ -25,11 +25,11 @@ from pydantic import TypeAdapter
 
 from objectives.job import Exam
 from objectives.job import Examined
-from objectives.job import Examiner
 from objectives.job import Failed
 from objectives.job import Finished
 from objectives.job import Job
 from objectives.job import OutOfMemory
+from objectives.job import Trainer
 from objectives.job import until_it_fits
 from objectives.report.given import FinalRow
 from objectives.result.adapters import best_trials
@@ -72,7 +72,7 @@ def base_exam(study: optuna.Study, tasks: Sequence[str]) -> BaseExam | None:
 
 def examine_base(
     experiment: Experiment,
-    run: Examiner,
+    trainer: Trainer,
     study: optuna.Study,
     loading: float = 0.0,
     say: Callable[[str], object] = print,
@@ -82,7 +82,7 @@ def examine_base(
     The base is chosen by nobody, so that the test tasks are looked at no more than without this.
     """
     start = time.perf_counter()
-    row = _Finals.of(experiment, run, [], Path()).exams([])[BASE]()
+    row = _Finals.of(experiment, trainer, [], Path()).exams([])[BASE]()
     took = time.perf_counter() - start
     if isinstance(row, FinalRow):
         study.set_user_attr(BASE_EXAM, asdict(BaseExam(row, took, loading)))
@@ -91,7 +91,7 @@ def examine_base(
 
 def final_test(
     experiment: Experiment,
-    run: Examiner,
+    trainer: Trainer,
     study: optuna.Study,
     folder: Path,
     say: Callable[[str], object] = print,
@@ -110,7 +110,7 @@ def final_test(
 
     Args:
         experiment: Names tasks, number of adapters and training settings.
-        run: Trains the PEFT defaults and examines all; it has the test tasks.
+        trainer: Trains the PEFT defaults and examines all; it has the test tasks.
         study: Finished.
         folder: The adapter of the PEFT defaults goes to its `adapters/peft-defaults`.
         say: Where a line about each goes.
@@ -120,7 +120,7 @@ def final_test(
     """
     trials = _candidates(study, experiment.scoring.best, order)
     test = _Test.of(study, trials, experiment.scoring.test)
-    exams = _Finals.of(experiment, run, trials, folder).exams(trials)
+    exams = _Finals.of(experiment, trainer, trials, folder).exams(trials)
     complete = test.rows.keys() == exams.keys()
     if not complete:
         test.forget_unnamed()
@@ -165,19 +165,19 @@ class _Finals:
     """The exams of one final test; batches that fitted one model are the next one's first."""
 
     experiment: Experiment
-    run: Examiner
+    trainer: Trainer
     folder: Path
     micro_batch: int
     scoring_batch: int
 
     @classmethod
     def of(
-        cls, experiment: Experiment, run: Examiner, trials: Sequence[FrozenTrial], folder: Path
+        cls, experiment: Experiment, trainer: Trainer, trials: Sequence[FrozenTrial], folder: Path
     ) -> _Finals:
         given = experiment.training.micro_batch
         fitted = (t.user_attrs.get("micro_batch", given) for t in trials)
         micro_batch = min((given, *fitted))
-        return cls(experiment, run, folder, micro_batch, experiment.scoring.batch)
+        return cls(experiment, trainer, folder, micro_batch, experiment.scoring.batch)
 
     def exams(
         self, trials: Sequence[FrozenTrial]
@@ -203,7 +203,7 @@ class _Finals:
             self.scoring_batch,
             gradient_checkpointing=self.experiment.training.gradient_checkpointing,
         )
-        job, outcome = until_it_fits(DEFAULTS, job, lambda job: self.run(job, lambda _: False))
+        job, outcome = until_it_fits(DEFAULTS, job, lambda job: self.trainer(job, lambda _: False))
         self.micro_batch, self.scoring_batch = job.micro_batch, job.scoring_batch
         if isinstance(outcome, OutOfMemory | Failed):
             return outcome
@@ -215,7 +215,7 @@ class _Finals:
         self, name: str, value: float | None, adapter: str | None
     ) -> FinalRow | OutOfMemory | Failed:
         exam = Exam(adapter, self.micro_batch, self.scoring_batch)
-        exam, result = until_it_fits(name, exam, self.run.examine)
+        exam, result = until_it_fits(name, exam, self.trainer.examine)
         self.micro_batch, self.scoring_batch = exam.micro_batch, exam.scoring_batch
         if not isinstance(result, Examined):
             return result

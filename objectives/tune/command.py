@@ -17,8 +17,7 @@ import optuna
 from objectives.errors import UserError
 from objectives.gang.supervisor import Gang
 from objectives.gang.supervisor import GangFailed
-from objectives.job import Examiner
-from objectives.job import Respondent
+from objectives.job import Trainer
 from objectives.objective import LoraObjective
 from objectives.output import writing
 from objectives.pack.search import Packs
@@ -175,21 +174,21 @@ def _run_alone(plan: LoraPlan) -> int:
 
     bench = load_bench(plan.experiment, cache=plan.cache)
     scorer = load_scorer(plan.experiment, bench.tokenizer, test=not plan.search_only)
-    run = Runner(plan.experiment, bench, scorer)
+    trainer = Runner(plan.experiment, bench, scorer)
     if plan.settings.pack is not None:
         check_pack(plan.experiment, bench)
     _tell(bench.notes)
     gc.freeze()  # every trial ends with a collection, which need not look at what stays
-    study = open_study(plan, bench.corpus.fingerprint, run.direction)
+    study = open_study(plan, bench.corpus.fingerprint, trainer.direction)
     end_in_order()
-    limits = _limits(plan, study, run)
-    objective = LoraObjective(plan.experiment, run, plan.folder)
+    limits = _limits(plan, study, trainer)
+    objective = LoraObjective(plan.experiment, trainer, plan.folder)
     packs = _packs(plan, bench, objective)
     if packs is None:
         search(plan, study, objective, limits, _keep(plan))
     else:
         search_packs(plan, study, packs, limits, _keep(plan))
-    return _ended(plan, study, limits, run)
+    return _ended(plan, study, limits, trainer)
 
 
 def _keep(plan: LoraPlan) -> Callback:
@@ -264,8 +263,8 @@ def _run_workers(plan: LoraPlan) -> int:
     if plan.ranks is None:
         scoring = plan.experiment.scoring
         asked = not plan.search_only and (scoring.test or scoring.answers)
-        run = load_runner(plan.experiment, plan.cache, test=True) if asked else None
-        return _ended(plan, study, limits, run)
+        trainer = load_runner(plan.experiment, plan.cache, test=True) if asked else None
+        return _ended(plan, study, limits, trainer)
     with _gang(plan, plan.ranks) as gang:
         return _ended(plan, study, limits, gang)
 
@@ -286,31 +285,34 @@ def _prepared(plan: LoraPlan) -> optuna.Study:
 
 
 def _limits(
-    plan: LoraPlan, study: optuna.Study, run: Examiner, load: Callable[[], object] = lambda: None
+    plan: LoraPlan,
+    study: optuna.Study,
+    trainer: Trainer,
+    load: Callable[[], object] = lambda: None,
 ) -> Limits:
     """Of the search; where a final test must end in time, one exam says how long they take.
 
     Args:
         plan: Its budget.
         study: Keeps the exam.
-        run: Makes it.
-        load: Loads what `run` needs, where that is to be loaded again after the search.
+        trainer: Makes it.
+        load: Loads what `trainer` needs, where that is to be loaded again after the search.
     """
     tests = [] if plan.search_only else plan.experiment.scoring.test
     if plan.until is not None and tests and base_exam(study, tests) is None:
         start = time.perf_counter()
         load()
-        examine_base(plan.experiment, run, study, loading=time.perf_counter() - start)
+        examine_base(plan.experiment, trainer, study, loading=time.perf_counter() - start)
     return Limits(plan, study)
 
 
-def _ended(plan: LoraPlan, study: optuna.Study, limits: Limits, run: Respondent | None) -> int:
+def _ended(plan: LoraPlan, study: optuna.Study, limits: Limits, trainer: Trainer | None) -> int:
     """After the search."""
     tell_end(limits, exhausted=is_exhausted(study))
     if plan.search_only:
         return 0
     with writing(plan.folder):
-        return finish(plan, study, run, limits)
+        return finish(plan, study, trainer, limits)
 
 
 def _tell(notes: Sequence[str]) -> None:

@@ -11,8 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
-from objectives.job import Examiner
-from objectives.job import Respondent
+from objectives.job import Trainer
 from objectives.report.given import Belief
 from objectives.report.given import CellBox
 from objectives.report.given import FinalRow
@@ -38,13 +37,13 @@ import storage
 __all__ = ["finish", "more", "report", "tell_best"]
 
 
-def finish(plan: LoraPlan, study: optuna.Study, run: Respondent | None, limits: Limits) -> int:
+def finish(plan: LoraPlan, study: optuna.Study, trainer: Trainer | None, limits: Limits) -> int:
     """The exit status.
 
     Args:
         plan: Of the command.
         study: With its trials.
-        run: Makes the final test, and sample answers; None where there are none to make.
+        trainer: Makes the final test, and sample answers; None where there are none to make.
         limits: Of the command's time.
     """
     if plan.settings.kept_checkpoints != "pruned" and plan.budget is None:
@@ -56,7 +55,7 @@ def finish(plan: LoraPlan, study: optuna.Study, run: Respondent | None, limits: 
         print(_nothing_to_test(study))
         print(f"report         {_report(plan, study, [], beliefs)}")
         return 1
-    rows = _tested(plan, study, run, limits, order)
+    rows = _tested(plan, study, trainer, limits, order)
     best = study.trials[order[0]] if order else study.best_trial
     tell_best(plan, best, beliefs)
     saved = _saved(plan, study, rows, order)
@@ -68,29 +67,33 @@ def finish(plan: LoraPlan, study: optuna.Study, run: Respondent | None, limits: 
     print(f"ask it         {ask}   (or merge, push, serve)")
     for part, cost in _costs(plan, study).items():
         print(f"{part:<14} {cost}")
-    answers = _answers(plan, run, kept[0])
+    answers = _answers(plan, trainer, kept[0])
     print(f"report         {_report(plan, study, rows, beliefs, answers)}")
     print(f"more trials    the same command{more(plan)}")
     return 0
 
 
-def _answers(plan: LoraPlan, run: Respondent | None, best: FrozenTrial) -> list[SampleAnswer]:
+def _answers(plan: LoraPlan, trainer: Trainer | None, best: FrozenTrial) -> list[SampleAnswer]:
     count = plan.experiment.scoring.answers
-    if run is None or count == 0:
+    if trainer is None or count == 0:
         return []
-    return sample_answers(run, best.user_attrs["adapter"], count)
+    return sample_answers(trainer, best.user_attrs["adapter"], count)
 
 
 def _tested(
-    plan: LoraPlan, study: optuna.Study, run: Examiner | None, limits: Limits, order: Sequence[int]
+    plan: LoraPlan,
+    study: optuna.Study,
+    trainer: Trainer | None,
+    limits: Limits,
+    order: Sequence[int],
 ) -> list[FinalRow]:
     tasks = plan.experiment.scoring.test
-    if run is None or not tasks:
+    if trainer is None or not tasks:
         return []
     models = "the base, PEFT's defaults (trained as a trial is) and the best adapters"
     print(f"final test     on {', '.join(tasks)}: {models}", flush=True)
     return final_test(
-        plan.experiment, run, study, plan.folder, order=order, in_time=limits.in_time_for
+        plan.experiment, trainer, study, plan.folder, order=order, in_time=limits.in_time_for
     )
 
 

@@ -15,7 +15,7 @@ from accelerate.utils import DistributedType
 from torch.distributed.tensor import DTensor
 
 from objectives.gang import rank
-from objectives.job import Examiner
+from objectives.job import Trainer
 from objectives.settings.config import Experiment
 from objectives.training.runner import load_runner
 
@@ -23,7 +23,7 @@ from objectives.training.runner import load_runner
 FOLDER = Path(sys.argv.pop(1))
 
 
-def load(experiment: Experiment, cache: Path | None, test: bool) -> Examiner:
+def load(experiment: Experiment, cache: Path | None, test: bool) -> Trainer:
     runner = load_runner(experiment, cache, test=test)
     for state in (AcceleratorState, PartialState):
         state._shared_state["distributed_type"] = DistributedType.MULTI_GPU

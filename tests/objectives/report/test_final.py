@@ -77,6 +77,7 @@ class Stopping:
 
     def __init__(self, runner: Runner, exams: int) -> None:
         self._runner, self._left = runner, exams
+        self.ask = runner.ask
 
     def __call__(self, job: Job, report: Report) -> Outcome:
         return self._runner(job, report)

@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 import resource
 import sys
 
 import torch
 
 
-__all__ = ["is_out_of_memory", "peak_memory"]
+__all__ = ["DeviceFull", "is_out_of_memory", "peak_memory", "raising_device_full"]
+
+
+class DeviceFull(Exception):
+    """Memory ran out. As long as it is caught, the tensors of what did not fit are held."""
+
+
+@contextmanager
+def raising_device_full() -> Iterator[None]:
+    """Makes one exception of all that say that memory ran out.
+
+    Raises:
+        DeviceFull: Memory ran out.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise DeviceFull(str(error)) from None
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -40,7 +40,8 @@ from objectives.job import Validation
 from objectives.model.bench import Bench
 from objectives.model.bench import new_adapter
 from objectives.model.bench import release
-from objectives.model.memory import is_out_of_memory
+from objectives.model.memory import DeviceFull
+from objectives.model.memory import raising_device_full
 from objectives.pack.layers import Layout
 from objectives.pack.layers import Noise
 from objectives.pack.layers import Part
@@ -158,10 +159,9 @@ class Pack:
         """
         _check_process(self._bench)
         try:
-            yield from self._part()
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
+            with raising_device_full():
+                yield from self._part()
+        except DeviceFull:
             for member in self._members:
                 if member.learner.is_learning:
                     member.learner.run_out_of_memory(len(self))

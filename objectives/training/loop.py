@@ -26,7 +26,8 @@ from transformers.integrations import deactivate_neftune
 from objectives.job import Validation
 from objectives.model.bench import Bench
 from objectives.model.bench import new_adapter
-from objectives.model.memory import is_out_of_memory
+from objectives.model.memory import DeviceFull
+from objectives.model.memory import raising_device_full
 from objectives.model.sharded import beside_ddp
 from objectives.model.sharded import is_sharded
 from objectives.scoring.criterion import Criterion
@@ -60,10 +61,9 @@ def train(learner: Learner, checkpoint: Checkpoint | None = None) -> Iterator[Va
         The validations, at `learner.due`.
     """
     try:
-        yield from _validations(learner, checkpoint)
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
+        with raising_device_full():
+            yield from _validations(learner, checkpoint)
+    except DeviceFull:
         learner.run_out_of_memory()
 
 

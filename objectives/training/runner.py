@@ -35,8 +35,10 @@ from objectives.model.bench import load_adapter
 from objectives.model.bench import load_bench
 from objectives.model.bench import release
 from objectives.model.bench import save_adapter
+from objectives.model.memory import DeviceFull
 from objectives.model.memory import is_out_of_memory
 from objectives.model.memory import peak_memory
+from objectives.model.memory import raising_device_full
 from objectives.scoring.criterion import criterion
 from objectives.scoring.function import NoScore
 from objectives.scoring.preference import with_references
@@ -99,13 +101,14 @@ class Runner:
         """Validation loss and test scores of a saved adapter, or of the base."""
         during: Literal["training", "scoring"] = "training"
         try:
-            if exam.adapter is not None:
-                load_adapter(self._bench, Path(exam.adapter))
-            settings = self._settings(exam.micro_batch)
-            found = validate(self._bench, self._bench.base, settings, criterion(settings))
-            during = "scoring"
-            tasks = self._experiment.scoring.test
-            scores = [self._on_task(task, exam.scoring_batch) for task in tasks]
+            with raising_device_full():
+                if exam.adapter is not None:
+                    load_adapter(self._bench, Path(exam.adapter))
+                settings = self._settings(exam.micro_batch)
+                found = validate(self._bench, self._bench.base, settings, criterion(settings))
+                during = "scoring"
+                tasks = self._experiment.scoring.test
+                scores = [self._on_task(task, exam.scoring_batch) for task in tasks]
             return Examined(
                 found.loss,
                 {score.task: (score.value, score.stderr) for score in scores},
@@ -113,9 +116,7 @@ class Runner:
             )
         except NoScore as error:
             return Failed(str(error))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
+        except DeviceFull:
             return OutOfMemory(during, "out of memory in the final test", peak_memory())
         finally:
             release(self._bench, self._bench.base)
@@ -123,35 +124,36 @@ class Runner:
     def ask(self, questions: Questions) -> list[Answered] | Failed:
         """What a saved adapter, or the base, answers to prompts of the validation."""
         try:
-            if questions.adapter is not None:
-                load_adapter(self._bench, Path(questions.adapter))
-            asked, tokenizer = self._bench.corpus.asked, self._bench.tokenizer
-            read = partial(tokenizer.decode, skip_special_tokens=True)
-            return [
-                Answered(
-                    read(each.prompt),
-                    read(each.answer).strip(),
-                    answer(self._bench.base, tokenizer, each.prompt, ANSWER_TOKENS),
-                )
-                for each in asked[: questions.count]
-            ]
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
+            with raising_device_full():
+                return self._answered(questions)
+        except DeviceFull:
             return Failed("out of memory while answering")
         finally:
             release(self._bench, self._bench.base)
+
+    def _answered(self, questions: Questions) -> list[Answered]:
+        if questions.adapter is not None:
+            load_adapter(self._bench, Path(questions.adapter))
+        asked, tokenizer = self._bench.corpus.asked, self._bench.tokenizer
+        read = partial(tokenizer.decode, skip_special_tokens=True)
+        return [
+            Answered(
+                read(each.prompt),
+                read(each.answer).strip(),
+                answer(self._bench.base, tokenizer, each.prompt, ANSWER_TOKENS),
+            )
+            for each in asked[: questions.count]
+        ]
 
     def _settings(self, micro_batch: int) -> TrainingSettings:
         return self._experiment.training.model_copy(update={"micro_batch": micro_batch})
 
     def _outcome(self, job: Job, report: Report) -> Outcome:
         try:
-            ended = self._train(job, report) if job.trained is None else job.trained
-            return self._score(job, ended) if isinstance(ended, Training) else ended
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
+            with raising_device_full():
+                ended = self._train(job, report) if job.trained is None else job.trained
+                return self._score(job, ended) if isinstance(ended, Training) else ended
+        except DeviceFull:
             where = f"beside a training with micro-batch {job.micro_batch}"  # at a file, for one
             return OutOfMemory("training", f"out of memory {where}", peak_memory())
 
@@ -190,20 +192,20 @@ class Runner:
             value, stderr = self._measured(training)
             return Finished(value, training, 0.0, stderr, peak_memory())
         assert self._scorer is not None, "a task needs a scorer"
+        batch = job.scoring_batch
         try:
-            if job.trained is not None:
-                load_adapter(self._bench, Path(job.adapter))
-            start = time.perf_counter()
-            score, each = self._scorer.goals(lambda goal: self._on_task(goal, job.scoring_batch))
-            seconds = time.perf_counter() - start
+            with raising_device_full():
+                if job.trained is not None:
+                    load_adapter(self._bench, Path(job.adapter))
+                start = time.perf_counter()
+                score, each = self._scorer.goals(lambda goal: self._on_task(goal, batch))
+                seconds = time.perf_counter() - start
             scores = {s.task: (s.value, s.stderr) for s in each} if len(each) > 1 else {}
             return Finished(score.value, training, seconds, score.stderr, peak_memory(), scores)
         except NoScore as error:
             return Failed(str(error))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            where = f"in scoring with batch {job.scoring_batch}, after the training"
+        except DeviceFull:
+            where = f"in scoring with batch {batch}, after the training"
             return OutOfMemory("scoring", f"out of memory {where}", peak_memory(), training)
 
     def _measured(self, training: Training) -> tuple[float, float | None]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+import gc
 from pathlib import Path
 import time
+import weakref
 
 from fingerprints import fingerprint
 from hypothesis import given
@@ -27,7 +29,9 @@ from objectives.job import Training
 from objectives.model.bench import Bench
 from objectives.model.bench import load_bench
 from objectives.model.bench import release
+from objectives.model.memory import DeviceFull
 from objectives.model.memory import is_out_of_memory
+from objectives.model.memory import raising_device_full
 from objectives.settings.config import Experiment
 from objectives.settings.search.space import Hyperparameters
 from objectives.settings.sections.training import TrainingSettings
@@ -242,6 +246,26 @@ def test_a_trial_does_not_see_the_scale_that_another_left(
 )
 def test_which_errors_are_a_lack_of_memory(error: Exception, expected: bool) -> None:
     assert is_out_of_memory(error) == expected
+
+
+def test_what_did_not_fit_is_gone_as_soon_as_that_is_told() -> None:
+    """The next attempt needs its memory, and cannot wait for a collection of cycles."""
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def fail() -> None:
+        tensor = torch.zeros(1)
+        held.append(weakref.ref(tensor))
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    gc.disable()
+    try:
+        with raising_device_full():
+            fail()
+    except DeviceFull:
+        assert held[0]() is not None, "or this test could not fail"
+    finally:
+        gc.enable()
+    assert held[0]() is None
 
 
 def test_memory_that_runs_out_in_a_forward(bench: Bench, clean: Run) -> None:

@@ -46,10 +46,12 @@ from objectives.tune.search import is_exhausted
 from objectives.tune.search import search
 from objectives.tune.search import search_packs
 from objectives.tune.search import search_with_workers
+from objectives.tune.study import check_plan
 from objectives.tune.study import existing_study
 from objectives.tune.study import has_work
 from objectives.tune.study import open_study
 from objectives.tune.study import tell_end
+from objectives.tune.study import tell_over
 import storage
 
 
@@ -98,7 +100,7 @@ def _check_started_once() -> None:
         )
 
 
-def _leave_no_holes() -> None:
+def _use_expandable_segments() -> None:
     """Has CUDA's memory grow in place, unless someone has said how.
 
     Micro-batches differ in length, and of freed blocks of many sizes none may fit the next: memory
@@ -123,7 +125,7 @@ def _run(plan: LoraPlan | OwnPlan) -> int:
 
 
 def _search_and_test(plan: LoraPlan) -> int:
-    _leave_no_holes()
+    _use_expandable_segments()
     _quieten_libraries()
     engine = None if plan.engine is None else engine_of(plan)
     if engine is not None and plan.workers == 0:
@@ -131,7 +133,9 @@ def _search_and_test(plan: LoraPlan) -> int:
     check_tracker(plan.settings.tracker)
     if plan.proxy is not None:
         _search_proxy(plan, plan.proxy)
+    check_plan(plan)
     if not has_work(plan):
+        tell_over(plan)
         return 0
     data = shown(plan.experiment.data.train)
     if engine is not None and engine.found() and (existing := existing_study(plan)) is not None:
@@ -146,13 +150,15 @@ def _search_proxy(plan: LoraPlan, proxy: LoraPlan) -> None:
     """By workers: what they have loaded is gone with them."""
     assert plan.experiment.proxy is not None
     try:
-        if not has_work(proxy):
-            return
+        check_plan(proxy)
     except UserError as error:
         raise UserError(
             f"--proxy: {error}\n  (or leave --proxy out, and learn from that study with "
             f"--previous {proxy.name})"
         ) from None
+    if not has_work(proxy):
+        tell_over(proxy)
+        return
     smaller = plan.experiment.proxy.in_words
     print(f"proxy          {proxy.trials} trials {smaller}, study {proxy.name}", flush=True)
     _run_workers(proxy)
@@ -181,7 +187,8 @@ def _run_alone(plan: LoraPlan) -> int:
     gc.freeze()  # every trial ends with a collection, which need not look at what stays
     study = open_study(plan, bench.corpus.fingerprint, trainer.direction)
     end_in_order()
-    limits = _limits(plan, study, trainer)
+    _time_base_exam(plan, study, trainer)
+    limits = Limits(plan, study)
     objective = LoraObjective(plan.experiment, trainer, plan.folder)
     packs = _packs(plan, bench, objective)
     if packs is None:
@@ -214,7 +221,8 @@ def _run_with_gang(plan: LoraPlan, ranks: int) -> int:
         ready = gang.start()  # a mistake shows before there is a study
         _tell(ready.notes)
         study = open_study(plan, ready.samples_fingerprint, ready.direction)
-        limits = _limits(plan, study, gang)
+        _time_base_exam(plan, study, gang)
+        limits = Limits(plan, study)
         objective = LoraObjective(plan.experiment, gang, plan.folder)
         search(plan, study, objective, limits, _keep(plan))
         return _ended(plan, study, limits, gang)
@@ -258,7 +266,8 @@ def _run_workers(plan: LoraPlan) -> int:
     study = _prepared(plan)
     end_in_order()
     with _gang(plan, plan.ranks or 1) as gang:  # gone before the workers load their bases
-        limits = _limits(plan, study, gang, gang.start)
+        _time_base_exam(plan, study, gang, gang.start)
+    limits = Limits(plan, study)
     search_with_workers(plan, study, limits)
     if plan.ranks is None:
         scoring = plan.experiment.scoring
@@ -284,13 +293,13 @@ def _prepared(plan: LoraPlan) -> optuna.Study:
     return open_study(plan, corpus.fingerprint, direction)
 
 
-def _limits(
+def _time_base_exam(
     plan: LoraPlan,
     study: optuna.Study,
     trainer: Trainer,
     load: Callable[[], object] = lambda: None,
-) -> Limits:
-    """Of the search; where a final test must end in time, one exam says how long they take.
+) -> None:
+    """Where the final test must end in time, one exam of the base says how long the others take.
 
     Args:
         plan: Its budget.
@@ -299,11 +308,11 @@ def _limits(
         load: Loads what `trainer` needs, where that is to be loaded again after the search.
     """
     tests = [] if plan.search_only else plan.experiment.scoring.test
-    if plan.until is not None and tests and base_exam(study, tests) is None:
-        start = time.perf_counter()
-        load()
-        examine_base(plan.experiment, trainer, study, loading=time.perf_counter() - start)
-    return Limits(plan, study)
+    if plan.until is None or not tests or base_exam(study, tests) is not None:
+        return
+    start = time.perf_counter()
+    load()
+    examine_base(plan.experiment, trainer, study, loading=time.perf_counter() - start)
 
 
 def _ended(plan: LoraPlan, study: optuna.Study, limits: Limits, trainer: Trainer | None) -> int:
@@ -335,6 +344,6 @@ def _quieten_libraries() -> None:
 
 
 def _unless_it_broke_off(error: threading.ExceptHookArgs) -> None:
-    """That the storage did, a heartbeat's thread sees first; the trial's own end tells of it."""
+    # a heartbeat thread meets a lost storage first; stay silent, the trial's own error reports it
     if error.exc_value is None or not storage.broke_off(error.exc_value):
         threading.__excepthook__(error)

@@ -31,9 +31,12 @@ from objectives.tune.progress import finished
 from objectives.tune.search import is_exhausted
 from objectives.tune.search import search
 from objectives.tune.search import search_with_workers
+from objectives.tune.study import begin_anew_if_all_failed
+from objectives.tune.study import check_plan
 from objectives.tune.study import has_work
 from objectives.tune.study import open_study
 from objectives.tune.study import tell_end
+from objectives.tune.study import tell_over
 import storage
 
 
@@ -53,7 +56,10 @@ def run_own(plan: OwnPlan) -> int:
     engine = None if plan.engine is None else engine_of(plan)
     if engine is not None and plan.workers == 0:
         return end_all(engine)
+    check_plan(plan)
+    begin_anew_if_all_failed(plan)
     if not has_work(plan):
+        tell_over(plan)
         return 0
     study = open_study(plan, "", plan.experiment.direction, partial(_ask_for_baseline, plan))
     if engine is not None:

@@ -29,30 +29,28 @@ from objectives.tune.samplers import sampler_of
 import storage
 
 
-__all__ = ["existing_study", "has_work", "open_study", "study_in", "tell_end", "tell_finished"]
+__all__ = [
+    "begin_anew_if_all_failed",
+    "check_plan",
+    "existing_study",
+    "has_work",
+    "open_study",
+    "study_in",
+    "tell_end",
+    "tell_finished",
+    "tell_over",
+]
 
 
 def existing_study(plan: Plan) -> optuna.Study | None:
-    new = plan.settings.storage is None and not plan.folder.is_dir()
-    if new or not storage.exists(plan.url):
-        return None
-    try:
-        return optuna.load_study(study_name=plan.name, storage=storage.open(plan.url))
-    except KeyError:  # Optuna's word for: no study of that name
-        return None
+    """The plan's study, if it is there."""
+    if plan.settings.storage is None and not plan.folder.is_dir():
+        return None  # a storage takes no file where there is no folder
+    return _load_by_name(plan.name, plan.url)
 
 
-def _storage(plan: Plan) -> str:
-    """For people; the one in the study's folder moves with it."""
-    return "its study.db" if plan.settings.storage is None else storage.shown(plan.url)
-
-
-def has_work(plan: Plan) -> bool:
-    """Whether there is something to do, after all that can be checked before anything is loaded.
-
-    A study of a trainer of the user's own whose trials have all failed holds no value that others
-    would have to compare with. Once they have failed alike, or the experiment is another, it
-    begins anew.
+def check_plan(plan: Plan) -> None:
+    """All that can be checked before anything is loaded; tells of ranges that have changed.
 
     Raises:
         UserError: The plan cannot be done.
@@ -63,29 +61,42 @@ def has_work(plan: Plan) -> bool:
             f"--workers {plan.workers}: {plan.url} is in the memory of one process; "
             "take a file, for example --storage sqlite:///study.db"
         )
-    existing = existing_study(plan)
-    check_owner(plan.folder, _storage(plan), existing)
-    follows = plan.search_only or plan.is_closing_job
-    if existing is not None and not follows and _begins_anew(plan, existing):
-        print(f"study {plan.name}: all of its trials have failed; it begins anew", flush=True)
-        _begin_anew(plan, existing)
-    elif existing is not None:
-        for line in check_comparable(existing, plan.experiment, storage.shown(plan.url)):
+    study = existing_study(plan)
+    check_owner(plan.folder, _storage(plan), study)
+    if study is not None and not _begins_anew(plan, study):
+        for line in check_comparable(study, plan.experiment, storage.shown(plan.url)):
             print(line, flush=True)
-        limits = Limits(plan, existing)
-        if plan.search_only and limits.wanted(finished(existing)) <= 0:
-            tell_finished(plan, existing)
-            tell_end(limits, exhausted=False)
-            return False  # a worker that comes late loads nothing
     _earlier_studies(plan)  # whether they are there
     if plan.settings.energy:
         check_can_measure(plan.settings.country)
-    return True
+
+
+def begin_anew_if_all_failed(plan: OwnPlan) -> None:
+    """Puts a new study in the place of one whose trials have all failed, and says so.
+
+    Such a study holds no value that others would have to compare with. It goes once its trials
+    have failed alike, or the experiment is another. What somebody has asked for waits in the new
+    one as well.
+    """
+    study = existing_study(plan)
+    if study is None or not _begins_anew(plan, study):
+        return
+    print(f"study {plan.name}: all of its trials have failed; it begins anew", flush=True)
+    waiting = study.get_trials(states=(TrialState.WAITING,))
+    optuna.delete_study(study_name=plan.name, storage=storage.open(plan.url))
+    anew = optuna.create_study(
+        study_name=plan.name,
+        storage=storage.open(plan.url),
+        direction=plan.experiment.direction,
+    )
+    anew.add_trials(waiting)
 
 
 def _begins_anew(plan: Plan, study: optuna.Study) -> bool:
+    if not isinstance(plan, OwnPlan) or plan.search_only or plan.is_closing_job:
+        return False
     states = {trial.state for trial in study.get_trials(deepcopy=False)} - {TrialState.WAITING}
-    if not isinstance(plan, OwnPlan) or states != {TrialState.FAIL}:
+    if states != {TrialState.FAIL}:
         return False
     if alike(finished(study)) is not None:
         return True
@@ -96,16 +107,35 @@ def _begins_anew(plan: Plan, study: optuna.Study) -> bool:
     return False
 
 
-def _begin_anew(plan: Plan, study: optuna.Study) -> None:
-    """What somebody has asked for still waits in it."""
-    waiting = study.get_trials(states=(TrialState.WAITING,))
-    optuna.delete_study(study_name=plan.name, storage=storage.open(plan.url))
-    anew = optuna.create_study(
-        study_name=plan.name,
-        storage=storage.open(plan.url),
-        direction=plan.experiment.direction,
-    )
-    anew.add_trials(waiting)
+def has_work(plan: Plan) -> bool:
+    """Whether this process is needed: for more trials, or for what follows the search.
+
+    A worker that comes late loads nothing.
+    """
+    study = existing_study(plan) if plan.search_only else None
+    return study is None or Limits(plan, study).wanted(finished(study)) > 0
+
+
+def study_in(name: str, url: str) -> optuna.Study:
+    """The study of that name, which is only read.
+
+    Raises:
+        UserError: It is not there.
+    """
+    try:
+        study = _load_by_name(name, url)
+    except storage.StorageError as error:
+        raise UserError(str(error)) from None
+    if study is None:
+        raise UserError(
+            f"{name}: there is no study of that name in {storage.shown(url)}; it has {_names(url)}"
+        )
+    return study
+
+
+def _storage(plan: Plan) -> str:
+    """For people; the one in the study's folder moves with it."""
+    return "its study.db" if plan.settings.storage is None else storage.shown(plan.url)
 
 
 def _earlier_studies(plan: Plan) -> list[optuna.Study]:
@@ -129,33 +159,28 @@ def _earlier(plan: Plan, name: str, at: str, url: str) -> optuna.Study:
     if plan.search_only and name == proxy_name(plan.name):
         told = "--proxy with --search-only"
         way_out = "run the command once without --search-only, which makes it"
+    if url == f"sqlite:///{own}" and not own.exists() or not storage.exists(url):
+        raise UserError(f"{told}: {found}{way_out}")
+    study = _load_by_name(name, url)
+    if study is None:
+        raise UserError(f"{told}: {found}it has {_names(url)}; {way_out}")
+    return study
+
+
+def _load_by_name(name: str, url: str) -> optuna.Study | None:
+    """None where there is none of that name."""
+    if not storage.exists(url):
+        return None
     try:
-        if url == f"sqlite:///{own}" and not own.exists() or not storage.exists(url):
-            raise UserError(f"{told}: {found}{way_out}")
         return optuna.load_study(study_name=name, storage=storage.open(url))
-    except KeyError:
-        names = ", ".join(optuna.get_all_study_names(storage.open(url))) or "none"
-        raise UserError(f"{told}: {found}it has {names}; {way_out}") from None
+    except KeyError:  # Optuna's word for: no study of that name
+        return None
 
 
-def study_in(name: str, url: str) -> optuna.Study:
-    """The study of that name, which is only read.
-
-    Raises:
-        UserError: It is not there.
-    """
-    try:
-        there = storage.exists(url)
-        if there:
-            return optuna.load_study(study_name=name, storage=storage.open(url))
-    except KeyError:
-        pass
-    except storage.StorageError as error:
-        raise UserError(str(error)) from None
-    names = ", ".join(optuna.get_all_study_names(storage.open(url))) if there else ""
-    raise UserError(
-        f"{name}: there is no study of that name in {storage.shown(url)}; it has {names or 'none'}"
-    )
+def _names(url: str) -> str:
+    """The studies there, for people."""
+    there = optuna.get_all_study_names(storage.open(url)) if storage.exists(url) else []
+    return ", ".join(there) or "none"
 
 
 def open_study(
@@ -177,10 +202,11 @@ def open_study(
     """
     with writing(plan.folder):
         plan.folder.mkdir(parents=True, exist_ok=True)
+    earlier = _earlier_studies(plan)
     study = optuna.create_study(
         study_name=plan.name,
         storage=storage.open(plan.url),
-        sampler=sampler_of(plan, _earlier_studies(plan)),
+        sampler=sampler_of(plan, earlier),
         pruner=PRUNERS[plan.settings.pruner](plan.experiment.n_reports),
         direction=direction,
         load_if_exists=True,
@@ -188,9 +214,9 @@ def open_study(
     check_direction(study, direction, storage.shown(plan.url))
     with writing(plan.folder):
         keep_owner(plan.folder, _storage(plan), study)
-    for earlier in _earlier_studies(plan):
-        told = _told_by(earlier, set(plan.experiment.search_space()))
-        print(f"previous       {earlier.study_name}: {told}", flush=True)
+    for each in earlier:
+        told = _told_by(each, set(plan.experiment.search_space()))
+        print(f"previous       {each.study_name}: {told}", flush=True)
     _tell_misfits(plan, study)
     if plan.experiment.search.prior() and plan.settings.sampler != "bamsoo":
         print(f"prior          of [search]: bamsoo uses it, {plan.settings.sampler} does not")
@@ -233,6 +259,14 @@ def tell_end(limits: Limits, *, exhausted: bool) -> None:
     """Why the search is over, where that does not go without saying."""
     if (why := limits.why_ended(exhausted)) is not None:
         print(f"search ended   {why}", flush=True)
+
+
+def tell_over(plan: Plan) -> None:
+    """Where `has_work` has none: how many trials there are, and why there are no more."""
+    study = existing_study(plan)
+    assert study is not None, "it has all trials that were wanted"
+    tell_finished(plan, study)
+    tell_end(Limits(plan, study), exhausted=False)
 
 
 def tell_finished(plan: Plan, study: optuna.Study) -> int:

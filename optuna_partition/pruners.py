@@ -38,7 +38,7 @@ class BoundPruner(BasePruner):
     to step. Those that were stopped count, too, as far as they came. A trial is stopped where the
     lower confidence bound of its end is above the best value of a complete trial: BaMSOO spares
     evaluations by the same bound (Wang, Shakibi, Jin and de Freitas 2014), and here it spares the
-    rest of one.
+    rest of one. What stands better than that best value goes on in any case.
 
     It works with every sampler and storage, in any number of workers, and keeps nothing between
     calls: what it says follows from the trials alone. Steps may be of any size, and trials may
@@ -89,7 +89,9 @@ class BoundPruner(BasePruner):
         ends = [e for t in trials if is_feasible(t) and (e := ended_with(t, sign)) is not None]
         if not reports or len(ends) < self._n_startup_trials:
             return False
-        step, _ = reports[-1]
+        step, value = reports[-1]
+        if value <= min(ends):
+            return False
         before = _stops(trial, trials)
         if step <= max(before, default=-math.inf) or step >= _usual_end(trials):
             return False

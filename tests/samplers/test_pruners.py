@@ -97,6 +97,22 @@ def test_the_first_trials_and_the_leader_are_spared() -> None:
     assert study.best_trial.state is TrialState.COMPLETE
 
 
+def test_what_stands_better_than_the_best_end_goes_on() -> None:
+    """Two curves that cross taught that who is ahead at first is behind at last, for good."""
+    study = study_of()
+    space = {"x": optuna.distributions.FloatDistribution(0, 1)}
+    for x, curve in ((0.5, [3.74, 3.6, 3.4, 3.18]), (0.1, [3.58, 3.56, 3.54, 3.53])):
+        told = dict(enumerate(curve, 1))
+        study.add_trial(
+            optuna.create_trial(
+                params={"x": x}, distributions=space, value=curve[-1], intermediate_values=told
+            )
+        )
+    trial = study.ask(space)
+    trial.report(2.94, 1)
+    assert not trial.should_prune()
+
+
 @pytest.mark.parametrize("sampler", [optuna.samplers.TPESampler(seed=0), BaMSOOSampler(seed=0)])
 def test_it_works_with_samplers_that_learn(sampler: Any) -> None:
     study = study_of(sampler)

@@ -3,5 +3,5 @@
 From the lowest: `instance` says what a problem is, and `families` has them; `simulate` is the
 clock; `entrants` and, in `peers`, the searches of others; `run` is one run, `figures` the
 arithmetic on many, `tables` their text, `work` which runs there are. `make` trains and exports
-what family `standin` is made of.
+what families `standin` and `short` are made of.
 """

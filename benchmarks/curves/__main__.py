@@ -15,6 +15,7 @@ from benchmarks.curves import work
 from benchmarks.curves.families import FAMILIES
 from benchmarks.curves.families import KEPT
 from benchmarks.curves.families import SPLITS
+from benchmarks.curves.families import standin
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -34,7 +35,8 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("results", type=Path, nargs="+")
     table.add_argument("--budgets", type=_numbers, default=tables.BUDGETS)
     table.set_defaults(command=_table)
-    made = commands.add_parser("make", help="train and export what family standin is made of")
+    made = commands.add_parser("make", help="train and export what a family is made of")
+    made.add_argument("--family", choices=standin.ROWS, default="standin")
     made.add_argument("--folder", type=Path, default=Path("runs/curves"), help="of its studies")
     made.add_argument("--trials", type=int, default=300, help="of each of its two searches")
     made.add_argument("--storages", nargs="*", default=(), help="URLs of studies made already")
@@ -86,7 +88,7 @@ def _table(options: argparse.Namespace) -> None:
 
 
 def _make(options: argparse.Namespace) -> None:
-    make.make(options.folder, options.trials, options.storages)
+    make.make(options.folder, options.family, options.trials, options.storages)
 
 
 if __name__ == "__main__":

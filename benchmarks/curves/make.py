@@ -1,4 +1,4 @@
-"""Makes what family `standin` is made of: trains, exports, fits. Runs `objectives.tune`.
+"""Makes what families `standin` and `short` are of: trains, exports, fits; `objectives.tune`.
 
 A study of Latin hypercube trials, one of TPE's, and the same dozen trials with three seeds of the
 training, which tell of the noise. Each command goes on where it was; so does this.
@@ -33,34 +33,35 @@ FOLDS = 8
 Row = dict[str, Any]
 
 
-def experiment(seed: int, rates: str = "") -> str:
-    """The stand-in's experiment file with eight validations and no task."""
+def experiment(family: str, seed: int, rates: str = "") -> str:
+    """The stand-in's experiment file with eight validations, a family's rows, and no task."""
     text = (EXAMPLES / "standin.toml").read_text().replace('"standin/', f'"{EXAMPLES}/standin/')
     text = re.sub(r"(?m)^(tasks|test) =.*\n", "", text)
     text = text.replace("epochs = 1", f"epochs = 1\nvalidations = {standin.STEPS}\nseed = {seed}")
+    text = re.sub(r"(?m)^limit =.*$", f"limit = {standin.ROWS[family]}", text)
     return re.sub(r"(?m)^learning_rate =.*$", rates, text) if rates else text
 
 
-def studies(trials: int) -> Iterator[tuple[str, str, str, int, int]]:
+def studies(family: str, trials: int) -> Iterator[tuple[str, str, str, int, int]]:
     """Name, file, sampler, its seed, trials. Repeats are of learning rates that do something."""
     for sampler in ("lhs", "tpe"):
-        yield f"curves-{sampler}", experiment(0), sampler, 1, trials
+        yield f"curves-{sampler}", experiment(family, 0), sampler, 1, trials
     for seed in SEEDS:
-        text = experiment(seed, "learning_rate = {low = 3e-4, high = 1e-2, log = true}")
+        text = experiment(family, seed, "learning_rate = {low = 3e-4, high = 1e-2, log = true}")
         yield f"repeats-{seed}", text, "lhs", 2, REPEATED
 
 
-def train(folder: Path, trials: int) -> list[str]:
+def train(folder: Path, family: str, trials: int) -> list[str]:
     """Runs every study to its end; the URLs of their storages."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, text, sampler, seed, n in studies(trials):
+    for name, text, sampler, seed, n in studies(family, trials):
         file = folder / f"{name}.toml"
         file.write_text(text)
         command = [sys.executable, "-m", "objectives.tune", str(file), "--study", name]
         command += ["--storage", f"sqlite:///{folder / name}.db", "--sampler", sampler]
         command += ["--seed", str(seed), "--trials", str(n), "--search-only"]
         subprocess.run([*command, "--output", str(folder / name)], cwd=ROOT, check=True)
-    return [f"sqlite:///{folder / name}.db" for name, *_ in studies(trials)]
+    return [f"sqlite:///{folder / name}.db" for name, *_ in studies(family, trials)]
 
 
 def exported(storages: Sequence[str]) -> list[Row]:
@@ -81,14 +82,14 @@ def _row(study: str, trial: optuna.trial.FrozenTrial) -> Row:
     return {"study": study, **params, **cost, "steps": told["steps"], **losses}
 
 
-def write(rows: Sequence[Row]) -> None:
+def write(family: str, rows: Sequence[Row]) -> None:
     """The same rows give the same bytes."""
     standin.DATA.mkdir(exist_ok=True)
     file = io.StringIO(newline="")
     writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    standin.TABLE.write_bytes(gzip.compress(file.getvalue().encode(), mtime=0))
+    standin.table_of(family).write_bytes(gzip.compress(file.getvalue().encode(), mtime=0))
 
 
 def fit(table: standin.Table) -> standin.Settings:
@@ -138,9 +139,9 @@ def repeated(rows: Sequence[Row]) -> float | None:
     return float(np.sqrt(np.mean(variances))) if variances else None
 
 
-def settle(rows: Sequence[Row]) -> None:
+def settle(family: str, rows: Sequence[Row]) -> None:
     """Fits the surrogate to the table and writes its settings, with what they are worth."""
-    table = standin.read(standin.TABLE)
+    table = standin.read(family)
     found = fit(table)
     residuals = standin.Surrogate(table, found).residuals[:, -1]
     scale = float(np.log(table.losses[:, -1] - standin.FLOOR).std())
@@ -157,11 +158,11 @@ def settle(rows: Sequence[Row]) -> None:
         "noise_from": "nugget" if deviation is None else "repeats",
         "left_out": checked(table, found),
     }
-    standin.SETTINGS.write_text(json.dumps(told, indent=1) + "\n")
+    standin.settings_of(family).write_text(json.dumps(told, indent=1) + "\n")
 
 
-def make(folder: Path, trials: int, storages: Sequence[str] = ()) -> None:
+def make(folder: Path, family: str, trials: int, storages: Sequence[str] = ()) -> None:
     """Trains unless storages are named; exports and fits."""
-    rows = exported(storages or train(folder, trials))
-    write(rows)
-    settle(rows)
+    rows = exported(storages or train(folder, family, trials))
+    write(family, rows)
+    settle(family, rows)

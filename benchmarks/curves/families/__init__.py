@@ -15,6 +15,7 @@ __all__ = ["FAMILIES", "KEPT", "SPLITS", "find"]
 
 FAMILIES: dict[str, Callable[[int], list[Curves]]] = {  # a shift -> the family's instances
     "standin": standin.instances,
+    "short": standin.short,
     "hartmann": hartmann.instances,
     "lcbench": lcbench.instances,
 }

@@ -1,8 +1,9 @@
-"""Family `standin`: validation losses of real LoRA trainings of examples/standin, a surrogate.
+"""Families `standin` and `short`: losses of real LoRA trainings of examples/standin, a surrogate.
 
-Reads data/standin.csv.gz, one training a row, and data/standin.json, the model's settings; `make`
-writes both. Notation: a curve is log(loss - FLOOR) at each validation, centred and scaled; x are
-the hyperparameters in `coordinates`. All validations share one Gaussian process, of a Matern 5/2
+The trainings of `standin` have 1,500 rows, those of `short` 400, so that more curves cross. Both
+read data/NAME.csv.gz, one training a row, and data/NAME.json, the model's settings; `make` writes
+them. Notation: a curve is log(loss - FLOOR) at each validation, centred and scaled; x are the
+hyperparameters in `coordinates`. All validations share one Gaussian process, of a Matern 5/2
 kernel.
 
 The noise of a training is the left-out residual curve of one of the nearest trainings, so that it
@@ -34,7 +35,7 @@ from benchmarks.curves.instance import Curves
 
 
 DATA = Path(__file__).parents[1] / "data"
-TABLE, SETTINGS = DATA / "standin.csv.gz", DATA / "standin.json"
+ROWS = {"standin": 1500, "short": 400}  # of a training
 STEPS = 8
 FLOOR = 2.7  # below every loss there is; nearer to it, small differences count more
 KEPT = 2 / 3  # of the trainings, by the shift
@@ -75,8 +76,17 @@ class Table:
         return Table([self.params[i] for i in rows], self.x[rows], self.losses[rows])
 
 
-def read(path: Path) -> Table:
-    """The trainings of a file that `make` wrote, but for repeats."""
+def table_of(family: str) -> Path:
+    return DATA / f"{family}.csv.gz"
+
+
+def settings_of(family: str) -> Path:
+    return DATA / f"{family}.json"
+
+
+def read(family: str) -> Table:
+    """The trainings of a family that `make` wrote, but for repeats."""
+    path = table_of(family)
     if not path.exists():
         raise NotAvailable("needs `python -m benchmarks.curves make`")
     with gzip.open(path, "rt") as file:
@@ -133,20 +143,24 @@ def losses(curve: np.ndarray) -> Curve:
 
 
 @functools.cache
-def _table() -> Table:
-    return read(TABLE)
+def _table(family: str) -> Table:
+    return read(family)
 
 
-def settings() -> Settings:
-    told = json.loads(SETTINGS.read_text())["settings"]
+def settings(family: str) -> Settings:
+    told = json.loads(settings_of(family).read_text())["settings"]
     return Settings(tuple(told["lengths"]), told["variance"], told["noise"], told["share"])
 
 
-def instances(shift: int) -> list[Curves]:
-    table = _table()
+def short(shift: int) -> list[Curves]:
+    return instances(shift, "short")
+
+
+def instances(shift: int, family: str = "standin") -> list[Curves]:
+    table = _table(family)
     n = len(table.params)
     kept = sorted(random.Random(shift).sample(range(n), round(KEPT * n)))
-    surrogate = Surrogate(table.part(kept), settings())
+    surrogate = Surrogate(table.part(kept), settings(family))
 
     def curve(params: Params) -> Curve:
         return losses(surrogate.curve(params))
@@ -157,5 +171,5 @@ def instances(shift: int) -> list[Curves]:
     def step_seconds(params: Params) -> float:
         return seconds(params) / STEPS
 
-    instance = Instance("standin", "lora", shift, lambda params: curve(params)[-1], SPACE)
+    instance = Instance(family, "lora", shift, lambda params: curve(params)[-1], SPACE)
     return [Curves(instance, STEPS, curve, step_seconds, measured, falling=True)]

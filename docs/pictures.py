@@ -1,13 +1,16 @@
 """The pictures of how the samplers and the pruner search: `python -m docs.pictures [FOLDER]`.
 
 Branin's function has three equal minima. Nothing is drawn at random, so that the pictures are the
-same whenever they are made, but for the rounding of BaMSOO's model on another processor.
+same whenever they are made, but for the rounding of BaMSOO's model on another processor. What the
+command found is read from a file of `benchmarks`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from collections.abc import Sequence
+import csv
+from itertools import accumulate
 import math
 from pathlib import Path
 import sys
@@ -39,6 +42,7 @@ COLOUR_MAP = colormaps["viridis_r"]
 COLOURS = Normalize(-0.4, 2.2)  # of the logarithm of a value
 OPENED = "#d1495b"
 STEPS, TRAININGS = 8, 15  # of a training; that a search may take
+COMMAND = Path(__file__).parents[1] / "benchmarks" / "curves" / "data" / "command.csv"
 
 
 def frames() -> Figure:
@@ -193,6 +197,27 @@ def trained(axes: Axes, name: str, pruner: BasePruner) -> None:
     axes.set_title(f"{name}: {len(study.trials)} trials", loc="left")
 
 
+def command() -> Figure:
+    """Three searches by the command with three seeds each: the best loss, by what was trained."""
+    with COMMAND.open() as file:
+        rows = list(csv.DictReader(file))
+    names = dict.fromkeys(row["search"] for row in rows)
+    figure = Figure(figsize=(11, 3.6), layout="constrained")
+    panels = figure.subplots(1, len(names), sharex=True, sharey=True)
+    for axes, name in zip(panels, names, strict=True):
+        for seed in dict.fromkeys(row["seed"] for row in rows):
+            ended = [row for row in rows if (row["search"], row["seed"]) == (name, seed)]
+            spent = [float(row["trainings"]) for row in ended]
+            best = list(accumulate((float(row["loss"]) for row in ended), min))
+            axes.step(spent, best, where="post", label=f"seed {seed}", lw=1.5)
+        axes.set_title(name, loc="left")
+    panels[0].set_ylim(2.78, 2.88)
+    panels[-1].legend()
+    figure.supxlabel("trainings' worth of steps")
+    figure.supylabel("best validation loss")
+    return figure
+
+
 def main() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
@@ -200,6 +225,7 @@ def main() -> None:
     frames().savefig(folder / "frames.png", dpi=100)
     choices().savefig(folder / "choices.png", dpi=100)
     stops().savefig(folder / "stops.png", dpi=100)
+    command().savefig(folder / "searches.png", dpi=100)
 
 
 if __name__ == "__main__":

@@ -203,7 +203,7 @@ def test_the_pictures_of_the_documentation_can_be_made(
     monkeypatch.setattr(sys, "argv", ["pictures.py", str(tmp_path)])
     pictures.main()
     made = {picture.name for picture in tmp_path.iterdir()}
-    assert made == {"choices.png", "frames.png", "stops.png"}
+    assert made == {"choices.png", "frames.png", "searches.png", "stops.png"}
 
 
 def test_every_public_name_stands_in_the_readme() -> None:

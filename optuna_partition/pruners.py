@@ -38,7 +38,7 @@ class BoundPruner(BasePruner):
     to step. Those that were stopped count, too, as far as they came. A trial is stopped where the
     lower confidence bound of its end is above the best value of a complete trial: BaMSOO spares
     evaluations by the same bound (Wang, Shakibi, Jin and de Freitas 2014), and here it spares the
-    rest of one. What stands better than that best value goes on in any case.
+    rest of one. What stands better than every complete trial did at last goes on in any case.
 
     It works with every sampler and storage, in any number of workers, and keeps nothing between
     calls: what it says follows from the trials alone. Steps may be of any size, and trials may
@@ -90,7 +90,7 @@ class BoundPruner(BasePruner):
         if not reports or len(ends) < self._n_startup_trials:
             return False
         step, value = reports[-1]
-        if value <= min(ends):
+        if value <= _best_last_report(trials, sign):
             return False
         before = _stops(trial, trials)
         if step <= max(before, default=-math.inf) or step >= _usual_end(trials):
@@ -119,6 +119,12 @@ def _usual_end(trials: Sequence[FrozenTrial]) -> float:
     whole = (t for t in trials if t.state is TrialState.COMPLETE and t.intermediate_values)
     lasts = [max(trial.intermediate_values) for trial in whole]
     return statistics.median(lasts) if lasts else math.inf
+
+
+def _best_last_report(trials: Sequence[FrozenTrial], sign: float) -> float:
+    """Of complete trials; a report may be of something else than the value a trial ends with."""
+    whole = [t for t in trials if is_feasible(t) and ended_with(t, sign) is not None]
+    return min((r[-1][1] for t in whole if (r := reported(t, sign))), default=-math.inf)
 
 
 def _stops(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> list[int]:

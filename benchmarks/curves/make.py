@@ -163,6 +163,6 @@ def settle(family: str, rows: Sequence[Row]) -> None:
 
 def make(folder: Path, family: str, trials: int, storages: Sequence[str] = ()) -> None:
     """Trains unless storages are named; exports and fits."""
-    rows = exported(storages or train(folder, family, trials))
+    rows = exported(storages or train(folder / family, family, trials))
     write(family, rows)
     settle(family, rows)

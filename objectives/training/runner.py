@@ -154,7 +154,8 @@ class Runner:
                 ended = self._train(job, report) if job.trained is None else job.trained
                 return self._score(job, ended) if isinstance(ended, Training) else ended
         except DeviceFull:
-            where = f"beside a training with micro-batch {job.micro_batch}"  # at a file, for one
+            # outside the steps: where the adapter is saved, for one
+            where = f"beside a training with micro-batch {job.micro_batch}"
             return OutOfMemory("training", f"out of memory {where}", peak_memory())
 
     def _train(self, job: Job, report: Report) -> Ended:

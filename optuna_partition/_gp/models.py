@@ -49,9 +49,10 @@ class Models:
         try:
             torch.empty(0, device=self.device)
         except (RuntimeError, AssertionError) as error:  # the second without CUDA
+            why = str(error).splitlines()[0].partition(". ")[0].rstrip(".")
             raise ValueError(
                 f"`device` must be one that torch has here, but got (device={self.device!r}): "
-                f"{str(error).partition('. ')[0].rstrip('.')}; 'cpu' is always there."
+                f"{why}; 'cpu' is always there."
             ) from None
 
     def __call__(self, axes: tuple[Axis, ...], features: tuple[Feature, ...] = ()) -> Belief:

@@ -97,6 +97,22 @@ def test_the_first_trials_and_the_leader_are_spared() -> None:
     assert study.best_trial.state is TrialState.COMPLETE
 
 
+def test_reports_may_be_of_something_else_than_the_value() -> None:
+    """As a training loss is, where the value is a validation loss above all of them."""
+
+    def objective(trial: optuna.Trial) -> float:
+        values = curve(trial)
+        for step, loss in zip(STEPS, values, strict=True):
+            trial.report(loss - 10, step)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return values[-1]
+
+    study = study_of()
+    study.optimize(objective, n_trials=30)
+    assert [state for state, _ in ends(study)].count(TrialState.PRUNED) > 7
+
+
 def test_what_stands_better_than_the_best_end_goes_on() -> None:
     """Two curves that cross taught that who is ahead at first is behind at last, for good."""
     study = study_of()

@@ -52,6 +52,7 @@ from optuna_partition._study.ends import unfailed
 from optuna_partition._study.ends import used_up
 from optuna_partition._study.guesses import good_point_on_slice
 from optuna_partition._study.guesses import good_value
+from optuna_partition._study.inferred import has_other_range
 from optuna_partition._study.inferred import is_space_known
 from optuna_partition._study.inferred import SearchSpaces
 from optuna_partition._study.notices import in_words
@@ -154,17 +155,24 @@ class PartitionSampler(BaseSampler):
             space = self._spaces.whole(study)
             if not space.axes:
                 return ""
-            return self._misfits(self._read(study, space), trials_of(study))
+            return self._misfits(study, self._read(study, space))
 
-    def _misfits(self, history: History[Any], trials: Sequence[FrozenTrial]) -> str:
-        """In an inferred space, and with parameters fixed, other spaces are nothing to tell of."""
-        is_whole = history.space.distributions == self._spaces.given
-        told_of = [
-            number
-            for number, ask in history.misfits.items()
-            if ask.rule != self._rule.name or (is_whole and not ask.partial)
-        ]
-        return in_words(told_of, trials, history.space)
+    def _misfits(self, study: Study, history: History[Any]) -> str:
+        """With parameters fixed, other spaces are nothing to tell of.
+
+        Nor are they in an inferred space, unless a range has changed.
+        """
+        trials, space, given = trials_of(study), history.space, self._spaces.given
+        whole = self._spaces.whole(study)
+        is_whole = space.distributions == given
+
+        def is_told_of(number: int, ask: Ask) -> bool:
+            if given is None:
+                return ask.rule != self._rule.name or has_other_range(trials[number], whole)
+            return ask.rule != self._rule.name or (is_whole and not ask.partial)
+
+        told_of = [number for number, ask in history.misfits.items() if is_told_of(number, ask)]
+        return in_words(told_of, trials, space)
 
     # ---- a trial's way through Optuna ----
 
@@ -255,7 +263,7 @@ class PartitionSampler(BaseSampler):
         space = self._spaces.whole(study) if history is None else history.space
         if not space.axes:
             return has_one_point(trials_of(study))
-        if not space.is_finite:
+        if not space.is_finite or has_other_range(trial, self._spaces.whole(study)):
             return False
         tree, trials = self._read(study, space).tree, trials_of(study)
         if not tree.is_exhausted(but=trial.number):
@@ -321,14 +329,14 @@ class PartitionSampler(BaseSampler):
         """An answer when every point is taken: any point, as GridSampler does.
 
         Where trials have more parameters, the point of the branch that is to be searched next;
-        those in flight may be such trials, unless the space is given.
+        those in flight may be such trials. Where not, a point in flight, whose trial may be lost.
         """
         space, trials = history.space, trials_of(study)
         has_branches = any(beyond(t, space) for t in trials)
         if not has_branches:
             self._notices.repeat(trial)
         is_running = any(not t.state.is_finished() for t in trials if t.number != trial.number)
-        if has_branches or (is_running and self._spaces.is_branching):
+        if has_branches or is_running:
             done = used_up((t for t in trials if t.number != trial.number), space)
             params = space.params(next_again(history.tree, done))
             if isinstance(self._independent_sampler, RestSampler):
@@ -410,7 +418,7 @@ class PartitionSampler(BaseSampler):
                 history.remember(self._known(space.distributions))
             self._history = (identity(study), history)
         history.update(trials)
-        self._notices.misfits(study, self._rule.name, partial(self._misfits, history, trials))
+        self._notices.misfits(study, self._rule.name, partial(self._misfits, study, history))
         return history
 
     def _history_of(self, study: Study) -> History[Any] | None:

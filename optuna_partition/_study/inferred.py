@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from collections.abc import Mapping
 from collections.abc import Sequence
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 from typing import final
@@ -30,10 +32,12 @@ from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.readings import has_told
 
 
-__all__ = ["InferredSpace", "SearchSpaces", "is_space_known"]
+__all__ = ["InferredSpace", "SearchSpaces", "has_other_range", "is_space_known"]
 
 _Fixed: TypeAlias = Mapping[str, Any]
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+_SETTLED = 5
+"""Trials in a row with one range of a parameter, before another is a new range for all of them."""
 
 
 @final
@@ -98,7 +102,11 @@ class SearchSpaces:
 
 
 class InferredSpace:
-    """Optuna's intersection of spaces, which is for one study, begun anew for each."""
+    """Optuna's intersection of spaces, which is for one study, begun anew for each.
+
+    A parameter whose range somebody has changed between two runs has the newest one. Optuna leaves
+    it out, as it does one whose range follows from other parameters.
+    """
 
     def __init__(self) -> None:
         self._of: Identity | None = None
@@ -111,11 +119,13 @@ class InferredSpace:
         self.__init__()  # type: ignore[misc]
 
     def __call__(self, study: Study) -> dict[str, BaseDistribution]:
-        """The parameters that every ended trial suggests with the same distribution."""
+        """The parameters that every ended trial suggests."""
         if self._of != identity(study):
             self._of = identity(study)
             self._space = IntersectionSearchSpace(include_pruned=True)
-        return searched(self._space.calculate(study))
+        shared = self._space.calculate(study)
+        newest = _newest_ranges(trials_of(study), but=shared)
+        return searched(dict(sorted((shared | newest).items())) if newest else shared)
 
 
 class InferredBranches:
@@ -152,6 +162,40 @@ class InferredBranches:
             searched(dict(space.distributions))
             self._found = root, fixed, space
         return self._found[2]
+
+
+def _newest_ranges(
+    trials: Sequence[FrozenTrial], but: Container[str]
+) -> dict[str, BaseDistribution]:
+    """The parameters whose range has changed for all later trials, with the newest one."""
+    ended = [trial for trial in reversed(trials) if trial.state in _ENDED]
+    newest = ended[0].distributions if ended else {}
+    return {n: d for n, d in newest.items() if n not in but and _has_settled(n, ended)}
+
+
+def _has_settled(name: str, ended: Sequence[FrozenTrial]) -> bool:
+    """Whether all trials, the newest first, have a parameter, and its ranges last; the newest may.
+
+    A range that follows from other parameters would have changed sooner.
+    """
+    in_a_row = _SETTLED
+    for newer, older in pairwise(ended):
+        if name not in older.distributions:
+            return False
+        if older.distributions[name] == newer.distributions[name]:
+            in_a_row += 1
+        elif in_a_row < _SETTLED:
+            return False
+        else:
+            in_a_row = 1
+    return in_a_row >= _SETTLED
+
+
+def has_other_range(trial: FrozenTrial, space: AnySpace) -> bool:
+    """Whether a range has changed since a trial, in a space without branches."""
+    newest = space.distributions
+    changed = (newest.get(name, d) != d for name, d in trial.distributions.items())
+    return space.growth is None and any(changed)
 
 
 def is_space_known(trials: Sequence[FrozenTrial]) -> bool:

@@ -13,6 +13,7 @@ from bowl import new_study
 from bowl import points
 from bowl import SPACE
 import optuna
+from optuna.distributions import FloatDistribution
 from optuna.samplers import BaseSampler
 from optuna.samplers import PartialFixedSampler
 from optuna.trial import create_trial
@@ -54,6 +55,41 @@ def test_other_samplers_trials_are_taken_in() -> None:
     assert len({tuple(p.values()) for p in points(study)}) == 60
     first = study.trials[20].system_attrs["partition"]
     assert first["opened"], "20 observations let the first ask open cells"
+
+
+@every_sampler
+@pytest.mark.parametrize("high", [3.0, 6.0])
+def test_a_range_that_has_changed_is_searched_whole(
+    make: Callable[..., BaseSampler], high: float
+) -> None:
+    study = optuna.create_study(sampler=make())
+    study.optimize(lambda trial: square(trial, 5.0), n_trials=15)
+    study.sampler = sampler = make()
+    study.optimize(lambda trial: square(trial, high), n_trials=25)
+    newest = {name: FloatDistribution(-high, high) for name in "xy"}
+    assert sampler.infer_relative_search_space(study, study.trials[-1]) == newest
+    assert "high=5.0" in sampler.misfits(study)  # type: ignore[attr-defined]
+    assert len({tuple(p.values()) for p in points(study)}) == 40
+    assert min(trial.value or 9.0 for trial in study.trials[15:]) < 0.3
+
+
+def square(trial: optuna.Trial, high: float) -> float:
+    return sum((trial.suggest_float(name, -high, high) - 1.3) ** 2 for name in "xy")
+
+
+@every_sampler
+@pytest.mark.parametrize("n_before", [3, 20])
+def test_a_range_that_follows_from_another_parameter_is_no_new_one(
+    make: Callable[..., BaseSampler], n_before: int
+) -> None:
+    def objective(trial: optuna.Trial) -> float:
+        high = trial.suggest_float("high", 1, 2)
+        return (trial.suggest_float("x", 0, high) - 0.7) ** 2
+
+    study = optuna.create_study(sampler=make())
+    study.optimize(objective, n_trials=n_before)
+    space = study.sampler.infer_relative_search_space(study, study.trials[-1])
+    assert space == {"high": FloatDistribution(1, 2)}
 
 
 @every_sampler

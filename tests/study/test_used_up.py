@@ -96,7 +96,7 @@ def test_a_branch_that_never_gets_to_its_end_is_a_branch(
 def test_a_range_that_changes_brings_no_point_again(
     make: Callable[..., BaseSampler], first: str
 ) -> None:
-    """Then only the choice is common to all trials, and soon used up."""
+    """And what was evaluated before counts where it lies."""
 
     def objective(trial: optuna.Trial, high: float) -> float:
         suggested = {"x": 0.0, "c": ""}
@@ -111,6 +111,38 @@ def test_a_range_that_changes_brings_no_point_again(
     study.optimize(lambda trial: objective(trial, 1.0), n_trials=20)
     study.optimize(lambda trial: objective(trial, 2.0), n_trials=40)
     assert len(points(study)) == 60
+
+
+@every_sampler
+def test_a_finite_space_that_was_widened_is_evaluated_whole(
+    make: Callable[..., BaseSampler],
+) -> None:
+    """The first trial after it learns of the range, when nothing of the former one is left."""
+    study = optuna.create_study(sampler=make())
+    for high, n_points in ((9, 9), (20, 20)):
+        study.optimize(lambda trial, n=high: abs(trial.suggest_int("n", 1, n) - 15), n_trials=40)
+        assert len(points(study)) == n_points
+    assert len(study.trials) == 21
+    assert "high=9" in study.sampler.misfits(study)  # type: ignore[attr-defined]
+
+
+@every_sampler
+def test_points_of_workers_that_are_lost_come_last(make: Callable[..., BaseSampler]) -> None:
+    """Nobody can tell that they are lost, so that others evaluate theirs and the study ends."""
+    study = optuna.create_study(sampler=make())
+    study.optimize(grid, n_trials=5)
+    lost = [study.ask() for _ in range(2)]
+    for trial in lost:
+        grid(trial)
+    study.optimize(grid, n_trials=60)
+    assert len(study.trials) == 36 + len(lost)
+    assert len(points(study)) == 36
+    again = [trial.params for trial in study.trials[-len(lost) :]]
+    assert all(trial.params in again for trial in lost)
+
+
+def grid(trial: optuna.Trial) -> float:
+    return trial.suggest_int("a", 1, 6) ** 2 + trial.suggest_int("b", 1, 6)
 
 
 # ---- parameters that are fixed from outside ----

@@ -10,7 +10,6 @@ from typing import final
 
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.samplers import TPESampler
 from optuna.study import Study
 
 from optuna_partition._gp.models import Models
@@ -31,6 +30,7 @@ from optuna_partition._study.arguments import checked_space
 from optuna_partition._study.arguments import ConstraintsFunc
 from optuna_partition._study.ask import PartitionSampler
 from optuna_partition._study.outside.branches import BranchSampler
+from optuna_partition._study.outside.tpe import TPEByTrial
 
 
 __all__ = ["BaMSOOSampler", "DIRECTSampler", "SOOSampler"]
@@ -169,7 +169,7 @@ class BaMSOOSampler(PartitionSampler):
                 f"`candidates_func` must be a function, but got ({candidates_func=}); None is the "
                 "expected improvement."
             )
-        tpe = TPESampler(seed=checked_seed(seed))
+        tpe = TPEByTrial(checked_seed(seed) or 0)
         models = Models(as_published, device, candidates_func, seed or 0)
         deterministic = checked_flag("deterministic", deterministic)
         default = BaMSOO(models, deterministic=deterministic, seed=seed or 0)

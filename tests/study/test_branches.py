@@ -86,6 +86,19 @@ def test_a_new_process_at_every_step_asks_for_the_same_points() -> None:
     assert 3 < len(fits) < 12, "the trials keep a fit, and not each its own"
 
 
+@pytest.mark.parametrize("seed", [None, 1])
+@pytest.mark.parametrize("n_trials", [1, 3])
+def test_what_has_no_model_yet_is_drawn_by_trial(seed: int | None, n_trials: int) -> None:
+    """No stream of random numbers begins anew with a process."""
+    whole = optuna.create_study(sampler=BaMSOOSampler(seed=seed))
+    whole.optimize(bent, n_trials=12)
+    halting = optuna.create_study()
+    for _ in range(12 // n_trials):
+        halting.sampler = BaMSOOSampler(seed=seed)
+        halting.optimize(bent, n_trials=n_trials)
+    assert points(halting) == points(whole)
+
+
 def test_workers_in_the_same_branch_are_sent_to_different_points() -> None:
     """Nothing but the branch tells them apart: the partition has two points, both taken."""
     study = optuna.create_study(sampler=searching(TPESampler(seed=1)))

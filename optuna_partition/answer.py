@@ -19,6 +19,7 @@ from optuna_partition._rules.belief import Array
 from optuna_partition._rules.belief import AS_GOOD_AS_INFINITE
 from optuna_partition._rules.belief import Evidence
 from optuna_partition._rules.belief import thinned
+from optuna_partition._rules.belief import winsorised
 from optuna_partition._rules.repeats import is_noisy
 from optuna_partition._space.union import Union
 from optuna_partition._study.optuna import trials_of
@@ -66,8 +67,9 @@ class Best:
         """Whether there is a model of the objective here.
 
         There is none of fewer than four values, of trials that all have the same parameters, and
-        where a value is infinite; nor where a model explains no more than chance would, or where
-        a point that was evaluated twice shows no noise.
+        where a value is infinite, or so bad that the model does not tell it from others; nor where
+        a model explains no more than chance would, or where a point that was evaluated twice shows
+        no noise.
         """
         return not math.isnan(self.deviation)
 
@@ -208,20 +210,21 @@ def _moments(trials: Sequence[FrozenTrial], points: Sequence[_Point]) -> tuple[A
     found = _believed(trials, points)
     if found is None:
         return observed, unknown
-    has_value = np.abs(observed) < AS_GOOD_AS_INFINITE
-    means, deviations, has_noise = found
+    means, deviations, has_noise, worst = found
+    is_seen = observed <= worst
     return (
-        np.where(has_value & has_noise, means, observed),
-        np.where(has_value, deviations, unknown),
+        np.where(is_seen & has_noise, means, observed),
+        np.where(is_seen, deviations, unknown),
     )
 
 
 def _believed(
     trials: Sequence[FrozenTrial], points: Sequence[_Point]
-) -> tuple[Array, Array, bool] | None:
-    """The model's moments at points, and whether it finds noise; None where there is no model.
+) -> tuple[Array, Array, bool, float] | None:
+    """The model's moments at points, whether it finds noise, and the worst loss that it sees.
 
-    What is infinite is no noise of something finite, and not told to the model.
+    None where there is no model. What is infinite is no noise of something finite, and not told
+    to the model. What is far from the best is drawn in, and the model says nothing of it.
     """
     losses = np.array([_loss(trial, points[0].sign) for trial in trials] if points else [])
     if is_noisy([point.losses for point in points]) is False:
@@ -235,5 +238,5 @@ def _believed(
     x = np.array(union.units)
     kept = known[thinned(np.argsort(losses[known], kind="stable"), _MOST_VALUES)]
     evidence = Evidence(x[kept], losses[kept], x[:0], len(losses))
-
-    return moments(union.axes, evidence, x[[point.row for point in points]])
+    found = moments(union.axes, evidence, x[[point.row for point in points]])
+    return None if found is None else (*found, float(winsorised(losses[kept]).max()))

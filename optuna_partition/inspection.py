@@ -112,8 +112,12 @@ def tree(study: Study) -> list[TreeCell]:
         return []
     ask, space = newest
     sign = sign_of(study.direction)
-    whole: AnySpace = _conditional(trials) or space
-    root = _grown(whole, _rule(ask.rule), sign, trials).node(whole.branch(ask.named) or ())
+    whole: AnySpace = space
+    root, branches = None, _conditional(trials)
+    branch = None if branches is None else branches.branch(ask.named)
+    if branches and branch and branches.opened(branch).space == space.fingerprint:
+        whole = branches
+        root = _grown(whole, _rule(ask.rule), sign, trials).node(branch)
     if root is None:  # it was asked for over another space, or nothing led to its branch yet
         whole = space
         root = _grown(whole, _rule(ask.rule), sign, trials).root

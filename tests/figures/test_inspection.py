@@ -7,6 +7,7 @@ from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 import pytest
 
+from optuna_partition import BaMSOOSampler
 from optuna_partition import SOOSampler
 from optuna_partition.inspection import cells
 
@@ -28,6 +29,20 @@ def test_cells_cover_the_space_and_name_their_trials() -> None:
     assert sorted(n for c in found for n in c.trials) == list(range(40))
     best = max(found, key=lambda c: c.value if c.value is not None else -1e9)
     assert best.value == study.best_value and study.best_trial.number in best.trials
+
+
+@pytest.mark.parametrize("as_published", [True, False])
+def test_of_what_has_branches_bamsoo_shows_what_all_trials_share(as_published: bool) -> None:
+    def branching(trial: optuna.Trial) -> float:
+        n = trial.suggest_int("n", 1, 4)
+        return abs(trial.suggest_float("x", 0, n) - 2)
+
+    sampler = BaMSOOSampler(as_published=as_published, seed=0)
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(branching, n_trials=20)
+    found = cells(study)
+    assert [set(cell.low) for cell in found] == [{"n"}] * len(found)
+    assert sum(cell.high["n"] - cell.low["n"] for cell in found) == pytest.approx(1)
 
 
 def test_a_study_of_another_sampler_has_no_cells() -> None:

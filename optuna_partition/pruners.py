@@ -32,13 +32,13 @@ _MOST_CURVES = 200  # the latest, so that the time of a report levels off: at so
 
 @final
 class BoundPruner(BasePruner):
-    """Stops a trial whose value at the end is surely above the best one that a study has.
+    """Stops a trial whose value at the end is hardly below the best one that a study has.
 
     What a value says of the end is learnt from all trials of the study, as regressions from step
     to step. Those that were stopped count, too, as far as they came. A trial is stopped where the
     lower confidence bound of its end is above the best value of a complete trial: BaMSOO spares
     evaluations by the same bound (Wang, Shakibi, Jin and de Freitas 2014), and here it spares the
-    rest of one. What stands better than every complete trial did at last goes on in any case.
+    rest of one. A trial whose last report is better than those of all complete ones goes on.
 
     It works with every sampler and storage, in any number of workers, and keeps nothing between
     calls: what it says follows from the trials alone. Steps may be of any size, and trials may

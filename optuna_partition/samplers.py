@@ -87,6 +87,8 @@ class BaMSOOSampler(PartitionSampler):
         deterministic: Whether the same parameters always give the same value; then no point is
             evaluated twice, though a stopped one may go on. By default that is found out: see
             above.
+        resumes: Whether the objective goes on where an earlier trial with the same parameters was
+            stopped. Where it begins anew, say False: then no stopped trial is taken up again.
         candidates_func: Chooses the point instead of expected improvement, with the signature of
             `optuna_integration.BoTorchSampler`'s; everything is in the unit cube, a category or
             an integer at the middle of its share of the axis. A point outside the bounds it is
@@ -137,6 +139,7 @@ class BaMSOOSampler(PartitionSampler):
         as_published: bool = False,
         eta: float = 0.05,
         deterministic: bool = False,
+        resumes: bool = True,
         candidates_func: CandidatesFunc | None = None,
         device: str = "cpu",
         search_space: dict[str, BaseDistribution] | None = None,
@@ -172,7 +175,8 @@ class BaMSOOSampler(PartitionSampler):
         tpe = TPEByTrial(checked_seed(seed) or 0)
         models = Models(as_published, device, candidates_func, seed or 0)
         deterministic = checked_flag("deterministic", deterministic)
-        default = BaMSOO(models, deterministic=deterministic, seed=seed or 0)
+        resumes = checked_flag("resumes", resumes)
+        default = BaMSOO(models, deterministic=deterministic, seed=seed or 0, resumes=resumes)
         rule = BaMSOO2014(models, eta) if as_published else default
         super().__init__(
             rule,

@@ -22,6 +22,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from objectives.errors import UserError
+from objectives.settings.plan import LoraPlan
 from objectives.settings.plan import Plan
 from objectives.settings.search.ranges import Expectation
 from objectives.settings.search.ranges import Expected
@@ -107,7 +108,7 @@ class DrawnPerTrial(BaseSampler):
 
 
 SAMPLERS: Mapping[str, Callable[[Space, StudySettings], BaseSampler]] = {
-    "bamsoo": lambda space, study: _bamsoo(space, study, [], {}),
+    "bamsoo": lambda space, study: _bamsoo(space, study, [], {}, resumes=False),
     "soo": lambda space, study: SOOSampler(
         search_space=space, independent_sampler=DrawnPerTrial(RandomSampler, study.seed)
     ),
@@ -148,11 +149,13 @@ def sampler_of(plan: Plan, previous: Sequence[Study] = ()) -> BaseSampler:
     Raises:
         UserError: A package of it is missing, or an earlier study has several objectives.
     """
-    name, prior = plan.settings.sampler, plan.experiment.search.prior()
+    name, space, study = plan.settings.sampler, plan.experiment.search_space(), plan.settings
+    prior = plan.experiment.search.prior()
+    resumes = isinstance(plan, LoraPlan) and study.kept_checkpoints == "pruned"
     try:
         if name == "bamsoo":
-            return _bamsoo(plan.experiment.search_space(), plan.settings, previous, prior)
-        return SAMPLERS[name](plan.experiment.search_space(), plan.settings)
+            return _bamsoo(space, study, previous, prior, resumes=resumes)
+        return SAMPLERS[name](space, study)
     except ImportError as error:
         raise UserError(f"--sampler {name}: {error}") from None
     except ValueError as error:
@@ -164,10 +167,13 @@ def _bamsoo(
     study: StudySettings,
     previous: Sequence[Study],
     prior: Mapping[str, Expectation],
+    *,
+    resumes: bool,
 ) -> BaseSampler:
     return BaMSOOSampler(
         search_space=space,
         deterministic=True,  # every training starts from the same seed
+        resumes=resumes,
         seed=study.seed,
         independent_sampler=DrawnPerTrial(TPESampler, study.seed),
         previous=previous,

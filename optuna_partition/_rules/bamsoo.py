@@ -85,12 +85,14 @@ class BaMSOO(BeliefRule):
         period: Every so many asks it is the sweep's turn.
         deterministic: Whether no point is evaluated twice.
         seed: Varies where it starts.
+        resumes: Whether stopped trials may be taken up.
     """
 
     belief: Beliefs
     period: int = SWEEP_EVERY
     deterministic: bool = False
     seed: int = 0
+    resumes: bool = True
 
     @property
     def name(self) -> str:
@@ -166,7 +168,7 @@ class _Isolating(BeliefPartition):
 
     def _believed(self, asking: _Asking) -> Cell | None:
         """The tiny cell around the point of the belief's turn or the sweep's, if there is one."""
-        evidence = evidence_of(self.tree, self._reports)
+        evidence = evidence_of(self.tree, self._reports, resumes=self._rule.resumes)
         evidence = replace(evidence, sources=self._known.sources)
         belief = self._rule.belief(self.tree.axes, self._known.features)
         posterior, fit = renewed(belief, evidence, asking.cursor.fit)

@@ -51,16 +51,21 @@ _MOST_FORECAST = 200  # trials; the time of a forecast grows with their square
 _SLIGHTEST = 1e-12  # violation: of what is infeasible it is never 0
 
 
-def evidence_of(tree: Tree, reports: Mapping[int, Reports] = MappingProxyType({})) -> Evidence:
+def evidence_of(
+    tree: Tree, reports: Mapping[int, Reports] = MappingProxyType({}), *, resumes: bool = True
+) -> Evidence:
     """What a tree knows, for a model of the value and one of each constraint.
 
     Args:
         tree: Of the trials.
         reports: What these have reported, by number.
+        resumes: Whether an objective goes on from where a trial was stopped.
     """
     said = tree.said()
     ended = [o for o in said.values() if o.reading is not Reading.FLYING]
     rows, early = _with_forecasts(said, _curves(tree, said, reports))
+    if early is not None and not resumes:
+        early = replace(early, rest=np.full_like(early.rest, math.inf))
     is_mixed = any(isinstance(o.reading, Reading) for o, _ in rows)
     about = _About(tree.axes, units(tree.axes, tree.points(Reading.FLYING)))
     constraints = [about.constraint(table) for table in _named(ended) if len(table) >= _FEWEST]

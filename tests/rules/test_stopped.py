@@ -39,8 +39,10 @@ def believing(axes: tuple[Axis, ...], features: tuple[Feature, ...] = ()) -> Nea
     return Nearest(Domain.of(axes), 4.0)
 
 
-def sampler(belief: Any = believing, *, deterministic: bool = True) -> PartitionSampler:
-    rule = BaMSOO(belief, deterministic=deterministic)
+def sampler(
+    belief: Any = believing, *, deterministic: bool = True, resumes: bool = True
+) -> PartitionSampler:
+    rule = BaMSOO(belief, deterministic=deterministic, resumes=resumes)
     return PartitionSampler(rule, dict(SPACE), None, None, True, True, True)
 
 
@@ -201,6 +203,13 @@ def test_stopped_trials_are_taken_up_again_and_none_twice_at_once() -> None:
         assert [t.state for t in before] == [TrialState.PRUNED]
         assert trial.state is TrialState.COMPLETE
     assert len({(*t.params.values(), a.repeat) for t, a in again}) == len(again)
+
+
+def test_none_is_taken_up_where_the_objective_would_begin_anew() -> None:
+    study = optuna.create_study(sampler=sampler(repeating, resumes=False), pruner=Stops())
+    study.optimize(trained, n_trials=40)
+    assert any(trial.state is TrialState.PRUNED for trial in study.trials)
+    assert len({tuple(trial.params.values()) for trial in study.trials}) == 40
 
 
 def test_workers_take_each_up_once(tmp_path: Path) -> None:

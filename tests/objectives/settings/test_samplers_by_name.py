@@ -72,6 +72,15 @@ def test_what_others_draw_is_the_trial_s_own_too(experiment: Path, sampler: str)
     assert first != second
 
 
+@pytest.mark.parametrize(("pruner", "resumes"), [("bound", True), ("asha", False)])
+def test_a_stopped_trial_is_taken_up_where_its_training_is_kept(
+    experiment: Path, pruner: str, resumes: bool
+) -> None:
+    words = [str(experiment), "--sampler", "bamsoo", "--pruner", pruner]
+    sampler = sampler_of(read_plan(words, SAMPLERS, PRUNERS))
+    assert sampler._rule.resumes is resumes  # type: ignore[attr-defined]
+
+
 def test_the_pruner_bound_is_the_library_s(experiment: Path) -> None:
     plan = read_plan([str(experiment), "--pruner", "bound"], SAMPLERS, PRUNERS)
     pruner = PRUNERS[plan.settings.pruner](plan.experiment.training.validations)

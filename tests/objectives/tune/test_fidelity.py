@@ -91,11 +91,14 @@ def quadratic(job: Job, report: Report) -> Outcome:
     return replayed([[reached + 1 / part for part in range(1, 5)]])(replace(job, trial=0), report)
 
 
-@pytest.mark.parametrize("sampler", ["tpe", "soo", "direct"])
+@pytest.mark.parametrize("sampler", ["tpe", "soo", "direct", "bamsoo"])
 def test_hyperband_goes_with_every_sampler(
     tiny_experiment: Experiment, tmp_path: Path, sampler: str
 ) -> None:
-    """Optuna shows a sampler one bracket at a time; ours give no point twice all the same."""
+    """Optuna shows a sampler one bracket at a time; ours give no point twice all the same.
+
+    Nothing is kept of a pruned training, so that BaMSOO takes none up, either.
+    """
     space = tiny_experiment.search_space()
     chosen = SAMPLERS[sampler](space, tiny_experiment.study)
     study = optuna.create_study(sampler=chosen, pruner=PRUNERS["hyperband"](4))

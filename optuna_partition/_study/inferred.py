@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Container
+from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 from itertools import pairwise
@@ -168,12 +170,18 @@ def _newest_ranges(
     trials: Sequence[FrozenTrial], but: Container[str]
 ) -> dict[str, BaseDistribution]:
     """The parameters whose range has changed for all later trials, with the newest one."""
-    ended = [trial for trial in reversed(trials) if trial.state in _ENDED]
-    newest = ended[0].distributions if ended else {}
-    return {n: d for n, d in newest.items() if n not in but and _has_settled(n, ended)}
+    newest = next(_ended(trials), None)
+    found = {} if newest is None else newest.distributions
+    others = {name: d for name, d in found.items() if name not in but}
+    return {name: d for name, d in others.items() if _has_settled(name, _ended(trials))}
 
 
-def _has_settled(name: str, ended: Sequence[FrozenTrial]) -> bool:
+def _ended(trials: Sequence[FrozenTrial]) -> Iterator[FrozenTrial]:
+    """The newest first."""
+    return (trial for trial in reversed(trials) if trial.state in _ENDED)
+
+
+def _has_settled(name: str, ended: Iterable[FrozenTrial]) -> bool:
     """Whether all trials, the newest first, have a parameter, and its ranges last; the newest may.
 
     A range that follows from other parameters would have changed sooner.

@@ -36,6 +36,7 @@ from optuna_partition._study.arguments import checked_sampler
 from optuna_partition._study.arguments import checked_seed
 from optuna_partition._study.arguments import checked_space
 from optuna_partition._study.arguments import ConstraintsFunc
+from optuna_partition._study.arguments import searched
 from optuna_partition._study.asking import Asking
 from optuna_partition._study.attributes import Ask
 from optuna_partition._study.attributes import Completion
@@ -395,6 +396,7 @@ class PartitionSampler(BaseSampler):
             return {}
         trials = trials_of(study)
         if may_take_centre(trials[: trial.number]):
+            searched({name: distribution})  # what is refused, is before anything is evaluated
             known = good_value(self._known, name, distribution)
             if known is not None:
                 return {name: known}

@@ -281,6 +281,7 @@ def test_steps_too_fine_for_optuna_are_refused(
     study = optuna.create_study(sampler=make())
     with pytest.raises(ValueError, match="`step` must be larger"):
         study.optimize(lambda trial: trial.suggest_float("x", low, high, step=step), n_trials=2)
+    assert len(study.trials) == 1, "before anything is evaluated"
 
 
 def test_a_step_that_is_just_not_too_fine_is_searched() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.trial import TrialState
 
-from objectives.command.failures import alike
 from objectives.errors import UserError
 from objectives.output import check_writable
 from objectives.output import writing
@@ -62,7 +63,7 @@ def check_plan(plan: Plan) -> None:
             "take a file, for example --storage sqlite:///study.db"
         )
     study = existing_study(plan)
-    check_owner(plan.folder, _storage(plan), study)
+    check_owner(plan.folder, _storage(plan), study, partial(_attributes, plan.url))
     if study is not None and not _begins_anew(plan, study):
         for line in check_comparable(study, plan.experiment, storage.shown(plan.url)):
             print(line, flush=True)
@@ -74,9 +75,9 @@ def check_plan(plan: Plan) -> None:
 def begin_anew_if_all_failed(plan: OwnPlan) -> None:
     """Puts a new study in the place of one whose trials have all failed, and says so.
 
-    Such a study holds no value that others would have to compare with. It goes once its trials
-    have failed alike, or the experiment is another. What somebody has asked for waits in the new
-    one as well.
+    Such a study holds no value that others would have to compare with. It goes once it wants no
+    more trials, as where they have failed alike, or the experiment is another. What somebody has
+    asked for waits in the new one as well.
     """
     study = existing_study(plan)
     if study is None or not _begins_anew(plan, study):
@@ -98,7 +99,7 @@ def _begins_anew(plan: Plan, study: optuna.Study) -> bool:
     states = {trial.state for trial in study.get_trials(deepcopy=False)} - {TrialState.WAITING}
     if states != {TrialState.FAIL}:
         return False
-    if alike(finished(study)) is not None:
+    if Limits(plan, study).is_over(finished(study)):
         return True
     try:
         check_comparable(study, plan.experiment, storage.shown(plan.url))
@@ -133,6 +134,14 @@ def study_in(name: str, url: str) -> optuna.Study:
     return study
 
 
+def _attributes(url: str) -> dict[str, dict[str, Any]]:
+    """Those of all studies there, by their names."""
+    if not storage.exists(url):
+        return {}
+    found = optuna.get_all_study_summaries(storage.open(url), include_best_trial=False)
+    return {study.study_name: study.user_attrs for study in found}
+
+
 def _storage(plan: Plan) -> str:
     """For people; the one in the study's folder moves with it."""
     return "its study.db" if plan.settings.storage is None else storage.shown(plan.url)
@@ -144,7 +153,16 @@ def _earlier_studies(plan: Plan) -> list[optuna.Study]:
     Raises:
         UserError: One is not there, or is the plan's own.
     """
-    return [_earlier(plan, *each.partition("@")) for each in plan.settings.previous]
+    return [_told_of(plan, *each.partition("@")) for each in plan.settings.previous]
+
+
+def _told_of(plan: Plan, name: str, at: str, url: str) -> optuna.Study:
+    """An earlier study; where its URL is a bad one, a message of whose it is."""
+    try:
+        return _earlier(plan, name, at, url)
+    except storage.StorageError as error:
+        why = str(error).replace("`storage`", "the URL", 1)
+        raise UserError(f"--previous {name}: {why}") from None
 
 
 def _earlier(plan: Plan, name: str, at: str, url: str) -> optuna.Study:

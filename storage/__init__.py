@@ -12,6 +12,7 @@ from storage._devices import indices
 from storage._open import exists
 from storage._open import open
 from storage._process import worker_name
+from storage._recover import put_back
 from storage._recover import recover
 from storage._turns import Turns
 from storage._url import of_one_machine
@@ -39,6 +40,7 @@ __all__ = [
     "of_one_machine",
     "open",
     "private",
+    "put_back",
     "reason",
     "recover",
     "shown",

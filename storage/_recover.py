@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Sequence
+from copy import deepcopy
 import warnings
 
 import optuna
@@ -12,12 +15,17 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
 from optuna_partition._study.attributes import is_of_partition
+from optuna_partition._study.attributes import KEY
+from optuna_partition._study.optuna import is_enqueued
+from storage._process import Process
 from storage._worker import process_of
 
 
-__all__ = ["fail", "is_here", "is_marked", "recover", "try_again"]
+__all__ = ["fail", "is_here", "is_marked", "put_back", "recover", "try_again"]
 
 RETRIES = 2
+HISTORY = "retry_history"
+"""System attribute, Optuna's: the trials that this one is tried again for."""
 
 
 def recover(study: optuna.Study) -> list[int]:
@@ -58,16 +66,47 @@ def fail(study: optuna.Study, trial: FrozenTrial) -> bool:
     return True
 
 
+def put_back(
+    study: optuna.Study, finished: Callable[[optuna.Study], Sequence[FrozenTrial]]
+) -> list[int]:
+    """Has the trials tried again that this process ran when it was interrupted.
+
+    As often as that happens: who interrupts does not say that the point kills workers.
+
+    Args:
+        study: With its trials, those failed that were interrupted.
+        finished: The trials of a study that count as finished.
+
+    Returns:
+        Numbers of those trials.
+    """
+    trials, done = study.get_trials(deepcopy=False), {t.number for t in finished(study)}
+    done.update(number for trial in trials for number in trial.system_attrs.get(HISTORY, ()))
+    failed = [t for t in trials if t.state is TrialState.FAIL and t.number not in done]
+    mine = [trial for trial in failed if process_of(trial) == Process.this()]
+    return [trial.number for trial in mine if _enqueue(study, trial, None)]
+
+
 def try_again(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Puts a trial whose worker died back in the queue.
+    """Puts a trial whose worker died back in the queue, a few times."""
+    _enqueue(study, trial, RETRIES)
+
+
+def _enqueue(study: optuna.Study, trial: FrozenTrial, most: int | None) -> bool:
+    """Puts a failed trial back in the queue so many times; whether there is something to put back.
 
     Not one of a partition sampler: it asks for the point again by itself as soon as the trial has
-    failed, and two ways to try again would be one too many.
+    failed, and two ways to try again would be one too many. But a sampler asks for what somebody
+    has enqueued in its own time only, so that is put back, without the sampler's claim.
     """
-    if trial.params and not is_of_partition(trial):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            RetryHeartbeatStaleTrialCallback(RETRIES)(study, trial)
+    if not is_enqueued(trial) and (not trial.params or is_of_partition(trial)):
+        return False
+    trial = deepcopy(trial)  # Optuna appends to an attribute of it
+    trial.system_attrs.pop(KEY, None)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        RetryHeartbeatStaleTrialCallback(most)(study, trial)
+    return True
 
 
 def _is_gone(trial: FrozenTrial) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import math
 from pathlib import Path
 import shlex
 
@@ -16,6 +17,11 @@ from objectives.report.given import Belief
 from objectives.report.given import CellBox
 from objectives.report.given import FinalRow
 from objectives.report.given import SampleAnswer
+from objectives.report.history import duration
+from objectives.report.history import is_interrupted
+from objectives.report.scales import number
+from objectives.report.scales import seconds
+from objectives.report.spent import shares
 from objectives.report.spent import spent
 from objectives.result.adapters import best_trials
 from objectives.result.answers import sample_answers
@@ -24,17 +30,19 @@ from objectives.result.final import honesty
 from objectives.result.final import looks
 from objectives.result.names import named_base
 from objectives.settings.plan import LoraPlan
+from objectives.settings.plan import OwnPlan
 from objectives.settings.plan import Plan
 from objectives.settings.sections.sources import in_words
 from objectives.training.checkpoint_files import delete_all
 from objectives.tune.answer import believed
 from objectives.tune.limits import Limits
 from objectives.tune.progress import finished
+from objectives.tune.progress import told
 from optuna_partition import inspection
 import storage
 
 
-__all__ = ["finish", "more", "report", "tell_best"]
+__all__ = ["finish", "more", "no_value", "report", "tell_best"]
 
 
 def finish(plan: LoraPlan, study: optuna.Study, trainer: Trainer | None, limits: Limits) -> int:
@@ -46,13 +54,14 @@ def finish(plan: LoraPlan, study: optuna.Study, trainer: Trainer | None, limits:
         trainer: Makes the final test, and sample answers; None where there are none to make.
         limits: Of the command's time.
     """
-    if plan.settings.kept_checkpoints != "pruned" and plan.budget is None:
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    if plan.settings.kept_checkpoints != "pruned" and plan.budget is None and not waiting:
         delete_all(plan.folder)  # those that are left are of trials that nobody repeats now
     beliefs = believed(study)
     order = [belief.trial for belief in beliefs]
     kept = best_trials(study, 1, order)
     if not kept:
-        print(_nothing_to_test(study))
+        print(_nothing_to_test(plan, study))
         print(f"report         {_report(plan, study, [], beliefs)}")
         return 1
     rows = _tested(plan, study, trainer, limits, order)
@@ -69,7 +78,7 @@ def finish(plan: LoraPlan, study: optuna.Study, trainer: Trainer | None, limits:
         print(f"{part:<14} {cost}")
     answers = _answers(plan, trainer, kept[0])
     print(f"report         {_report(plan, study, rows, beliefs, answers)}")
-    print(f"more trials    the same command{more(plan)}")
+    print(f"more trials    the same command{more(plan, study)}")
     return 0
 
 
@@ -99,12 +108,14 @@ def _tested(
 
 def tell_best(plan: Plan, best: FrozenTrial, beliefs: Sequence[Belief]) -> None:
     """The best trial, what is expected of it, and its parameters."""
-    print(f"best           {plan.experiment.value_name} {best.value:.4f} in trial {best.number}")
+    assert best.value is not None
+    name = plan.experiment.value_name
+    print(f"best           {name} {told(best.value)} in trial {best.number}")
     for each in beliefs[:1]:
-        print(f"  expected           {each.mean:.4f} ({each.low:.4f} to {each.high:.4f})")
+        print(f"  expected           {told(each.mean)} ({told(each.low)} to {told(each.high)})")
     width = max(18, *map(len, best.params))
-    for name, value in best.params.items():
-        print(f"  {name:<{width}} {value if isinstance(value, bool | str) else f'{value:.4g}'}")
+    for name, chosen in best.params.items():
+        print(f"  {name:<{width}} {number(chosen)}")
 
 
 def _saved(
@@ -115,10 +126,29 @@ def _saved(
     return save_best(plan.experiment, study, rows, plan.folder, order)
 
 
-def _nothing_to_test(study: optuna.Study) -> str:
+def no_value(plan: Plan, study: optuna.Study) -> str:
+    """Why no trial has one, and what to do."""
+    if finished(study):
+        again = "; mend what they name, and run the same command again"
+        anew = again if isinstance(plan, OwnPlan) else ""
+        return f"no trial has a value; the failures are in the report{anew}"
+    budget = plan.budget
+    ended = "the search" if budget is None else f"the budget of {budget.text}"
+    lost = [trial for trial in study.get_trials(deepcopy=False) if is_interrupted(trial)]
+    longest = max(lost, key=duration, default=None)
+    first = (
+        "the first trial began"
+        if longest is None
+        else f"trial {longest.number} did, which had run for {seconds(duration(longest))}"
+    )
+    way_out = "" if budget is None else " with a longer --budget"
+    return f"no trial has a value: {ended} ended before {first}; the same command{way_out} goes on"
+
+
+def _nothing_to_test(plan: Plan, study: optuna.Study) -> str:
     """Why there is no adapter, and what to do."""
     if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
-        return "no trial has a value; the failures are in the report"
+        return no_value(plan, study)
     return (
         f"no trial's adapter is here: {_missing(study.best_trial)}; run the command where its "
         "trials ran, or search with an --output that all machines share"
@@ -211,17 +241,18 @@ def report(
     )
 
 
-def more(plan: Plan) -> str:
+def more(plan: Plan, study: optuna.Study) -> str:
     """What to add to the command for a longer search; a budget of time begins anew."""
-    if plan.trials is not None:
-        return f" with --trials {2 * plan.trials}"
-    if plan.budget is not None and plan.budget.trainings is not None:
-        return f" with --budget {2 * plan.budget.trainings}trainings"
+    done, trainings = finished(study), None if plan.budget is None else plan.budget.trainings
+    if plan.trials is not None and (plan.budget is None or len(done) >= plan.trials):
+        return f" with --trials {2 * max(plan.trials, len(done))}"
+    if trainings is not None:
+        return f" with --budget {2 * max(trainings, math.ceil(math.fsum(shares(done))))}trainings"
     return " again"
 
 
 def _next(plan: LoraPlan, study: optuna.Study) -> str:
     """What a reader of the report can do."""
-    again = f"To go on with this study, run the same command{more(plan)}."
+    again = f"To go on with this study, run the same command{more(plan, study)}."
     load = "To load the best adapter, see README.md in best_adapter/, the folder beside report/."
     return f"{again} {load}" if best_trials(study, 1) else again

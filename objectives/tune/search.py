@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from contextlib import nullcontext
 from contextlib import suppress
 from functools import partial
@@ -61,17 +63,16 @@ def search(
     devices = _devices(plan)
 
     def run(trial: optuna.Trial) -> float:
-        with interruption.welcome():
-            storage.mark_worker(trial, devices)
-            with kept_in_trial(trial, meter):
-                return objective(trial)
+        storage.mark_worker(trial, devices)  # by that mark an interrupted trial is put back
+        with interruption.welcome(), kept_in_trial(trial, meter):
+            return objective(trial)
 
     def take_turn(study: optuna.Study, trial: FrozenTrial) -> None:
         with interruption.welcome():
             turns(study, trial)
 
     callbacks: list[Callback] = [_progress(plan, limits), keep, *_watched(study)]
-    with _meter(plan) as meter, interruption.installed(), suppress(TimeIsUp):
+    with _meter(plan) as meter, interruption.installed(), suppress(TimeIsUp), _put_back(study):
         with interruption.welcome():
             needed = turns.wait(study)
         if needed:
@@ -97,7 +98,7 @@ def search_packs(
 
     callbacks: list[Callback] = [_progress(plan, limits), keep, *_watched(study)]
     with _meter(plan) as meter, kept_in_study(study, meter), interruption.installed():
-        with suppress(TimeIsUp):  # what runs then has been interrupted
+        with suppress(TimeIsUp), _put_back(study):
             search_in_packs(
                 study,
                 packs,
@@ -109,6 +110,16 @@ def search_packs(
                 welcome=interruption.welcome,
                 unwelcome=interruption.unwelcome,
             )
+
+
+@contextmanager
+def _put_back(study: optuna.Study) -> Iterator[None]:
+    """What an interruption cuts off waits for whoever goes on with the study."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        storage.put_back(study, finished)
+        raise
 
 
 def _devices(plan: Plan) -> list[str]:

@@ -16,6 +16,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 import pytest
 
+from optuna_partition import SOOSampler
 import storage
 from storage._worker import WORKER
 
@@ -166,3 +167,71 @@ def test_where_no_death_is_noticed_a_worker_does_not_wait(tmp_path: Path) -> Non
         study = optuna.create_study(storage=backend)
         study.ask().set_user_attr(WORKER, "elsewhere/1:1:0:0")
         assert not storage.Turns(up_to(1), count_complete, grace=60).wait(study)
+
+
+# ---- interrupted trials ----
+
+
+SPACE = {name: optuna.distributions.FloatDistribution(0, 1) for name in "xy"}
+
+
+def value(trial: optuna.Trial) -> float:
+    storage.mark_worker(trial)
+    return sum(trial.suggest_float(name, 0, 1) for name in SPACE)
+
+
+def interrupted(study: optuna.Study) -> None:
+    """A search of this process that is interrupted in its first trial."""
+
+    def run(trial: optuna.Trial) -> float:
+        value(trial)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        study.optimize(run, n_trials=1)
+
+
+def queue(study: optuna.Study) -> list[dict[str, float]]:
+    return [trial.params for trial in study.trials if trial.state is TrialState.WAITING]
+
+
+@pytest.mark.parametrize("start", [{"x": 0.25, "y": 0.75}, {"x": 0.25}])
+def test_what_was_enqueued_is_put_back_once_as_often_as_it_is_interrupted(
+    tmp_path: Path, start: dict[str, float]
+) -> None:
+    """Whole or in part; the rest is as the sampler has completed it."""
+    with opened(f"sqlite:///{tmp_path}/study.db") as backend:
+        study = optuna.create_study(storage=backend, sampler=SOOSampler(search_space=SPACE))
+        study.enqueue_trial(start)
+        for number in range(4):
+            interrupted(study)
+            assert storage.put_back(study, count_complete) == [number]
+            assert storage.put_back(study, count_complete) == [], "it is there already"
+            assert queue(study) == [study.trials[0].params], "one, with the point of the first"
+            assert study.trials[-1].system_attrs["retry_history"] == list(range(number + 1))
+        study.optimize(value, n_trials=5)
+        points = [tuple(trial.params.values()) for trial in study.trials if trial.values]
+        assert points[0][0] == 0.25 and len(set(points)) == 5, "nothing is evaluated twice"
+
+
+def test_what_a_partition_asked_for_or_another_process_ran_is_not_put_back(
+    tmp_path: Path,
+) -> None:
+    with opened(f"sqlite:///{tmp_path}/study.db") as backend:
+        soo = SOOSampler(search_space=SPACE)
+        study = optuna.create_study(storage=backend, sampler=soo, study_name="one")
+        interrupted(study)
+        interrupted(searched(backend))
+        study.enqueue_trial({"x": 0.5})
+        trial = study.ask()
+        trial.set_user_attr(WORKER, f"elsewhere/1:1:{trial.number}:0")
+        study.tell(trial, state=TrialState.FAIL)
+        assert storage.put_back(study, count_complete) == [1]
+
+
+def test_what_failed_by_itself_is_not_put_back(tmp_path: Path) -> None:
+    with opened(f"sqlite:///{tmp_path}/study.db") as backend:
+        study = optuna.create_study(storage=backend)
+        study.enqueue_trial({"x": 0.5, "y": 0.5})
+        interrupted(study)
+        assert storage.put_back(study, lambda study: study.trials) == []

@@ -114,6 +114,41 @@ def test_a_baseline_that_was_interrupted_is_asked_for_again(tmp_path: Path) -> N
     assert states == [TrialState.FAIL, TrialState.COMPLETE] and len(found(file)) == 2
 
 
+START = 'sampler = "soo"\nstart = [{learning_rate = 2e-4, rank = 4}]'
+
+
+def starts(file: Path) -> list[TrialState]:
+    """What has become of what the study is to start with."""
+    asked = {"learning_rate": 2e-4, "rank": 4}
+    return [trial.state for trial in trials(file) if trial.params == asked]
+
+
+@pytest.mark.parametrize(
+    ("options", "number"), [((), signal.SIGINT), (("--workers", "2"), signal.SIGTERM)]
+)
+def test_what_it_is_to_start_with_is_run_again_once(
+    tmp_path: Path, options: tuple[str, ...], number: signal.Signals
+) -> None:
+    file = own(tmp_path, run=run_words("--until", str(tmp_path / "go")), study=START)
+    given = ("--output", str(tmp_path / "runs"), "--trials", "3", *options)
+    with started(file, *given) as head:
+        until(lambda: len(trainers(file)) >= len(options))
+        interrupt(head, file, number)
+    assert starts(file) == [TrialState.FAIL, TrialState.WAITING]
+    (tmp_path / "go").touch()
+    assert run(file, "--trials", "3").returncode == 0
+    assert starts(file) == [TrialState.FAIL, TrialState.COMPLETE] and len(found(file)) == 3
+
+
+def test_what_a_budget_cuts_off_is_run_again(tmp_path: Path) -> None:
+    file = own(tmp_path, run=run_words("--until", str(tmp_path / "go")), study=START)
+    run(file, "--budget", "6s")
+    assert starts(file) == [TrialState.FAIL, TrialState.WAITING]
+    (tmp_path / "go").touch()
+    assert run(file, "--trials", "2").returncode == 0
+    assert starts(file) == [TrialState.FAIL, TrialState.COMPLETE] and len(found(file)) == 2
+
+
 def test_a_killed_command_leaves_neither_workers_nor_trainers(file: Path) -> None:
     options = ("--output", str(file.parent / "runs"), "--workers", "2", "--trials", "9")
     with started(file, *options) as head:
@@ -154,3 +189,27 @@ def test_a_trial_that_was_left_is_another_worker_s(file: Path) -> None:
     killer.join()
     assert ended.returncode == 0 and "was killed by SIGKILL, started again" in ended.stdout
     assert len(found(file)) == 2
+
+
+@pytest.mark.parametrize("workers", [(), ("--workers", "2")])
+def test_a_reader_that_leaves_ends_it_without_an_error(
+    tmp_path: Path, workers: tuple[str, ...]
+) -> None:
+    """As `| head -1` does; what was told is finished, and the study goes on."""
+    file = own(tmp_path)
+    with subprocess.Popen(
+        command(file, "--output", tmp_path / "runs", "--trials", "30", *workers),
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert b"0 of 30 trials finished" in process.stdout.readline()
+        process.stdout.close()
+        errors = process.stderr.read()
+    assert process.returncode == 128 + signal.SIGPIPE and errors == b""
+    count = len(found(file))
+    assert 1 <= count < 30
+    assert run(file, "--trials", str(count + 1), "--search-only").returncode == 0
+    assert len(found(file)) == count + 1

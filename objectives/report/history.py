@@ -19,7 +19,8 @@ from optuna.trial import TrialState
 from objectives.report import scales
 
 
-__all__ = ["PARTS", "STATES", "History", "duration", "importance", "parts", "value_of"]
+__all__ = ["PARTS", "History", "duration", "importance", "is_interrupted", "parts", "state_of"]
+__all__ += ["value_of"]
 
 # Where the objective leaves its times (user attributes, seconds) and what a reader calls them.
 PARTS = {
@@ -35,6 +36,17 @@ STATES = {
     TrialState.RUNNING: "running",
     TrialState.WAITING: "waiting",
 }
+INTERRUPTED = "interrupted"
+
+
+def is_interrupted(trial: FrozenTrial) -> bool:
+    """Whether a trial was cut off: Optuna has failed it, and it has no failure of its own."""
+    return trial.state is TrialState.FAIL and "failure" not in trial.user_attrs
+
+
+def state_of(trial: FrozenTrial) -> str:
+    """For a reader."""
+    return INTERRUPTED if is_interrupted(trial) else STATES[trial.state]
 
 
 @dataclass(frozen=True)
@@ -74,8 +86,8 @@ class History:
         return self.that_are(TrialState.COMPLETE)
 
     def that_are(self, state: TrialState) -> tuple[FrozenTrial, ...]:
-        """The trials in that state."""
-        return tuple(t for t in self.trials if t.state == state)
+        """The trials in that state; one that was interrupted says nothing, and is in none."""
+        return tuple(t for t in self.trials if t.state == state and not is_interrupted(t))
 
     @cached_property
     def best(self) -> FrozenTrial | None:
@@ -126,8 +138,8 @@ class History:
 
     def counts(self) -> dict[str, int]:
         """State -> number of trials, without the states that no trial is in."""
-        by_state = {word: sum(t.state == s for t in self.trials) for s, word in STATES.items()}
-        return {name: count for name, count in by_state.items() if count}
+        found, words = [state_of(trial) for trial in self.trials], [*STATES.values(), INTERRUPTED]
+        return {word: found.count(word) for word in words if word in found}
 
     def seconds(self) -> float:
         """The sum of the durations of all trials that have ended."""

@@ -19,7 +19,7 @@ from objectives.report.given import FinalRow
 from objectives.report.given import SampleAnswer
 from objectives.report.history import duration
 from objectives.report.history import History
-from objectives.report.history import STATES
+from objectives.report.history import state_of
 from objectives.report.history import value_of
 from objectives.report.spent import spent
 
@@ -314,7 +314,7 @@ def _trial_cells(
     why = [_text(trial.user_attrs.get("failure", ""))] if failures else []
     of_tasks = trial.user_attrs.get(SCORES, {})
     scores = [_value(of_tasks.get(task, (None,))[0]) for task in tasks]
-    state = STATES[trial.state]
+    state = state_of(trial)
     return [str(trial.number), state, _value(value_of(trial)), *scores, took, *params, *why]
 
 
@@ -349,8 +349,7 @@ def _table(
 def _value(value: float | None) -> str:
     if value is None or math.isnan(value):
         return NONE
-    plain = 1e-3 <= abs(value) < 1e5  # trailing zeros kept: values stand below each other
-    return f"{value:#.5g}" if plain else scales.number(float(value), digits=5)
+    return scales.value(value)
 
 
 def _text(anything: Any) -> str:

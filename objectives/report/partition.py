@@ -48,7 +48,7 @@ def partition(
     _outline(axes, cells, names)
     inside = [t for t in history.trials if _inside(history, t) and place(t.params)]
     for state, look in ((TrialState.FAIL, canvas.CROSS), (TrialState.PRUNED, canvas.RING)):
-        lost = [t for t in inside if t.state == state]
+        lost = [t for t in history.that_are(state) if t in inside]
         axes.scatter(*_spots(lost, names, place), s=32, zorder=3, clip_on=False, **look)
     complete = [t for t in inside if t.state == TrialState.COMPLETE]
     canvas.coloured(axes, history, complete, *_spots(complete, names, place), size=44)

@@ -15,7 +15,7 @@ from optuna.distributions import IntDistribution
 
 
 __all__ = ["Window", "holds", "is_log", "limits", "number", "position", "seconds", "ticks", "unit"]
-__all__ += ["value_window"]
+__all__ += ["value", "value_window"]
 
 # A value beyond this is drawn as an infinite one: Matplotlib's arithmetic overflows on it.
 HUGE = 1e100
@@ -32,6 +32,12 @@ def number(value: Any, digits: int = 4) -> str:
         return np.format_float_positional(float(f"{value:.{digits}g}"), trim="-")
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
     return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def value(found: float) -> str:
+    """A trial's value: five significant digits, of which zeros stay, as values are compared."""
+    plain = 1e-3 <= abs(found) < 1e5
+    return f"{found:#.5g}" if plain else number(float(found), digits=5)
 
 
 def seconds(duration: float) -> str:

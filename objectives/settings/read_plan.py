@@ -66,7 +66,7 @@ def read_plan(
     _check_filled("--storage", given.get("storage"), "a URL", "SQLite in --output")
     _check_output(given.get("output", experiment.study.output))
     settings = _over(experiment.study, given)
-    _check_name(settings.name)
+    _check_name(settings.name, "--study" if "name" in given else "`[study] name` =")
     engine = read_engine(parsed, settings)
     _check_workers(parsed.workers, parsed.search_only, least=1 if engine is None else 0)
     name = settings.name or parsed.file.stem
@@ -90,7 +90,7 @@ def read_plan(
     _check_previous(settings)
     if isinstance(experiment, OwnExperiment):
         _check_no_proxy(parsed.proxy)
-        check_own(settings, experiment)
+        check_own(settings, experiment, given)
         home = parsed.file.resolve().parent
         return OwnPlan(experiment=experiment.model_copy(update=whole), home=home, **common)
     check_combinations(experiment, settings)
@@ -143,23 +143,24 @@ def _check_filled(option: str, value: str | None, what: str, otherwise: str) -> 
         )
 
 
-def _check_name(name: str | None) -> None:
+def _check_name(name: str | None, told: str) -> None:
+    """Refuses a name that can be no folder's; `told` is how it was given."""
     if name is None:
         return
+    otherwise = "give another, or leave it out for the file's name"
     if not name.isprintable():
         raise UserError(
-            f"--study {name!r}: holds a control character, such as a line's end; "
-            "give another, or leave --study out for the file's name"
+            f"{told} {name!r}: holds a control character, such as a line's end; {otherwise}"
         )
     if len(os.fsencode(name)) > LONGEST:
         raise UserError(
-            f"--study {name[:20]}...: is a folder in --output and must not be longer than "
+            f"{told} {name[:20]}...: is a folder in --output and must not be longer than "
             f"{LONGEST} bytes; shorten it"
         )
     if name in ("", ".", "..") or Path(name).name != name:
         raise UserError(
-            f"--study '{name}': must be a name and no path, as it is a folder in --output; "
-            "give another, or leave --study out for the file's name"
+            f"{told} '{name}': must be a name and no path, as it is a folder in --output; "
+            f"{otherwise}"
         )
 
 

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from collections.abc import Sequence
 import gc
 import os
+import select
 import shlex
+import signal
 import sys
 import threading
 import time
@@ -58,6 +60,8 @@ import storage
 __all__ = ["run"]
 
 MISTAKE = storage.workers.MISTAKE
+UNREAD = 128 + signal.SIGPIPE
+"""Exit status, as a shell counts an end by that signal."""
 
 
 def run(arguments: Sequence[str] | None) -> int:
@@ -69,6 +73,25 @@ def run(arguments: Sequence[str] | None) -> int:
     Returns:
         Its exit status.
     """
+    try:
+        status = _run_and_tell(arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        if not _is_unread():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the interpreter's own flush at its end
+        return UNREAD
+
+
+def _is_unread() -> bool:
+    """Whether nobody reads what is written on the terminal's side, as after `| head`."""
+    poll = select.poll()
+    poll.register(1, select.POLLOUT)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _run_and_tell(arguments: Sequence[str] | None) -> int:
     storage.workers.follow()
     _quieten()
     wait_gently()

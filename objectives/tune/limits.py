@@ -47,6 +47,10 @@ class Limits:
             return 0
         return min(self._trials(done), self._trainings(done), self._in_time(done))
 
+    def is_over(self, done: Sequence[FrozenTrial]) -> bool:
+        """Whether more time would bring no other trial."""
+        return alike(done) is not None or min(self._trials(done), self._trainings(done)) <= 0
+
     def end(self) -> float:
         """When trials that still run are cut off, in seconds since the epoch."""
         if self._plan.until is None:

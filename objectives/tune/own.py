@@ -23,11 +23,13 @@ from objectives.tune.cluster.attached import end_all
 from objectives.tune.cluster.attached import search_on_engine
 from objectives.tune.cluster.engines import engine_of
 from objectives.tune.ending import more
+from objectives.tune.ending import no_value
 from objectives.tune.ending import report
 from objectives.tune.ending import tell_best
 from objectives.tune.interruption import end_in_order
 from objectives.tune.limits import Limits
 from objectives.tune.progress import finished
+from objectives.tune.progress import told as shown
 from objectives.tune.search import is_exhausted
 from objectives.tune.search import search
 from objectives.tune.search import search_with_workers
@@ -110,8 +112,8 @@ def _finish(plan: OwnPlan, study: optuna.Study) -> int:
     complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     told = _settings(plan, complete)
     if not complete:
-        print("no trial has a value; the failures are in the report")
-        print(f"report         {report(plan, study, beliefs, told, _closing(plan))}")
+        print(no_value(plan, study))
+        print(f"report         {report(plan, study, beliefs, told, _closing(plan, study))}")
         return 1
     best = study.trials[beliefs[0].trial] if beliefs else study.best_trial
     tell_best(plan, best, beliefs)
@@ -122,8 +124,8 @@ def _finish(plan: OwnPlan, study: optuna.Study) -> int:
     output = output_of(best)
     if output is not None:
         print(f"best output    {output}")
-    print(f"report         {report(plan, study, beliefs, told, _closing(plan))}")
-    print(f"more trials    the same command{more(plan)}")
+    print(f"report         {report(plan, study, beliefs, told, _closing(plan, study))}")
+    print(f"more trials    the same command{more(plan, study)}")
     return 0
 
 
@@ -134,11 +136,15 @@ def _settings(plan: OwnPlan, complete: list[FrozenTrial]) -> dict[str, str]:
     told = {"command": " ".join(command.run), **config}
     for trial in complete:
         if trial.params == plan.experiment.baseline():
-            told.setdefault(BASELINE, f"{trial.value:.4f} in trial {trial.number}")
+            assert trial.value is not None
+            told.setdefault(BASELINE, f"{shown(trial.value)} in trial {trial.number}")
     return told
 
 
-def _closing(plan: OwnPlan) -> str:
+def _closing(plan: OwnPlan, study: optuna.Study) -> str:
     """What a reader of the report can do."""
+    go_on = f"To go on with this study, run the same command{more(plan, study)}."
+    if not study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        return go_on
     again = "To run the best trial again, start command.sh in best/, the folder beside report/."
-    return f"To go on with this study, run the same command{more(plan)}. {again}"
+    return f"{go_on} {again}"

@@ -11,10 +11,12 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from objectives.report.history import is_interrupted
 from objectives.report.scales import seconds
+from objectives.report.scales import value
 
 
-__all__ = ["Progress", "counts", "finished"]
+__all__ = ["Progress", "counts", "finished", "told"]
 
 
 def finished(study: optuna.Study) -> list[FrozenTrial]:
@@ -29,8 +31,12 @@ def finished(study: optuna.Study) -> list[FrozenTrial]:
 
 def counts(trial: FrozenTrial) -> bool:
     """Whether a trial is one of those."""
-    failed = trial.state is TrialState.FAIL
-    return "failure" in trial.user_attrs if failed else trial.state.is_finished()
+    return trial.state.is_finished() and not is_interrupted(trial)
+
+
+def told(found: float) -> str:
+    """A value on the terminal: with four decimals, or as in the report where these say less."""
+    return f"{found:.4f}" if 0.1 <= abs(found) < 1e5 or found == 0 else value(found)
 
 
 class Progress:
@@ -86,10 +92,12 @@ class Progress:
     def _result(self, trial: FrozenTrial) -> str:
         took = f"({seconds(trial.duration.total_seconds())})" if trial.duration else ""
         if trial.state is TrialState.COMPLETE:
-            return f"{self._unit} {trial.value:.4f} {took}"
+            assert trial.value is not None
+            return f"{self._unit} {told(trial.value)} {took}"
         if trial.state is TrialState.PRUNED:
             return f"pruned {took}"
-        return f"failed: {trial.user_attrs.get('failure', 'interrupted')} {took}"
+        failure = trial.user_attrs.get("failure")
+        return f"interrupted {took}" if failure is None else f"failed: {failure} {took}"
 
     def _left(self, done: int) -> str:
         """By the pace so far; a budget has its own word."""
@@ -103,4 +111,5 @@ def _best(study: optuna.Study) -> str:
         best = study.best_trial
     except ValueError:  # Optuna's word for: no trial has a value yet
         return "no value yet"
-    return f"best {best.value:.4f} (number {best.number})"
+    assert best.value is not None
+    return f"best {told(best.value)} (number {best.number})"

@@ -228,6 +228,8 @@ def _required(layout: Layout, data: DataSettings) -> list[str]:
 
 
 def _missing(raw: Mapping[str, Any], column: str, where: str, required: Sequence[str]) -> str:
+    if column in raw:
+        return f"{where}: `{column}` is null; write its text, or remove the row"
     found = ", ".join(name for name, value in raw.items() if value is not None) or "no field"
     return (
         f"{where}: has no `{column}` (it has {found}); rows need {', '.join(required)}, "

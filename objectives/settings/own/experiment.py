@@ -149,12 +149,15 @@ class OwnExperiment(BaseModel):
         }
 
 
-def check_own(settings: StudySettings, experiment: OwnExperiment) -> None:
+def check_own(
+    settings: StudySettings, experiment: OwnExperiment, given: Collection[str] = ()
+) -> None:
     """Refuses what a study of a command cannot have.
 
     Args:
         settings: Of the study, with the command line's over them.
         experiment: As its file says it.
+        given: Names of the settings that the command line has.
 
     Raises:
         UserError: Names the setting, and how to get rid of it.
@@ -167,10 +170,14 @@ def check_own(settings: StudySettings, experiment: OwnExperiment) -> None:
         "tracker": "tell the trainer to track",
     }
     for name, why in of_ours.items():
-        if getattr(settings, name) is not None:
-            raise UserError(f"`[study] {name}`: is not for a [command]; {why}; leave it out")
+        if (value := getattr(settings, name)) is not None:
+            option = f"--{name.replace('_', '-')} {value}"
+            told = option if name in given else f"`[study] {name}`"
+            raise UserError(f"{told}: is not for a [command]; {why}; leave it out")
     if not settings.warm:
-        raise UserError("--cold: each trial of a [command] has new processes anyway; leave it out")
+        told = "--cold" if "warm" in given else "`[study] warm` = false"
+        why = "each trial of a [command] has new processes anyway"
+        raise UserError(f"{told}: {why}; leave it out")
     value = experiment.command.value
     if settings.pruner != "none" and isinstance(value, JsonValue) and not value.lines:
         raise UserError(

@@ -118,6 +118,10 @@ def test_a_value_that_is_not_finite_is_a_failure(tmp_path: Path) -> None:
     assert ended.returncode == 1 and "no trial has a value" in ended.stdout
     for trial, value in zip(failed(file), said, strict=True):
         assert f"value was {value} " in trial.user_attrs["failure"]
+    assert "mend what they name, and run the same command again" in ended.stdout
+    own(tmp_path, value='{{pattern = "loss=(.*)"}}', study=start)  # it is mended
+    ended = run(file, "--trials", "5")
+    assert ended.returncode == 0 and "begins anew" in ended.stdout and not failed(file)
 
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")])
@@ -184,8 +188,8 @@ def points(file: Path) -> list[tuple[object, object]]:
 def test_one_failure_and_a_correction_begin_anew_too(tmp_path: Path) -> None:
     file = own(tmp_path, run=run_words("--lerning-rate 1"))
     assert run(file, "--trials", "1", "--search-only").returncode == 0
-    ended = run(file, "--trials", "1")
-    assert "begins anew" not in ended.stdout, "nothing has changed"
+    ended = run(file, "--trials", "2")
+    assert "begins anew" not in ended.stdout, "nothing has changed, and another trial is wanted"
     ended = run(own(tmp_path), "--trials", "1")
     assert ended.returncode == 0 and "begins anew" in ended.stdout
 

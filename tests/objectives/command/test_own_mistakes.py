@@ -260,6 +260,12 @@ MISTAKES = {
         "`[study] gpus_per_trial`: is not for a [command]; --workers shares the GPUs out",
     ),
     "a pack": ({}, {"study": "pack = 2"}, "`[study] pack`: is not for a [command]; a trainer is"),
+    "new processes": ({}, {"study": "warm = false"}, "`[study] warm` = false: each trial of a"),
+    "a name that is a path": (
+        {},
+        {"study": 'name = "a/b"'},
+        "`[study] name` = 'a/b': must be a name and no path, as it is a folder in --output; give",
+    ),
     "a tracker": ({}, {"study": 'tracker = "wandb"'}, "tell the trainer to track; leave it out"),
 }
 
@@ -282,6 +288,20 @@ def test_a_mistake_is_one_line(mistake: str, tmp_path: Path) -> None:
     assert told in message
     assert "1 problem\n" in message or message.count("\n") == 1, "nothing but the one mistake"
     assert not (tmp_path / "runs").exists(), "nothing half-started"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--pack", "2"), "error: --pack 2: is not for a [command]; a trainer is"),
+        (("--cold",), "error: --cold: each trial of a [command] has new processes"),
+        (("--study", "a/b"), "error: --study 'a/b': must be a name and no path"),
+    ],
+)
+def test_an_option_is_told_as_it_was_given(
+    tmp_path: Path, options: tuple[str, ...], told: str
+) -> None:
+    assert bad(own(tmp_path), *options).startswith(told)
 
 
 def test_several_mistakes_are_told_together(tmp_path: Path) -> None:

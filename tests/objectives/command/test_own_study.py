@@ -202,7 +202,12 @@ def test_a_budget_of_time_ends_what_runs(tmp_path: Path) -> None:
     ended = run(file, "--budget", "6s")
     (trial,) = trials(file)
     assert trial.state is TrialState.FAIL and "failure" not in trial.user_attrs
-    assert ended.returncode == 1 and "no trial has a value" in ended.stdout
+    why = "no trial has a value: the budget of 6s ended before trial 0 did, which had run for "
+    assert ended.returncode == 1 and why in ended.stdout
+    assert "; the same command with a longer --budget goes on\n" in ended.stdout
+    page = (tmp_path / "runs/own/report/report.html").read_text()
+    assert "1 interrupted" in page and "failed" not in page + ended.stdout
+    assert "best/" not in page, "which is not there"
 
 
 def earlier(folder: Path, name: str) -> str:

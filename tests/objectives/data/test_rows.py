@@ -30,8 +30,7 @@ BAD_ROWS = {
     ),
     "null": (
         [{**ROW, "output": None}],
-        "{file}, row 1: has no `output` (it has instruction, input); "
-        "rows need instruction, output, so rename the fields of the data or complete the row",
+        "{file}, row 1: `output` is null; write its text, or remove the row",
     ),
     "a number": (
         [ROW, ROW, {**ROW, "output": 4}],

@@ -170,7 +170,7 @@ def test_all_wrong_rows_are_counted(tmp_path: Path) -> None:
 def test_a_row_of_parquet_is_named_by_its_place(tmp_path: Path) -> None:
     file = tmp_path / "rows.parquet"
     Dataset.from_list([*ROWS[:2], ROW | {"output": None}]).to_parquet(file)
-    with pytest.raises(UserError, match=r"rows\.parquet, row 3: has no `output` \(it has"):
+    with pytest.raises(UserError, match=r"rows\.parquet, row 3: `output` is null; write"):
         read(str(file))
 
 

@@ -177,8 +177,15 @@ def test_what_a_final_row_shows_anyway_is_not_shown_again() -> None:
 def test_marks_are_explained_where_there_are_some() -> None:
     text = told(study_of(trial(2.0), trial(None, **PRUNED)))
     assert "Rings are pruned trials." in text and "Crosses" not in text
-    text = told(study_of(trial(2.0), trial(None, TrialState.FAIL)))
+    why = {"failure": "loss was nan"}
+    text = told(study_of(trial(2.0), trial(None, TrialState.FAIL, user_attrs=why)))
     assert "Crosses are failed trials." in text and "Rings" not in text
+
+
+def test_what_was_interrupted_has_not_failed() -> None:
+    text = told(study_of(trial(2.0), trial(None, TrialState.FAIL)))
+    assert "1 complete, 1 interrupted" in text and '<td class="">interrupted</td>' in text
+    assert "failed" not in text
 
 
 def test_final_scores_stand_beside_the_base() -> None:

@@ -68,14 +68,25 @@ def cut_off(patch: pytest.MonkeyPatch, trials: int, seconds: float) -> None:
     patch.setattr(Limits, "wanted", wanted)
 
 
-def test_a_trial_that_runs_over_is_cut_off_and_goes_on_in_the_next_run(long: Path) -> None:
-    """Its checkpoint outlives the report."""
+START = "[study]\nstart = [{learning_rate = 2e-3, rank = 4}]"
+
+
+@pytest.mark.parametrize("start", ["[study]", START])
+def test_a_trial_that_runs_over_is_cut_off_and_goes_on_in_the_next_run(
+    long: Path, start: str
+) -> None:
+    """Its checkpoint outlives the report, whoever asked for its point."""
+    long.write_text(long.read_text().replace("[study]", start))
+    checkpoints = long.parent / "runs" / "tiny" / "checkpoints"
     with pytest.MonkeyPatch.context() as patch:
         cut_off(patch, 1, seconds=4)
         ended = run(long, "--budget", "1h")
-    assert ended.returncode == 1 and "search ended   " in ended.stdout
-    assert states(long) == ["FAIL"] and "no trial has a value" in ended.stdout
-    assert list((long.parent / "runs" / "tiny" / "checkpoints").iterdir())
+        assert ended.returncode == 1 and "search ended   " in ended.stdout
+        assert states(long)[0] == "FAIL" and "no trial has a value" in ended.stdout
+        assert list(checkpoints.iterdir())
+        if start == START:
+            run(long)
+            assert list(checkpoints.iterdir()), "what waits will go on from it"
     ended = run(long, "--trials", "1", "--search-only")
     assert states(long) == ["FAIL", "COMPLETE"]
     first, second = load(long).trials

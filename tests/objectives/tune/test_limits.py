@@ -20,6 +20,7 @@ from objectives.result.final import base_exam
 from objectives.result.final import DEFAULTS
 from objectives.settings.read_plan import read_plan
 from objectives.tune import limits
+from objectives.tune.ending import more
 from objectives.tune.limits import Limits
 from objectives.tune.progress import finished
 from objectives.tune.samplers import PRUNERS
@@ -198,3 +199,26 @@ def test_why_it_ended_is_said_where_there_is_a_budget() -> None:
     assert by_trials == "5 trials are finished; 4 of 9 trainings left"
     used_up = of(study, "--budget", "9trainings").why_ended(True)
     assert used_up == "every point of the search space is evaluated; 4 of 9 trainings left"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "added"),
+    [
+        (("--trials", "5"), " with --trials 10"),
+        (("--trials", "2"), " with --trials 10"),
+        (("--trials", "40"), " with --trials 80"),
+        (("--budget", "1h", "--trials", "5"), " with --trials 10"),
+        (("--budget", "1h", "--trials", "40"), " again"),
+        (("--budget", "1h"), " again"),
+        (("--budget", "2trainings"), " with --budget 10trainings"),
+        (("--budget", "8trainings"), " with --budget 16trainings"),
+        (("--budget", "8trainings", "--trials", "5"), " with --trials 10"),
+    ],
+)
+def test_what_adds_trials_is_said(arguments: tuple[str, ...], added: str) -> None:
+    """To a study with five."""
+    plan = read_plan([str(FILE), *arguments], SAMPLERS, PRUNERS)
+    study = study_of(*[trial(1.0) for _ in range(5)])
+    assert more(plan, study) == added
+    said = arguments if added == " again" else added.removeprefix(" with ").split()
+    assert wanted(study, *said) > 0, "it is so"

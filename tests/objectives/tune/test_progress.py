@@ -8,9 +8,11 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import StorageInternalError
+import pytest
 import sqlalchemy as sa
 
 from objectives.tune.progress import Progress
+from objectives.tune.progress import told
 
 
 class Break:
@@ -56,3 +58,25 @@ def test_a_look_at_nothing_new_writes_nothing() -> None:
     study = optuna.create_study()
     progress = Progress(3, "loss", write=lines.append)
     assert progress.look(study) == progress.look(study) == 0 and not lines
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.23456, "1.2346"),
+        (-0.98, "-0.9800"),
+        (0.0, "0.0000"),
+        (0.0123456, "0.012346"),
+        (3.04e-7, "3.04e-7"),
+        (-2.5e9, "-2.5e9"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_a_value_keeps_its_digits(value: float, text: str) -> None:
+    """Also where four decimals have none of them."""
+    lines: list[str] = []
+    study = optuna.create_study()
+    study.tell(study.ask(), value)
+    Progress(3, "loss", write=lines.append).look(study)
+    assert told(value) == text
+    assert f"loss {text} (" in lines[0] and f"best {text} (number 0)" in lines[0]

@@ -36,7 +36,7 @@ def counts(trial: FrozenTrial) -> bool:
 
 def told(found: float) -> str:
     """A value on the terminal: with four decimals, or as in the report where these say less."""
-    return f"{found:.4f}" if 0.1 <= abs(found) < 1e5 or found == 0 else value(found)
+    return f"{found:.4f}" if 0.1 <= abs(found) < 1e9 or found == 0 else value(found)
 
 
 class Progress:

@@ -64,7 +64,7 @@ def test_what_is_believed_of_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     study.add_trial(create_trial(state=TrialState.PRUNED, params={}, distributions={}))
     found = answer.believed(study)
     assert found[0].trial == study.best_trial.number
-    assert sorted(belief.trial for belief in found) == list(range(12))
+    assert sorted(belief.trial for belief in found) == list(range(10)), "two are far from the best"
     assert all(isinstance(belief, Belief) and belief.low <= belief.high for belief in found)
     few = study_of([1.0, 2.0], tmp_path / "few")
     assert answer.believed(few) == []

@@ -175,7 +175,6 @@ def _bamsoo(
         deterministic=True,  # every training starts from the same seed
         resumes=resumes,
         seed=study.seed,
-        independent_sampler=DrawnPerTrial(TPESampler, study.seed),
         previous=previous,
         prior={name: _as_prior(expected) for name, expected in prior.items()},
     )

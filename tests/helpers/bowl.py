@@ -11,6 +11,7 @@ from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 import pytest
 
+from optuna_partition import BaMSOOSampler
 from optuna_partition import DIRECTSampler
 from optuna_partition import SOOSampler
 
@@ -37,8 +38,9 @@ def points(study: optuna.Study) -> list[dict[str, Any]]:
     return [trial.params for trial in study.trials]
 
 
-every_sampler = pytest.mark.parametrize(
-    "make",
-    [SOOSampler, DIRECTSampler, partial(DIRECTSampler, locally_biased=False)],
-    ids=["soo", "direct-l", "direct"],
+_MAKES = [SOOSampler, DIRECTSampler, partial(DIRECTSampler, locally_biased=False)]
+_IDS = ["soo", "direct-l", "direct"]
+every_sampler = pytest.mark.parametrize("make", _MAKES, ids=_IDS)
+bamsoo_and_every_sampler = pytest.mark.parametrize(
+    "make", [*_MAKES, partial(BaMSOOSampler, deterministic=True)], ids=[*_IDS, "bamsoo"]
 )

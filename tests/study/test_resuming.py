@@ -7,6 +7,7 @@ from pathlib import Path
 import pickle
 from typing import Any
 
+from bowl import bamsoo_and_every_sampler
 from bowl import bowl
 from bowl import every_sampler
 from bowl import new_study
@@ -57,7 +58,7 @@ def test_other_samplers_trials_are_taken_in() -> None:
     assert first["opened"], "20 observations let the first ask open cells"
 
 
-@every_sampler
+@bamsoo_and_every_sampler
 @pytest.mark.parametrize("high", [3.0, 6.0])
 def test_a_range_that_has_changed_is_searched_whole(
     make: Callable[..., BaseSampler], high: float
@@ -77,7 +78,7 @@ def square(trial: optuna.Trial, high: float) -> float:
     return sum((trial.suggest_float(name, -high, high) - 1.3) ** 2 for name in "xy")
 
 
-@every_sampler
+@bamsoo_and_every_sampler
 @pytest.mark.parametrize("n_before", [3, 20])
 def test_a_range_that_follows_from_another_parameter_is_no_new_one(
     make: Callable[..., BaseSampler], n_before: int

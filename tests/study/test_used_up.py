@@ -6,6 +6,7 @@ from collections.abc import Callable
 import math
 from typing import Any
 
+from bowl import bamsoo_and_every_sampler
 from bowl import every_sampler
 import optuna
 from optuna.distributions import BaseDistribution
@@ -113,7 +114,7 @@ def test_a_range_that_changes_brings_no_point_again(
     assert len(points(study)) == 60
 
 
-@every_sampler
+@bamsoo_and_every_sampler
 def test_a_finite_space_that_was_widened_is_evaluated_whole(
     make: Callable[..., BaseSampler],
 ) -> None:
@@ -126,7 +127,7 @@ def test_a_finite_space_that_was_widened_is_evaluated_whole(
     assert "high=9" in study.sampler.misfits(study)  # type: ignore[attr-defined]
 
 
-@every_sampler
+@bamsoo_and_every_sampler
 def test_points_of_workers_that_are_lost_come_last(make: Callable[..., BaseSampler]) -> None:
     """Nobody can tell that they are lost, so that others evaluate theirs and the study ends."""
     study = optuna.create_study(sampler=make())

@@ -13,6 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 from matplotlib.ticker import NullLocator
 from optuna.distributions import BaseDistribution
@@ -47,17 +48,26 @@ STYLE: dict[Any, Any] = {
     "legend.handlelength": 1.3,
     "legend.handletextpad": 0.5,
     "legend.columnspacing": 1.4,
-    "figure.constrained_layout.use": True,
-    "figure.constrained_layout.w_pad": 0.06,
-    "figure.constrained_layout.h_pad": 0.06,
-    "figure.constrained_layout.wspace": 0.03,
-    "figure.constrained_layout.hspace": 0.09,
 }
 """For `matplotlib.rc_context`, around all that draws and saves a figure."""
+ROOM: dict[str, Any] = {"w_pad": 0.06, "h_pad": 0.06, "wspace": 0.03, "hspace": 0.09}
+"""Around panels, in inches, and between them, as shares of their sizes."""
 RING: dict[str, Any] = {"facecolor": "white", "edgecolor": MUTED, "linewidth": 0.9}
 """Of a pruned trial."""
 CROSS: dict[str, Any] = {"marker": "x", "color": MUTED, "linewidth": 1.0}
 """Of a failed one."""
+
+
+def blank(width: float, height: float) -> Figure:
+    """A figure of so many inches in which the panels find their places when it is drawn."""
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(**ROOM))
+
+
+def laid_out(figure: Figure) -> Figure:
+    """The figure with its panels in place; every saving would place them anew."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)
+    return figure
 
 
 def panels(
@@ -66,7 +76,7 @@ def panels(
     """Small multiples: as many columns as `width` (inches) has room for, `height` inches a row."""
     columns = max(1, min(len(names), 3, int(width / 3.0)))
     rows = max(1, math.ceil(len(names) / columns))
-    figure = Figure(figsize=(width, 0.35 + height * rows))
+    figure = blank(width, 0.35 + height * rows)
     return figure, {n: figure.add_subplot(rows, columns, i) for i, n in enumerate(names, start=1)}
 
 

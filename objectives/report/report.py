@@ -193,9 +193,9 @@ def _sections(
 def _drawn(section: Section) -> tuple[str, bytes]:
     """The section as HTML, and its picture as PNG."""
     with rc_context(canvas.STYLE):
-        figure = section.draw(WIDE)
+        figure = canvas.laid_out(section.draw(WIDE))
         wide, picture = _data_uri(figure), _rendered(figure, "png")
-        narrow = _data_uri(section.draw(NARROW))
+        narrow = _data_uri(canvas.laid_out(section.draw(NARROW)))
     html = page.figure(section.slug, section.heading, section.caption, wide, narrow)
     return html, picture
 

@@ -290,6 +290,7 @@ def tell_over(plan: Plan) -> None:
 def tell_finished(plan: Plan, study: optuna.Study) -> int:
     """The trials finished before."""
     done = len(finished(study))
-    of = f"{done}{'' if plan.trials is None else f' of {plan.trials}'} trials finished"
-    print(f"study {plan.name} in {storage.shown(plan.url)}: {of}", flush=True)
+    of = "" if plan.trials is None or done > plan.trials else f" of {plan.trials}"
+    where = storage.shown(plan.url)
+    print(f"study {plan.name} in {where}: {done}{of} trials finished", flush=True)
     return done

@@ -58,15 +58,9 @@ CROSS: dict[str, Any] = {"marker": "x", "color": MUTED, "linewidth": 1.0}
 """Of a failed one."""
 
 
-def blank(width: float, height: float) -> Figure:
-    """A figure of so many inches in which the panels find their places when it is drawn."""
-    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(**ROOM))
-
-
 def laid_out(figure: Figure) -> Figure:
-    """The figure with its panels in place; every saving would place them anew."""
-    figure.draw_without_rendering()
-    figure.set_layout_engine(None)
+    """The figure, its panels placed once; a layout engine of its own would at every saving."""
+    ConstrainedLayoutEngine(**ROOM).execute(figure)
     return figure
 
 
@@ -76,7 +70,7 @@ def panels(
     """Small multiples: as many columns as `width` (inches) has room for, `height` inches a row."""
     columns = max(1, min(len(names), 3, int(width / 3.0)))
     rows = max(1, math.ceil(len(names) / columns))
-    figure = blank(width, 0.35 + height * rows)
+    figure = Figure(figsize=(width, 0.35 + height * rows))
     return figure, {n: figure.add_subplot(rows, columns, i) for i, n in enumerate(names, start=1)}
 
 

@@ -55,7 +55,7 @@ def _curve(trial: FrozenTrial, parts: int) -> Curve:
 
 def learning_curves(history: History, width: float = 10.0) -> Figure:
     """A line for each trial, the best one's on top; pruned ones are dotted and end in a ring."""
-    figure = canvas.blank(width, min(3.8, 0.75 * width))
+    figure = Figure(figsize=(width, min(3.8, 0.75 * width)))
     axes = figure.add_subplot()
     known = curves(history)
     losses = any(LOSSES in trial.user_attrs for trial in history.trials)

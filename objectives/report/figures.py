@@ -39,7 +39,7 @@ PART_COLOURS = {"set-up": PALE, "training": BLUE, "scoring": SAND, "other": "#df
 
 def progress(history: History, width: float = 10.0) -> Figure:
     """Every value against the trial number, with the running best; `width` is in inches."""
-    figure = canvas.blank(width, min(4.2, 0.75 * width))
+    figure = Figure(figsize=(width, min(4.2, 0.75 * width)))
     axes = figure.add_subplot()
     _mark_trials(axes, history)
     _mark_running_best(axes, history)
@@ -156,7 +156,7 @@ def parameters_by_trial(
 
 def times(history: History, width: float = 10.0) -> Figure:
     """Time of each trial that has ended, stacked by part: set-up, training, scoring, other."""
-    figure = canvas.blank(width, min(3.4, 0.7 * width))
+    figure = Figure(figsize=(width, min(3.4, 0.7 * width)))
     axes = figure.add_subplot()
     ended = [t for t in history.trials if duration(t) > 0]
     divisor, word = _time_unit(max((sum(parts(t).values()) for t in ended), default=0.0))

@@ -41,7 +41,7 @@ def partition(
             outside the cells; by default each parameter's own linear or log scale.
         width: Inches.
     """
-    figure = canvas.blank(width, min(5.8, 0.95 * width))
+    figure = Figure(figsize=(width, min(5.8, 0.95 * width)))
     axes = figure.add_subplot()
     axes.grid(False)
     place = to_unit or _default_place(history)

@@ -38,47 +38,35 @@ WAYS = (
 CLOSE = (LOSS, 100 * LOSS)
 
 
-def trials(objective: LoraObjective, starts: tuple[str, str]) -> list[FrozenTrial]:
+STARTS = ("pissa", "default")
+
+
+def trials(objective: LoraObjective) -> list[FrozenTrial]:
     study = optuna.create_study(pruner=optuna.pruners.NopPruner())
-    for way, start in zip(WAYS, starts, strict=True):
+    for way, start in zip(WAYS, STARTS, strict=True):
         study.enqueue_trial({"learning_rate": 5e-3, **way, "init_lora_weights": start})
     study.optimize(objective, n_trials=len(WAYS))
     return study.trials
 
 
-@pytest.mark.parametrize(
-    ("sharded", "starts", "changed"),
-    [
-        (False, ("pissa", "default"), {"gradient_checkpointing": True, "max_steps": 5}),
-        (True, ("default", "default"), {"gradient_checkpointing": True, "padding_free": True}),
-    ],
-    ids=["a base each", "a base in shares"],
-)
 def test_two_ranks_give_what_this_process_gives(
-    tiny_experiment: Experiment,
-    tmp_path: Path,
-    sharded: bool,
-    starts: tuple[str, str],
-    changed: dict[str, object],
+    tiny_experiment: Experiment, tmp_path: Path
 ) -> None:
-    plain = TrainingSettings(validations=2, micro_batch=6)
+    """A base in shares gives what a base for each rank does, see test_sharded.py."""
+    plain = TrainingSettings(validations=2, micro_batch=6, max_steps=5)
     experiment = tiny_experiment.model_copy(
         update={
-            "training": plain.model_copy(update={"max_steps": changed.get("max_steps")}),
+            "training": plain,
             "search": SearchSettings.model_validate({**FIXED, **SEARCHED}),
             "study": StudySettings(checkpoints="none"),
         }
     )
     runner = Runner(experiment, load_bench(experiment), None)
-    expected = trials(LoraObjective(experiment, runner, tmp_path / "alone"), starts)
-    shared = experiment.model_copy(
-        update={
-            "training": plain.model_copy(update=changed),
-            "model": experiment.model.model_copy(update={"sharded": sharded}),
-        }
-    )
-    with Gang(shared, ranks=2) as gang:
-        found = trials(LoraObjective(shared, gang, tmp_path / "gang"), starts)
+    expected = trials(LoraObjective(experiment, runner, tmp_path / "alone"))
+    fitting = plain.model_copy(update={"gradient_checkpointing": True, "padding_free": True})
+    fitted = experiment.model_copy(update={"training": fitting})
+    with Gang(fitted, ranks=2) as gang:
+        found = trials(LoraObjective(fitted, gang, tmp_path / "gang"))
     for ours, other, close in zip(found, expected, CLOSE, strict=True):
         assert ours.intermediate_values == pytest.approx(other.intermediate_values, rel=close)
         assert ours.user_attrs["gradient_checkpointing"] is True

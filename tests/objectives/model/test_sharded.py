@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 import json
 from pathlib import Path
 import sys
@@ -31,13 +32,15 @@ __all__ = ["experiment_file", "one_thread"]  # fixtures
 
 SHARING = Path(__file__).parents[1] / "ranks" / "sharing_rank.py"
 CHOSEN = Hyperparameters(5e-3, 0.1, 4, 8, 0.2, 12)  # 12 samples, 5 at a time: a rank has one less
+OTHER_WAYS = replace(CHOSEN, loraplus_lr_ratio=8.0, optimizer="adafactor", schedule="linear")
+FITTING = {"gradient_checkpointing": True, "padding_free": True}
 
 
 @pytest.fixture(scope="module")
 def experiment(tiny_experiment: Experiment, task_folder: Path) -> Experiment:
     return tiny_experiment.model_copy(
         update={
-            "training": TrainingSettings(validations=2, micro_batch=5),
+            "training": TrainingSettings(validations=2, micro_batch=5, **FITTING),
             "scoring": ScoringSettings(
                 objective="colours", tasks=str(task_folder), limit=21
             ).model_copy(update={"test": ["colours"]}),
@@ -66,8 +69,8 @@ def whole(experiment: Experiment) -> Iterator[Gang]:
         yield gang
 
 
-def job(folder: Path, **more: object) -> Job:
-    return Job(0, CHOSEN, str(folder / "adapter"), 5, 32, **more)
+def job(folder: Path, chosen: Hyperparameters = CHOSEN, **more: object) -> Job:
+    return Job(0, chosen, str(folder / "adapter"), 5, 32, **more)
 
 
 def finished(gang: Gang, work: Job) -> Finished:
@@ -79,15 +82,15 @@ def finished(gang: Gang, work: Job) -> Finished:
 def test_a_trial_and_its_exam_are_those_of_whole_bases(
     sharing: Gang, whole: Gang, shares: Path, tmp_path: Path
 ) -> None:
-    first = finished(sharing, job(tmp_path / "sharing"))
-    plain = finished(whole, job(tmp_path / "whole"))
+    first = finished(sharing, job(tmp_path / "sharing", OTHER_WAYS))
+    plain = finished(whole, job(tmp_path / "whole", OTHER_WAYS))
     assert first.training.validation_loss == plain.training.validation_loss
     assert (first.value, first.stderr) == (plain.value, plain.stderr)
     exams = [
         gang.examine(Exam(str(tmp_path / "whole" / "adapter"), 5, 32)) for gang in (sharing, whole)
     ]
     assert isinstance(exams[0], Examined) and exams[0] == exams[1]
-    again = finished(sharing, job(tmp_path / "again"))
+    again = finished(sharing, job(tmp_path / "again", OTHER_WAYS))
     assert again.training.validation_loss == first.training.validation_loss, "the base as it was"
     held = [json.loads((shares / f"{rank}.json").read_text()) for rank in range(2)]
     assert sum(each["here"] for each in held) == held[0]["whole"]

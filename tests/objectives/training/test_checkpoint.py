@@ -371,14 +371,14 @@ def test_what_is_trained_keeps_the_micro_batch_it_was_trained_with(
 
 
 def test_a_gang_whose_rank_was_killed_goes_on(gang_experiment: Experiment, tmp_path: Path) -> None:
-    """In new processes, every rank with its own random numbers."""
+    """In a new process. Two ranks, each with its own random numbers, go on in test_sharded.py."""
     experiment = kept(gang_experiment, checkpoints="unfinished")
-    plan = {"rank": 1, "faults": {0: "kill"}}
+    plan = {"rank": 0, "faults": {0: "kill"}}
     faulty = [sys.executable, str(FAULTY), json.dumps(plan)]
     study = optuna.create_study()
     for _ in range(3):
         study.enqueue_trial(PARAMS)
-    with Gang(experiment, ranks=2, command=faulty) as gang:
+    with Gang(experiment, command=faulty) as gang:
         study.optimize(LoraObjective(experiment, gang, tmp_path), n_trials=3)
     killed, resumed, clean = study.trials
     assert "was killed by SIGKILL" in killed.user_attrs["failure"]

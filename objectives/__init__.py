@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import Any
 from typing import TYPE_CHECKING
 
-from objectives.threads import wait_gently
+from objectives.starting import importing
+from objectives.starting import wait_gently
 
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def __getattr__(name: str) -> Any:
     if name not in _WHERE:
         raise AttributeError(f"module 'objectives' has no attribute {name!r}")
     wait_gently()
-    return getattr(import_module(f"objectives.{_WHERE[name]}"), name)
+    with importing():
+        module = import_module(f"objectives.{_WHERE[name]}")
+    return getattr(module, name)
 
 
 def __dir__() -> list[str]:

@@ -14,7 +14,7 @@ from objectives.adapter.found import adapter_of
 from objectives.adapter.found import folder_of
 from objectives.adapter.found import is_model
 from objectives.errors import UserError
-from objectives.threads import wait_gently
+from objectives.starting import wait_gently
 
 
 __all__ = ["run"]

@@ -36,6 +36,7 @@ from objectives.job import Trainer
 from objectives.job import Validation
 from objectives.settings.config import Experiment
 from objectives.settings.sections.scoring import Direction
+from objectives.starting import importing
 
 
 __all__ = ["main"]
@@ -96,8 +97,8 @@ def _serve(link: _Link, load: Load) -> None:
 
 
 def _load_runner(experiment: Experiment, cache: Path | None, test: bool) -> Loaded:
-    from objectives.training.runner import load_runner
-
+    with importing():
+        from objectives.training.runner import load_runner
     return load_runner(experiment, cache, test=test)
 
 

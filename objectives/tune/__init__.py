@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from objectives.starting import importing
+
 
 __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; its exit status."""
-    from objectives.tune.command import run  # imports for seconds: __main__ is ready for Ctrl-C
-
+    with importing():  # for seconds: __main__ is ready for Ctrl-C
+        from objectives.tune.command import run
     return run(arguments)

@@ -30,7 +30,8 @@ from objectives.settings.plan import LoraPlan
 from objectives.settings.plan import OwnPlan
 from objectives.settings.read_plan import read_plan
 from objectives.settings.sections.sources import shown
-from objectives.threads import wait_gently
+from objectives.starting import importing
+from objectives.starting import wait_gently
 from objectives.training.tracking import check_tracker
 from objectives.tune.cluster.attached import end_all
 from objectives.tune.cluster.attached import search_on_engine
@@ -196,10 +197,11 @@ def _run_here(plan: LoraPlan) -> int:
 
 def _run_alone(plan: LoraPlan) -> int:
     """One process that asks, trains and tests."""
-    from objectives.model.bench import load_bench
-    from objectives.pack.runner import check_pack
-    from objectives.training.runner import load_scorer
-    from objectives.training.runner import Runner
+    with importing():
+        from objectives.model.bench import load_bench
+        from objectives.pack.runner import check_pack
+        from objectives.training.runner import load_scorer
+        from objectives.training.runner import Runner
 
     bench = load_bench(plan.experiment, cache=plan.cache)
     scorer = load_scorer(plan.experiment, bench.tokenizer, test=not plan.search_only)
@@ -281,8 +283,8 @@ def _devices(plan: LoraPlan, workers: int = 1) -> list[str]:
 
 def _run_workers(plan: LoraPlan) -> int:
     """The same with the search in other processes; the base is loaded here when they are done."""
-    from objectives.training.runner import load_runner
-
+    with importing():
+        from objectives.training.runner import load_runner
     assert plan.workers is not None
     if plan.ranks is not None:
         _devices(plan, plan.workers)
@@ -303,11 +305,11 @@ def _run_workers(plan: LoraPlan) -> int:
 
 def _prepared(plan: LoraPlan) -> optuna.Study:
     """The study of workers, once what a mistake would show in is loaded."""
-    from objectives.model.architecture import check_architecture
-    from objectives.model.bench import load_data
-    from objectives.training.runner import direction_of
-    from objectives.training.runner import load_scorer
-
+    with importing():
+        from objectives.model.architecture import check_architecture
+        from objectives.model.bench import load_data
+        from objectives.training.runner import direction_of
+        from objectives.training.runner import load_scorer
     adapters = check_architecture(plan.experiment)
     tokenizer, corpus = load_data(plan.experiment, cache=plan.cache)
     scorer = load_scorer(plan.experiment, tokenizer, test=True)

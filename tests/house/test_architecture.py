@@ -31,7 +31,7 @@ LAYERS = {  # from the lowest; a room is a folder or a file beside it, and impor
         *({"_plot", "samplers"}, {"visualization", "__init__"}),
     ),
     "objectives": (
-        *({"errors", "threads"}, {"output"}, {"settings"}, {"data"}, {"job"}),
+        *({"errors", "starting"}, {"output"}, {"settings"}, {"data"}, {"job"}),
         *({"owner", "record"}, {"model"}, {"scoring"}, {"training"}),
         *(
             {"gang", "objective", "report"},

@@ -19,32 +19,33 @@ from trainers import trials
 
 def test_a_study_in_another_storage_is_refused(tmp_path: Path) -> None:
     file, other = own(tmp_path), f"sqlite:///{tmp_path}/other.db"
-    assert run(file, "--trials", "1").returncode == 0
+    assert run(file, "--trials", "1", "--search-only").returncode == 0
     log = Path(trials(file)[0].user_attrs["log"])
     before = log.stat().st_mtime_ns
     message = bad(file, "--storage", other)
     assert "own has the outputs of a study in its study.db, and this one is in" in message
     assert "give another --output or --study" in message
     assert log.stat().st_mtime_ns == before and not (tmp_path / "other.db").exists()
-    assert run(file, "--storage", other, "--study", "b", "--trials", "1").returncode == 0
+    options = ("--study", "b", "--trials", "1", "--search-only")
+    assert run(file, "--storage", other, *options).returncode == 0
 
 
 def test_a_study_that_has_moved_goes_on(tmp_path: Path) -> None:
     file, other = own(tmp_path), f"sqlite:///{tmp_path}/other.db"
-    assert run(file, "--trials", "1").returncode == 0
+    assert run(file, "--trials", "1", "--search-only").returncode == 0
     optuna.copy_study(
         from_study_name="own",
         from_storage=f"sqlite:///{tmp_path}/runs/own/study.db",
         to_storage=other,
     )
-    ended = run(file, "--storage", other, "--trials", "2")
+    ended = run(file, "--storage", other, "--trials", "2", "--search-only")
     assert ended.returncode == 0 and "1 of 2 trials finished" in ended.stdout
 
 
 def test_a_folder_that_was_renamed_is_no_other_study_s(tmp_path: Path) -> None:
     """Nor a copy: it has the trials of the first study and their outputs."""
     file, runs = own(tmp_path), tmp_path / "runs"
-    assert run(file, "--trials", "1").returncode == 0
+    assert run(file, "--trials", "1", "--search-only").returncode == 0
     shutil.copytree(runs / "own", runs / "b")
     before = sorted((runs / "b").rglob("*"))
     message = bad(file, "--study", "b")
@@ -55,10 +56,10 @@ def test_a_folder_that_was_renamed_is_no_other_study_s(tmp_path: Path) -> None:
 
 def test_a_folder_that_has_moved_goes_on(tmp_path: Path) -> None:
     file, elsewhere = own(tmp_path), tmp_path / "elsewhere"
-    assert run(file, "--trials", "1").returncode == 0
+    assert run(file, "--trials", "1", "--search-only").returncode == 0
     elsewhere.mkdir()
     shutil.move(tmp_path / "runs" / "own", elsewhere / "own")
-    ended = run(file, "--output", str(elsewhere), "--trials", "2")
+    ended = run(file, "--output", str(elsewhere), "--trials", "2", "--search-only")
     assert ended.returncode == 0 and "1 of 2 trials finished" in ended.stdout
 
 

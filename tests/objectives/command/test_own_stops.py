@@ -63,7 +63,11 @@ def trainers(file: Path) -> list[int]:
 
 
 def living(file: Path) -> list[int]:
-    return [pid for pid in trainers(file) if Path(f"/proc/{pid}/cmdline").exists()]
+    return [pid for pid in trainers(file) if lives(pid)]
+
+
+def lives(pid: int) -> bool:
+    return Path(f"/proc/{pid}/cmdline").exists()
 
 
 def test_a_killed_worker_s_trainer_ends_and_the_study_goes_on(
@@ -109,7 +113,7 @@ def test_a_baseline_that_was_interrupted_is_asked_for_again(tmp_path: Path) -> N
     with started(file, *options) as worker:
         interrupt(worker, file, signal.SIGINT)
     (tmp_path / "go").touch()
-    assert run(file, "--trials", "2").returncode == 0
+    assert run(file, "--trials", "2", "--search-only").returncode == 0
     states = [trial.state for trial in trials(file) if "baseline" in trial.user_attrs]
     assert states == [TrialState.FAIL, TrialState.COMPLETE] and len(found(file)) == 2
 
@@ -136,25 +140,40 @@ def test_what_it_is_to_start_with_is_run_again_once(
         interrupt(head, file, number)
     assert starts(file) == [TrialState.FAIL, TrialState.WAITING]
     (tmp_path / "go").touch()
-    assert run(file, "--trials", "3").returncode == 0
+    assert run(file, "--trials", "3", "--search-only").returncode == 0
     assert starts(file) == [TrialState.FAIL, TrialState.COMPLETE] and len(found(file)) == 3
 
 
 def test_what_a_budget_cuts_off_is_run_again(tmp_path: Path) -> None:
     file = own(tmp_path, run=run_words("--until", str(tmp_path / "go")), study=START)
-    run(file, "--budget", "6s")
+    run(file, "--budget", "6s", "--search-only")
     assert starts(file) == [TrialState.FAIL, TrialState.WAITING]
     (tmp_path / "go").touch()
-    assert run(file, "--trials", "2").returncode == 0
+    assert run(file, "--trials", "2", "--search-only").returncode == 0
     assert starts(file) == [TrialState.FAIL, TrialState.COMPLETE] and len(found(file)) == 2
 
 
-def test_a_killed_command_leaves_neither_workers_nor_trainers(file: Path) -> None:
+def test_workers_end_in_time_with_trials_that_would_take_hours(file: Path) -> None:
+    """That it ends is the test; on a busy machine no trial may have begun."""
+    ended = run(file, "--budget", "16s", "--workers", "1")
+    assert "search ended   " in ended.stdout and ended.stderr == ""
+    assert {trial.state for trial in trials(file)} <= {TrialState.FAIL}
+    assert "Traceback" not in ended.stdout and not living(file)
+
+
+def test_a_killed_command_leaves_neither_workers_nor_trainers_and_continues(
+    file: Path, uninterrupted: list[Any]
+) -> None:
     options = ("--output", str(file.parent / "runs"), "--workers", "2", "--trials", "9")
     with started(file, *options) as head:
         until(lambda: len(trainers(file)) == 2)
+        workers = {int(each.user_attrs["worker"].split(":")[1]) for each in trials(file)}
+        assert len(workers) == 2
         head.kill()
-    until(lambda: not living(file))
+    until(lambda: not living(file) and not any(map(lives, workers)))
+    (file.parent / "go").touch()
+    assert run(file, "--trials", str(TRIALS), "--search-only").returncode == 0
+    assert found(file) == uninterrupted
 
 
 def test_workers_share_the_gpus_out(

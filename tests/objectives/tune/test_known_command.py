@@ -9,7 +9,13 @@ from commands import experiment
 from commands import load
 from commands import one_thread
 from commands import run
+import optuna
 import pytest
+
+from objectives.settings.plan import LoraPlan
+from objectives.settings.read_plan import read_plan
+from objectives.tune.samplers import PRUNERS
+from objectives.tune.samplers import SAMPLERS
 
 
 __all__ = ["experiment", "one_thread"]  # the fixtures
@@ -25,21 +31,32 @@ def untested(experiment: Path) -> Path:
     return experiment
 
 
+def as_worker(experiment: Path, *options: str | int) -> LoraPlan:
+    """The plan of a worker that a command with these options starts."""
+    arguments = [str(each) for each in (experiment, "--workers", 1, *options)]
+    _, _, _, *worker = read_plan(arguments, SAMPLERS, PRUNERS).worker_argv
+    plan = read_plan(worker, SAMPLERS, PRUNERS)
+    assert isinstance(plan, LoraPlan) and plan.workers is None and plan.search_only
+    return plan
+
+
 def test_a_study_begins_with_the_best_of_an_earlier_one(untested: Path) -> None:
-    """Of other bounds, in its own file and in a storage that is named; by a worker as well."""
-    assert run(untested, "--search-only", "--trials", 4).returncode == 0
-    best = load(untested).best_params
+    """Of other bounds, in its own file and in a storage that is named; a worker is told as well."""
+    assert run(untested, "--search-only", "--trials", 3).returncode == 0
+    best = load(untested).best_trial
+    assert best.number > 0, "where a study begins anyway"
     untested.write_text(untested.read_text().replace("high = 8, log", "high = 16, log"))
-    url = f"sqlite:///{untested.parent}/second.db"
-    more = ("--study", "second", "--storage", url, "--trials", 1)
     elsewhere = f"tiny@sqlite:///{untested.parent}/runs/tiny/study.db"
-    ended = run(untested, *SEARCH, *more, "--previous", elsewhere)
-    assert ended.returncode == 0, ended.stderr
-    more = ("--study", "third", "--trials", 1, "--workers", 1)
-    ended = run(untested, *SEARCH[1:], *more, "--previous", "tiny")
-    assert ended.returncode == 0, ended.stderr
-    (third,) = load(untested, "third").trials
-    assert third.params == pytest.approx(best)
+    url = f"sqlite:///{untested.parent}/second.db"
+    second = ("--study", "second", "--storage", url, "--previous", elsewhere)
+    for options in (second, ("--study", "third", "--previous", "tiny")):
+        ended = run(untested, *SEARCH, "--trials", 1, *options)
+        assert ended.returncode == 0, ended.stderr
+    found = [*optuna.load_study(study_name="second", storage=url).trials]
+    found += load(untested, "third").trials
+    assert [trial.params for trial in found] == [pytest.approx(best.params)] * 2
+    worker = as_worker(untested, *SEARCH[1:], "--previous", "tiny", "--previous", elsewhere)
+    assert worker.settings.previous == ["tiny", elsewhere]
 
 
 @pytest.mark.parametrize(
@@ -83,21 +100,28 @@ def test_the_search_starts_at_the_prior_and_other_samplers_say_that_they_do_not(
 
 
 def test_a_smaller_search_comes_first(untested: Path) -> None:
-    """Once, with half of the rows; the real one starts at its best, and both are counted."""
-    first = run(untested, "--sampler", "bamsoo", "--trials", 2, "--proxy", 0.5)
+    """Once, with half of the rows; the real one starts at its best, and both are counted.
+
+    A worker of the real one searches no smaller one, and learns from it.
+    """
+    first = run(untested, "--sampler", "bamsoo", "--trials", 3, "--proxy", 0.5)
     assert first.returncode == 0, first.stderr
-    assert "proxy          2 trials on 0.5 of the rows, study tiny-proxy" in first.stdout
+    assert "proxy          3 trials on 0.5 of the rows, study tiny-proxy" in first.stdout
     smaller, real = load(untested, "tiny-proxy"), load(untested)
-    assert len(smaller.trials) == len(real.trials) == 2
+    assert len(smaller.trials) == len(real.trials) == 3
+    assert smaller.best_trial.number > 0, "where a study begins anyway"
     assert real.trials[0].params == pytest.approx(smaller.best_params)
     assert smaller.user_attrs["experiment"]["[data] share"] == "0.5"
     assert real.user_attrs["experiment"]["[data] share"] == "1.0"
-    assert "proxy          tiny-proxy: 2 trials, " in first.stdout
-    again = run(untested, "--sampler", "bamsoo", "--trials", 3, "--proxy", 0.5, "--workers", 1)
+    assert "proxy          tiny-proxy: 3 trials, " in first.stdout
+    options = ("--sampler", "bamsoo", "--trials", 4, "--proxy", 0.5)
+    again = run(untested, *options)
     assert again.returncode == 0, again.stderr
-    changed = bad(untested, "--sampler", "bamsoo", "--trials", 3, "--proxy", 0.25)
+    changed = bad(untested, "--sampler", "bamsoo", "--trials", 4, "--proxy", 0.25)
     assert "--proxy: --study tiny-proxy: exists" in changed and "--previous tiny-proxy)" in changed
-    assert (len(load(untested, "tiny-proxy").trials), len(load(untested).trials)) == (3, 3)
+    assert (len(load(untested, "tiny-proxy").trials), len(load(untested).trials)) == (4, 4)
+    worker = as_worker(untested, *options)
+    assert worker.proxy is None and worker.settings.previous == ["tiny-proxy"]
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,18 @@
-"""`--workers` as a user runs it: to the end, a worker killed, interrupted, killed itself."""
+"""`--workers` as a user runs it: to the end, a worker killed, interrupted, misused."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
 import signal
-import subprocess
 import threading
 from typing import Any
 
 from commands import bad
-from commands import command
 from commands import Ended
-from commands import environment
 from commands import experiment
 from commands import load
 from commands import one_thread
-from commands import ROOT
 from commands import run
 from commands import running
 from commands import until
@@ -170,29 +166,6 @@ def test_stopped_it_ends_its_worker_s_trial(file: Path) -> None:
     assert processes(file) == []
     states = {trial.state for trial in load(file, "stopped").trials}
     assert TrialState.RUNNING not in states and TrialState.FAIL in states
-
-
-def test_killed_it_leaves_no_process_and_continues(file: Path, alone: dict[Any, float]) -> None:
-    options = ["--study", "killed", "--output", file.parent / "runs", "--trials", "500"]
-    with subprocess.Popen(
-        command(file, *options, "--workers", "1"),
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        workers = until(lambda: running(file, "killed"))
-        assert {process.pid, *workers} <= set(processes(file))
-        process.kill()
-    until(lambda: not processes(file))
-    done = len(complete(load(file, "killed")))
-    ended = run(file, "--study", "killed", "--trials", str(done + 2), "--search-only")
-    assert ended.returncode == 0, ended.stderr
-    study = load(file, "killed")
-    assert len(values(study)) == len(complete(study)) == done + 2
-    found = values(study)
-    assert len(common := found.keys() & alone.keys()) >= 2, "they begin alike"
-    assert all(found[p] == alone[p] for p in common)
 
 
 def test_bad_input_is_one_message_before_any_worker_starts(experiment: Path) -> None:

@@ -51,11 +51,11 @@ def test_killed_workers_lose_nothing_and_repeat_nothing(kind: str) -> None:
     Workers that infer the space begin together, and none knows what the others will suggest.
     """
     with serving(kind) as server:
-        plan = Plan(SAMPLER[kind], processes=4, trials=40, kills=2, restart=True)
+        plan = Plan(SAMPLER[kind], processes=3, trials=24, kills=2, restart=True)
         result = run(plan, server)
     assert result.verdict == CLEAN
     assert result.killed == 2
-    assert result.trials >= 40
+    assert result.trials >= 24
     assert result.restarted is (kind == "grpc")
 
 

@@ -28,7 +28,7 @@ from objectives.settings.own.value import PrintedValue
 
 
 EXAMPLE = ROOT / "examples" / "own" / "trl"
-STEPS = 30
+STEPS = 10
 BASELINE = {"learning_rate": 3e-3, "lora_r": 4, "lora_alpha": 16}
 """The last is left to base.yml, whose first two are others."""
 

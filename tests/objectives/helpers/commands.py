@@ -97,6 +97,20 @@ def written(folder: Path, model: Path, data: Path) -> Path:
     return file
 
 
+def with_own_trainer(folder: Path, *, seconds: float = 0.0, study: str = "") -> Path:
+    """An experiment without torch: its trainer is the user's own, and quick."""
+    (folder / "train.py").write_text(
+        f"import sys, time; time.sleep({seconds}); print('loss:', abs(float(sys.argv[1]) - 0.3))"
+    )
+    file = folder / "own.toml"
+    file.write_text(
+        f"[command]\nrun = '{sys.executable} train.py {{x}}'\ndirection = 'minimize'\n"
+        "value = {pattern = 'loss: (\\S+)'}\n"
+        f"[search]\nx = {{low = 0.0, high = 1.0}}\n[study]\nsampler = 'soo'\n{study}\n"
+    )
+    return file
+
+
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
     """As in the processes that tests start: the order of a sum is part of the last digit."""

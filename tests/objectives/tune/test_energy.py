@@ -12,6 +12,7 @@ from commands import experiment
 from commands import load
 from commands import ROOT
 from commands import run
+from commands import with_own_trainer
 import optuna
 import pytest
 
@@ -155,16 +156,15 @@ def test_the_command_measures_when_asked(
 
 
 def test_workers_are_measured_by_their_starter(
-    experiment: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Trials of several share the machine: the study has a figure, and they have none."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # the workers'
-    text = experiment.read_text().replace('test = ["colours"]', "test = []")
-    experiment.write_text(text + "energy = true\n")
+    experiment = with_own_trainer(tmp_path, study="energy = true")
     ended = run(experiment, "--trials", "1", "--workers", "1")
     assert ended.returncode == 0, ended.stderr
-    study = load(experiment)
+    study = load(experiment, "own")
     (whole,) = (used for name, used in study.user_attrs.items() if name.startswith("energy "))
     assert whole["energy_kwh"] > 0
     assert not [trial for trial in study.trials if "energy_kwh" in trial.user_attrs]

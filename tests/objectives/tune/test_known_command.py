@@ -41,7 +41,7 @@ def as_worker(experiment: Path, *options: str | int) -> LoraPlan:
 
 
 def test_a_study_begins_with_the_best_of_an_earlier_one(untested: Path) -> None:
-    """Of other bounds, in its own file and in a storage that is named; a worker is told as well."""
+    """Of other bounds, in its own file and in a storage that is named; a worker knows it too."""
     assert run(untested, "--search-only", "--trials", 3).returncode == 0
     best = load(untested).best_trial
     assert best.number > 0, "where a study begins anyway"

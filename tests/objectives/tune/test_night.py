@@ -37,6 +37,7 @@ from benchmarks._stress_servers import POSTGRES
 from benchmarks._stress_servers import Server
 from objectives.job import Finished
 from objectives.job import Job
+from objectives.result.final import FINAL
 from objectives.settings.config import load_experiment
 from objectives.training.runner import load_runner
 from objectives.tune.progress import finished
@@ -145,6 +146,7 @@ def from_outside(
         assert process.poll() is None, "over before it happened"
         os.kill(worker, number)
     see(lambda: len(finished(study)) >= 9)
+    assert process.poll() is None, "over before it happened"
     server.restart()
     return study
 
@@ -185,6 +187,7 @@ def test_it_ends_with_its_trials_and_the_report(night: Night) -> None:
     assert states.keys() == {TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL}
     folder = night.file.parent / "runs" / "tiny"
     assert (folder / "report" / "report.html").exists() and (folder / "best_adapter").is_dir()
+    assert len(night.study.user_attrs[FINAL]["rows"]) == 4, "by a gang, after the workers"
     assert not (folder / "checkpoints").exists()
     assert night.left == []
 

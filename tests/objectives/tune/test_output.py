@@ -12,6 +12,7 @@ from backends import fill
 from commands import Ended
 from commands import environment
 from commands import run
+from commands import with_own_trainer
 from commands import written
 import pytest
 
@@ -96,11 +97,9 @@ def test_an_output_that_may_not_be_written_is_told_of() -> None:
 # ---- full disks ----
 
 
-def test_the_full_disk_of_the_study_is_named(
-    experiment: Path, tmp_path: Path, small_disk: Path
-) -> None:
+def test_the_full_disk_of_the_study_is_named(tmp_path: Path, small_disk: Path) -> None:
     """And not another output folder, which would be of no help; no heartbeat says more."""
-    file = small_disk / "study.db"
+    experiment, file = with_own_trainer(tmp_path), small_disk / "study.db"
     options = ("--storage", f"sqlite:///{file}", "--output", tmp_path / "runs", "--search-only")
     assert run(experiment, *options, "--trials", "1").returncode == 0
     fill(small_disk, leave=80_000)

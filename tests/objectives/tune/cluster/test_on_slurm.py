@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+import contextlib
 from functools import partial
+import io
 import os
 from pathlib import Path
 import signal
 import subprocess
-import sys
 
+from backends import close
 from backends import opened
 from commands import bad
-from commands import command
-from commands import Ended
-from commands import environment
 from commands import experiment
 from commands import one_thread
-from commands import ROOT
+from commands import run
+from commands import with_own_trainer
 import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 import pytest
 
+from objectives.tune import main
 from objectives.tune.cluster.engines import job_name
+import storage
 
 
 SLURM = "OPTUNA_PARTITION_SLURM"
@@ -37,57 +39,49 @@ __all__ = ["experiment", "one_thread"]  # fixtures
 
 
 @pytest.fixture
-def options(postgres: str) -> Iterator[list[str]]:
-    """Of a search on SLURM; no job of it is left."""
+def options(postgres: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Of a search on SLURM; no job of it is left, and no connection of a command."""
     sbatch = f"partition={os.environ.get(SLURM)} time=00:10:00"
+    found, open_storage = [], storage.open
+
+    def kept(url: str) -> optuna.storages.BaseStorage:
+        found.append(open_storage(url))
+        return found[-1]
+
+    monkeypatch.setattr(storage, "open", kept)
     yield ["--storage", postgres, "--study", "tiny", "--on", "slurm", "--slurm", sbatch]
+    for each in found:
+        close(each)
     subprocess.run(["scancel", f"--name={job_name(postgres, 'tiny')}"], check=True)
 
 
 @pytest.fixture
 def trainer(tmp_path: Path) -> Path:
     """An experiment whose trainer is the user's own, and quick."""
-    (tmp_path / "train.py").write_text(
-        "import sys, time; time.sleep(0.3); print('loss:', abs(float(sys.argv[1]) - 0.3))"
-    )
-    file = tmp_path / "own.toml"
-    file.write_text(
-        f"[command]\nrun = '{sys.executable} train.py {{x}}'\ndirection = 'minimize'\n"
-        "value = {pattern = 'loss: (\\S+)'}\n"
-        "[search]\nx = {low = 0.0, high = 1.0}\n[study]\nsampler = 'soo'\n"
-    )
-    return file
+    return with_own_trainer(tmp_path, seconds=0.3)
 
 
-def tune(experiment: Path, *options: str) -> Ended:
-    with started(experiment, *options) as process:
-        out, _ = process.communicate()
-    return Ended(process.returncode, out, "")
+class CtrlC(io.StringIO):
+    """Where a command writes that gets Ctrl-C when it has written such a line."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__()
+        self._line = line
+
+    def write(self, text: str) -> int:
+        count = super().write(text)
+        if text.startswith(self._line):
+            os.kill(os.getpid(), signal.SIGINT)
+        return count
 
 
 def interrupted(experiment: Path, line: str, *options: str) -> str:
-    """What a command writes that gets Ctrl-C when it has written such a line."""
-    with started(experiment, *options) as process:
-        assert process.stdout is not None
-        said = []
-        for text in process.stdout:
-            said.append(text)
-            if text.startswith(line):
-                process.send_signal(signal.SIGINT)
-        process.wait()
-    assert process.returncode == 130, said
-    return "".join(said)
-
-
-def started(experiment: Path, *options: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        command(experiment, "--output", experiment.parent / "runs", *options),
-        cwd=ROOT,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    """What a command writes that gets Ctrl-C then."""
+    arguments = [str(experiment), "--output", str(experiment.parent / "runs"), *options]
+    with contextlib.redirect_stdout(CtrlC(line)) as said:
+        status = main(arguments)
+    assert status == 130, said.getvalue()
+    return said.getvalue()
 
 
 @pytest.fixture
@@ -115,8 +109,8 @@ def test_the_search_outlives_its_command_and_ends_with_the_report(
     left = interrupted(experiment, "trial   1", *search)
     assert "workers        1 on slurm: 1 submitted" in left
     assert "2 on slurm go on; the same command attaches again" in left
-    ended = tune(experiment, *search)
-    assert ended.returncode == 0, ended.stdout
+    ended = run(experiment, *search)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "final test: base" in ended.stdout and "best adapter" in ended.stdout
     assert (experiment.parent / "runs" / "tiny" / "report" / "report.html").exists()
     done = trials(study, TrialState.COMPLETE)
@@ -128,9 +122,9 @@ def test_the_search_outlives_its_command_and_ends_with_the_report(
 def test_a_trainer_of_the_user_s_own_to_the_end(trainer: Path, options: list[str]) -> None:
     """Whoever attaches sees what the last job writes from its first line on."""
     search = [*options, "--trials", "6", "--workers", "2"]
-    assert tune(trainer, *search, "--detach").stdout.splitlines()[-1].startswith("detached   ")
-    ended = tune(trainer, *search)
-    assert ended.returncode == 0, ended.stdout
+    assert run(trainer, *search, "--detach").stdout.splitlines()[-1].startswith("detached   ")
+    ended = run(trainer, *search)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
     told = ended.stdout[ended.stdout.rindex("study tiny in ") :].splitlines()
     assert "trials finished" in told[0] and told[1].startswith("best           value 0.")
     assert (trainer.parent / "runs" / "tiny" / "best" / "command.sh").exists()
@@ -141,21 +135,21 @@ def test_their_number_changes_and_all_end_when_they_are_told_to(
     trainer: Path, options: list[str]
 ) -> None:
     search = [*options, "--trials", "500"]
-    assert tune(trainer, *search, "--workers", "2", "--detach").returncode == 0
-    scaled = tune(trainer, *search, "--workers", "1", "--detach")
+    assert run(trainer, *search, "--workers", "2", "--detach").returncode == 0
+    scaled = run(trainer, *search, "--workers", "1", "--detach")
     assert "workers        1 on slurm: 2 found, 1 sent away" in scaled.stdout
-    other = tune(trainer, *options, "--trials", "400", "--workers", "1")
-    assert other.returncode == 2 and "tiny has workers (1) with other options" in other.stdout
+    other = run(trainer, *options, "--trials", "400", "--workers", "1")
+    assert other.returncode == 2 and "tiny has workers (1) with other options" in other.stderr
     stop = [*search, "--workers", "1", "--cancel-on-interrupt"]
     stopped = interrupted(trainer, "workers        1 running", *stop)
     assert "stopped        2 ended; the same command continues this study" in stopped
-    assert "workers        0 ended" in tune(trainer, *options, "--workers", "0").stdout
+    assert "workers        0 ended" in run(trainer, *options, "--workers", "0").stdout
 
 
 @needs_slurm
 def test_a_partition_that_is_not_there_is_one_message(trainer: Path, options: list[str]) -> None:
-    ended = tune(trainer, *options[:-1], "partition=nowhere time=10", "--workers", "1")
-    last = ended.stdout.splitlines()[-1]
+    ended = run(trainer, *options[:-1], "partition=nowhere time=10", "--workers", "1")
+    last = ended.stderr.splitlines()[-1]
     assert ended.returncode == 2 and last.startswith("error: --on slurm: SLURM refuses the job")
     assert "nowhere" in last
 

@@ -6,14 +6,12 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 import io
 import json
-import os
 from pathlib import Path
 import re
 import shutil
-import subprocess
-import sys
 from typing import Any
 
+from huggingface_hub import constants
 import optuna
 from peft import AutoPeftModelForCausalLM
 from peft import PeftModel
@@ -95,19 +93,14 @@ def example(card: str, **variables: Path | str) -> str:
     return code
 
 
-def ran(code: str, folder: Path, **environment: Path) -> str:
-    """What a script prints that somebody starts in a folder of their own."""
-    folder.mkdir()
-    (folder / "mine.py").write_text(code)
-    ended = subprocess.run(
-        [sys.executable, "mine.py"],
-        cwd=folder,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", **{k: str(v) for k, v in environment.items()}},
-        capture_output=True,
-        text=True,
-    )
-    assert ended.returncode == 0, ended.stderr
-    return ended.stdout
+def ran(code: str, folder: Path, patch: pytest.MonkeyPatch) -> tuple[str, dict[str, Any]]:
+    """What a script prints that somebody starts in a folder of their own, and its variables."""
+    folder.mkdir(exist_ok=True)
+    patch.chdir(folder)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    with redirect_stdout(io.StringIO()) as printed:
+        exec(compile(code, "mine.py", "exec"), names)
+    return printed.getvalue(), names
 
 
 def logits(model: torch.nn.Module) -> torch.Tensor:
@@ -115,12 +108,15 @@ def logits(model: torch.nn.Module) -> torch.Tensor:
         return model(input_ids=torch.arange(3, 60).unsqueeze(0)).logits
 
 
-def test_the_card_s_example_runs_from_any_folder_and_merges(tuned: Tuned, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("offline")
+def test_the_card_s_example_runs_from_any_folder_and_merges(
+    tuned: Tuned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     adapter = saved(tuned, tmp_path / "given")
     moved = shutil.move(adapter, tmp_path / "elsewhere")
     card = (moved / "README.md").read_text()
     code = example(card, BASE=tuned.experiment.model.name, ADAPTER=moved)
-    printed = ran(code, tmp_path / "mine")
+    printed, _ = ran(code, tmp_path / "mine", monkeypatch)
 
     base: PreTrainedModel = AutoModelForCausalLM.from_pretrained(tuned.experiment.model.name)
     before = logits(base)
@@ -156,7 +152,10 @@ def test_the_card_says_how_the_adapter_is_served(tuned: Tuned, tmp_path: Path) -
     assert "vLLM takes no DoRA adapter" in card and "\nvllm serve merged " in card
 
 
-def test_a_base_of_the_hub_is_loaded_by_its_name(tuned: Tuned, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("offline")
+def test_a_base_of_the_hub_is_loaded_by_its_name(
+    tuned: Tuned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The folder given is one of the hub's cache, as a cluster without a network has it."""
     cached = tmp_path / "hub" / "models--org--standin"
     snapshot = cached / "snapshots" / COMMIT
@@ -175,7 +174,8 @@ def test_a_base_of_the_hub_is_loaded_by_its_name(tuned: Tuned, tmp_path: Path) -
         "from peft import AutoPeftModelForCausalLM\n"
         "print(AutoPeftModelForCausalLM.from_pretrained(ADAPTER).peft_config['default'].r)\n"
     )
-    printed = ran(code + auto, tmp_path / "mine", HF_HUB_CACHE=tmp_path / "hub")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))  # read at each call
+    printed, _ = ran(code + auto, tmp_path / "mine", monkeypatch)
     assert printed.splitlines()[-1] == str(PARAMS["rank"])
 
 
@@ -266,10 +266,7 @@ def test_the_card_of_a_chat_runs(
     adapter = saved(tuned, tmp_path / "given", tuned.experiment.model_copy(update={"data": data}))
     base = tuned.experiment.model.name
     code = example((adapter / "README.md").read_text(), BASE=base, ADAPTER=adapter)
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {}
-    with redirect_stdout(io.StringIO()):
-        exec(compile(code, "README.md", "exec"), names)
+    _, names = ran(code, tmp_path, monkeypatch)
     tokenizer = AutoTokenizer.from_pretrained(base)
     text = f"{tokenizer.bos_token}[system] Be brief. [user] {INSTRUCTION} [assistant]"
     expected = tokenizer(text, add_special_tokens=False)["input_ids"]

@@ -120,7 +120,7 @@ def test_a_value_that_is_not_finite_is_a_failure(tmp_path: Path) -> None:
         assert f"value was {value} " in trial.user_attrs["failure"]
     assert "mend what they name, and run the same command again" in ended.stdout
     own(tmp_path, value='{{pattern = "loss=(.*)"}}', study=start)  # it is mended
-    ended = run(file, "--trials", "5")
+    ended = run(file, "--trials", "1")
     assert ended.returncode == 0 and "begins anew" in ended.stdout and not failed(file)
 
 
@@ -186,12 +186,14 @@ def points(file: Path) -> list[tuple[object, object]]:
 
 
 def test_one_failure_and_a_correction_begin_anew_too(tmp_path: Path) -> None:
+    """Of each study; where nothing has changed and another trial is wanted, it goes on."""
     file = own(tmp_path, run=run_words("--lerning-rate 1"))
-    assert run(file, "--trials", "1", "--search-only").returncode == 0
-    ended = run(file, "--trials", "2")
-    assert "begins anew" not in ended.stdout, "nothing has changed, and another trial is wanted"
-    ended = run(own(tmp_path), "--trials", "1")
-    assert ended.returncode == 0 and "begins anew" in ended.stdout
+    for name in ("own", "same"):
+        assert run(file, "--study", name, "--trials", "1", "--search-only").returncode == 0
+    ended = run(file, "--study", "same", "--trials", "3")
+    assert ended.returncode == 2 and "begins anew" not in ended.stdout
+    ended = run(own(tmp_path), "--trials", "2")
+    assert ended.returncode == 0 and "begins anew" in ended.stdout and not failed(file)
 
 
 def test_what_waits_in_the_queue_waits_on(tmp_path: Path) -> None:

@@ -86,8 +86,6 @@ def test_the_report_shows_them_as_they_are(tmp_path: Path) -> None:
     page = write_report(study, tmp_path, title="t", space=space, answers=[shown]).read_text()
     assert "<h2>Answers</h2>" in page and "none of the test" in page
     assert "Say &lt;b&gt;" in page and "base&#x27;s &amp;" in page and "tuned<br>in lines" in page
-    bare = write_report(study, tmp_path, title="t", space=space).read_text()
-    assert "<h2>Answers</h2>" not in bare
 
 
 def test_a_base_in_shares_is_not_asked(experiment: Experiment) -> None:

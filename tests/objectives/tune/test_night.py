@@ -46,7 +46,7 @@ import storage
 
 __all__ = ["one_thread"]  # a fixture
 
-TRIALS = 15
+TRIALS = 13
 LIMIT = 30.0  # seconds for a trial, which takes half a one on an idle machine
 IN_A_RANK = {1: "little memory", 2: "kill", 3: "hang", 4: "mistake"}  # by trial
 FAILURES = {

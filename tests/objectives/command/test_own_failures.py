@@ -109,7 +109,10 @@ def test_memory_is_found_in_errors(said: str, line: str | None) -> None:
 
 
 def test_a_value_that_is_not_finite_is_a_failure(tmp_path: Path) -> None:
-    """Which the parameters may be to blame for: as many that are alike end no search."""
+    """Which the parameters may be to blame for: as many that are alike end no search.
+
+    The study begins anew when they are mended, and what waits in its queue waits on.
+    """
     said = ["nan", "nan", "nan", "inf", "-inf"]
     start = "start = [" + ", ".join(f"{{rank = {rank}}}" for rank in range(2, 7)) + "]"
     how = f"print('loss=' + {said}[rank - 2]); sys.exit(0)"
@@ -119,9 +122,11 @@ def test_a_value_that_is_not_finite_is_a_failure(tmp_path: Path) -> None:
     for trial, value in zip(failed(file), said, strict=True):
         assert f"value was {value} " in trial.user_attrs["failure"]
     assert "mend what they name, and run the same command again" in ended.stdout
+    study(file).enqueue_trial({"rank": 7})
     own(tmp_path, value='{{pattern = "loss=(.*)"}}', study=start)  # it is mended
     ended = run(file, "--trials", "1")
     assert ended.returncode == 0 and "begins anew" in ended.stdout and not failed(file)
+    assert trials(file)[0].params["rank"] == 7
 
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")])
@@ -194,15 +199,6 @@ def test_one_failure_and_a_correction_begin_anew_too(tmp_path: Path) -> None:
     assert ended.returncode == 2 and "begins anew" not in ended.stdout
     ended = run(own(tmp_path), "--trials", "2")
     assert ended.returncode == 0 and "begins anew" in ended.stdout and not failed(file)
-
-
-def test_what_waits_in_the_queue_waits_on(tmp_path: Path) -> None:
-    start = "start = [" + ", ".join(f"{{rank = {rank}}}" for rank in (3, 4, 5, 6)) + "]"
-    bad(own(tmp_path, run=run_words("--lerning-rate 1"), study=start))
-    study(tmp_path / "own.toml").enqueue_trial({"rank": 7})
-    file = own(tmp_path, study='sampler = "soo"')
-    ended = run(file, "--trials", "2")
-    assert ended.returncode == 0 and {t.params["rank"] for t in trials(file)} == {6, 7}
 
 
 def test_failures_that_differ_end_nothing(tmp_path: Path) -> None:

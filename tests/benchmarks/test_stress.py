@@ -65,10 +65,10 @@ def test_killed_workers_of_bamsoo_repeat_nothing() -> None:
     It knows all that may be known before: a prior, and an earlier study.
     """
     with serving("sqlite") as server:
-        result = run(Plan("bamsoo-known", processes=2, trials=16, kills=1, restart=False), server)
+        result = run(Plan("bamsoo-known", processes=2, trials=10, kills=1, restart=False), server)
     assert result.verdict == Verdict(duplicates=0, outside=0)
     assert result.killed == 1
-    assert result.trials >= 16
+    assert result.trials >= 10
 
 
 @pytest.fixture

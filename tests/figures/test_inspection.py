@@ -39,7 +39,7 @@ def test_of_what_has_branches_bamsoo_shows_what_all_trials_share(as_published: b
 
     sampler = BaMSOOSampler(as_published=as_published, seed=0)
     study = optuna.create_study(sampler=sampler)
-    study.optimize(branching, n_trials=20)
+    study.optimize(branching, n_trials=9)
     found = cells(study)
     assert [set(cell.low) for cell in found] == [{"n"}] * len(found)
     assert sum(cell.high["n"] - cell.low["n"] for cell in found) == pytest.approx(1)

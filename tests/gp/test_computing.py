@@ -103,7 +103,7 @@ def test_searches_in_threads_leave_everything_as_it_was() -> None:
         return bowl(trial)
 
     study = optuna.create_study(sampler=BaMSOOSampler(), pruner=BoundPruner())
-    study.optimize(objective, n_trials=30, n_jobs=3)
+    study.optimize(objective, n_trials=15, n_jobs=3)
     assert seen == {_USERS}
     assert torch.get_num_threads() == _USERS and blas() == {_USERS}
     assert (list(warnings.filters), warnings.showwarning) == (filters, shows)

@@ -339,7 +339,7 @@ def test_the_default_finds_the_minimum_of_branin() -> None:
 def test_a_new_process_at_every_step_asks_for_the_same_points() -> None:
     def run(fresh: bool) -> list[dict[str, Any]]:
         study = optuna.create_study(sampler=BaMSOOSampler())
-        for _ in range(25):
+        for _ in range(15):
             if fresh:
                 study.sampler = BaMSOOSampler()
             study.optimize(

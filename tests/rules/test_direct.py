@@ -131,6 +131,7 @@ def scaled(f: Function, box: Sequence[tuple[float, float]]) -> Function:
     return g
 
 
+EVALUATIONS = 200
 CASES: list[tuple[str, Function, int]] = [
     *((f"sphere {n}", sphere, n) for n in (1, 3, 8)),
     *((f"rastrigin {n}", rastrigin, n) for n in (1, 2, 5)),
@@ -160,15 +161,15 @@ def test_nlopt_asks_for_the_same_points(
     peer.set_lower_bounds([0.0] * n)
     peer.set_upper_bounds([1.0] * n)
     peer.set_min_objective(record)
-    peer.set_maxeval(400)
+    peer.set_maxeval(EVALUATIONS)
     peer.set_param("magic_eps", 1e-4)
     peer.optimize([0.5] * n)
-    study = study_of(f, ((0, 1),) * n, locally_biased, n_trials=400)
+    study = study_of(f, ((0, 1),) * n, locally_biased, n_trials=EVALUATIONS)
     asked = [tuple(trial.params.values()) for trial in study.trials]
-    assert asked == [pytest.approx(point, abs=1e-9) for point in points[:400]]
+    assert asked == [pytest.approx(point, abs=1e-9) for point in points[:EVALUATIONS]]
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(
     st.lists(st.integers(-9, 9), min_size=1, max_size=7),
     st.integers(0, 4),

@@ -132,7 +132,7 @@ def test_what_stands_better_than_the_best_end_goes_on() -> None:
 @pytest.mark.parametrize("sampler", [optuna.samplers.TPESampler(seed=0), BaMSOOSampler(seed=0)])
 def test_it_works_with_samplers_that_learn(sampler: Any) -> None:
     study = study_of(sampler)
-    study.optimize(trained, n_trials=30)
+    study.optimize(trained, n_trials=24)
     states = [state for state, _ in ends(study)]
     assert states.count(TrialState.PRUNED) > 7 and states.count(TrialState.COMPLETE) >= 4
 
@@ -170,8 +170,8 @@ def test_no_report_is_too_strange(report: Any) -> None:
         return end
 
     study = study_of()
-    study.optimize(objective, n_trials=15)
-    assert len(study.trials) == 15
+    study.optimize(objective, n_trials=10)
+    assert len(study.trials) == 10
 
 
 def test_one_report_far_below_all_others_does_not_end_the_pruning() -> None:

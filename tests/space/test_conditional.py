@@ -33,7 +33,6 @@ from optuna.trial import TrialState
 import pytest
 
 from optuna_partition import BaMSOOSampler
-from optuna_partition import DIRECTSampler
 from optuna_partition import SOOSampler
 from optuna_partition._space.branching import Branch
 from optuna_partition._space.branching import Branches
@@ -131,7 +130,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 @every_sampler
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(seed=seeds, width=st.integers(1, 6))
 def test_no_point_comes_twice(make: Callable[..., BaseSampler], seed: int, width: int) -> None:
     """Unless it was in flight before anyone knew what is behind its choices."""
@@ -160,7 +159,7 @@ def choices(trial: FrozenTrial) -> tuple[Any, ...]:
 
 
 @every_sampler
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(seed=seeds)
 def test_a_finite_space_is_evaluated_whole_and_once_then_the_study_stops(
     make: Callable[..., BaseSampler], seed: int
@@ -173,7 +172,7 @@ def test_a_finite_space_is_evaluated_whole_and_once_then_the_study_stops(
 
 
 @every_sampler
-@settings(max_examples=15)
+@settings(max_examples=8)
 @given(seed=seeds)
 def test_a_new_process_at_every_step_asks_for_the_same_points(
     make: Callable[..., BaseSampler], seed: int
@@ -427,11 +426,10 @@ import pathlib, sys, time
 import optuna
 sys.path.insert(0, "tests/helpers")
 from conditional import optimizer
-from optuna_partition import DIRECTSampler, SOOSampler
+from optuna_partition import SOOSampler
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-url, name, gate = sys.argv[1:]
-sampler = {"soo": SOOSampler, "direct": DIRECTSampler}[name]()
-study = optuna.load_study(study_name="s", storage=url, sampler=sampler)
+url, gate = sys.argv[1:]
+study = optuna.load_study(study_name="s", storage=url, sampler=SOOSampler())
 print("ready", flush=True)
 while not pathlib.Path(gate).exists():
     time.sleep(0.01)
@@ -439,14 +437,12 @@ study.optimize(optimizer, n_trials=12)
 """
 
 
-@pytest.mark.parametrize("name", ["soo", "direct"])
-def test_processes_never_get_a_point_of_a_branch_twice(name: str, tmp_path: Path) -> None:
+def test_processes_never_get_a_point_of_a_branch_twice(tmp_path: Path) -> None:
     """They begin at once, and want the same points."""
     url, gate = f"sqlite:///{tmp_path / 'study.db'}", tmp_path / "gate"
-    study = optuna.create_study(study_name="s", storage=url)
-    study.sampler = {"soo": SOOSampler, "direct": DIRECTSampler}[name]()
+    study = optuna.create_study(study_name="s", storage=url, sampler=SOOSampler())
     study.optimize(optimizer, n_trials=10)
-    workers = [python(WORKER, url, name, str(gate)) for _ in range(2)]
+    workers = [python(WORKER, url, str(gate)) for _ in range(2)]
     for worker in workers:
         assert worker.stdout is not None
         assert worker.stdout.readline() == "ready\n"

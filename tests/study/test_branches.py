@@ -76,14 +76,14 @@ def test_what_is_maximised_is_searched_as_its_negative_is_minimised() -> None:
 
 def test_a_new_process_at_every_step_asks_for_the_same_points() -> None:
     whole = optuna.create_study(sampler=searching())
-    whole.optimize(bent, n_trials=20)
+    whole.optimize(bent, n_trials=14)
     halting = optuna.create_study()
-    for _ in range(20):
+    for _ in range(14):
         halting.sampler = pickle.loads(pickle.dumps(searching()))
         halting.optimize(bent, n_trials=1)
     assert points(halting) == points(whole)
     fits = [t for t in whole.trials if FITS in t.system_attrs]
-    assert 3 < len(fits) < 12, "the trials keep a fit, and not each its own"
+    assert 1 < len(fits) < 6, "the trials keep a fit, and not each its own"
 
 
 @pytest.mark.parametrize("seed", [None, 1])
@@ -91,9 +91,9 @@ def test_a_new_process_at_every_step_asks_for_the_same_points() -> None:
 def test_what_has_no_model_yet_is_drawn_by_trial(seed: int | None, n_trials: int) -> None:
     """No stream of random numbers begins anew with a process."""
     whole = optuna.create_study(sampler=BaMSOOSampler(seed=seed))
-    whole.optimize(bent, n_trials=12)
+    whole.optimize(bent, n_trials=6)
     halting = optuna.create_study()
-    for _ in range(12 // n_trials):
+    for _ in range(6 // n_trials):
         halting.sampler = BaMSOOSampler(seed=seed)
         halting.optimize(bent, n_trials=n_trials)
     assert points(halting) == points(whole)

@@ -88,9 +88,9 @@ def test_the_best_feasible_point_is_found(make: Callable[..., BaseSampler]) -> N
 def test_a_function_says_what_the_objective_may_say(name: str, sign: int) -> None:
     make = PARTITIONS[name]
     direction = "minimize" if sign == 1 else "maximize"
-    told = run(make(), lambda trial: sign * halved(trial), n=12, direction=direction)
+    told = run(make(), lambda trial: sign * halved(trial), n=9, direction=direction)
     sampler = make(constraints_func=left)
-    asked = run(sampler, lambda trial: sign * squares(trial), n=12, direction=direction)
+    asked = run(sampler, lambda trial: sign * squares(trial), n=9, direction=direction)
     assert points(told) == points(asked)
     assert all(t.constraints == {"0": t.params["x"]} for t in asked.trials)
 
@@ -117,9 +117,9 @@ def test_infeasible_points_are_failures_to_a_partition(make: Callable[..., BaseS
 def test_a_new_process_continues_the_sequence(tmp_path: Path) -> None:
     storage = f"sqlite:///{tmp_path}/study.db"
     options = {"storage": storage, "study_name": "same", "load_if_exists": True}
-    whole = run(BaMSOOSampler(search_space=PLANE), n=12)
+    whole = run(BaMSOOSampler(search_space=PLANE), n=9)
     for _ in range(3):
-        study = run(BaMSOOSampler(search_space=PLANE), n=4, **options)
+        study = run(BaMSOOSampler(search_space=PLANE), n=3, **options)
     assert points(study) == points(whole)
 
 

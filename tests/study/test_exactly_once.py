@@ -48,7 +48,7 @@ CLEAN = Found(repeated=0, lost=0)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     seed=st.integers(0, 2**32),
     is_given=st.booleans(),
@@ -121,7 +121,7 @@ STALLED = [int(worker) for worker in "000122222333334444456672145724234566736000
 
 
 @pytest.mark.parametrize("name", ["soo", "direct-l"])
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(
     workers=st.lists(st.integers(0, 7), min_size=40, max_size=160),
     sides=st.lists(st.integers(2, 4), min_size=2, max_size=4),
@@ -141,7 +141,7 @@ def test_workers_that_begin_together_on_a_finite_space_get_different_points(
 
 @pytest.mark.parametrize("name", ["soo", "direct-l"])
 def test_threads_cover_a_small_space_without_being_given_it(name: str) -> None:
-    for _ in range(10):
+    for _ in range(5):
         study = optuna.create_study(sampler=SAMPLERS[name](None))
         study.optimize(
             lambda t: float(t.suggest_int("x", 0, 4) + t.suggest_int("y", 0, 4)),

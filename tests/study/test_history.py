@@ -96,7 +96,7 @@ fates = st.lists(
 
 
 @by_rule
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(ends=fates, workers=st.integers(1, 6), order=st.randoms(use_true_random=False))
 def test_cached_and_fresh_folds_agree_after_every_step(
     name: str, ends: list[str], workers: int, order: random.Random
@@ -145,7 +145,7 @@ def test_an_ask_that_finds_every_point_taken_leaves_no_trace(rule: Rule[Any]) ->
 
 
 @by_rule
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(ends=fates, workers=st.integers(2, 12))
 def test_workers_that_ask_at_once_leave_each_other_different_points(
     name: str, ends: list[str], workers: int
@@ -168,7 +168,7 @@ def test_workers_that_ask_at_once_leave_each_other_different_points(
 
 
 @by_rule
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(n=st.integers(5, 40), order=st.randoms(use_true_random=False))
 def test_the_order_in_which_trials_are_read_leaves_no_trace(
     name: str, n: int, order: random.Random
@@ -187,7 +187,7 @@ def test_the_order_in_which_trials_are_read_leaves_no_trace(
     assert shuffled.cursor == in_order.cursor
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(order=st.randoms(use_true_random=False))
 def test_cells_that_two_workers_opened_at_once_have_an_order(order: random.Random) -> None:
     """Both count the iteration as theirs, and all values are the same."""
@@ -241,7 +241,7 @@ def test_a_retry_keeps_its_cell() -> None:
     assert other.params != first.params
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(
     turns=st.lists(st.tuples(st.sampled_from(list(PAIRS)), st.booleans()), min_size=2, max_size=5),
     ends=fates,

@@ -270,7 +270,7 @@ def wider(distribution: BaseDistribution, chance: random.Random) -> BaseDistribu
     return distribution
 
 
-@settings(max_examples=150)
+@settings(max_examples=75)
 @given(
     first=st.sampled_from(list(OURS)),
     second=st.sampled_from(list(OURS)),
@@ -347,7 +347,7 @@ def together(storage: optuna.storages.BaseStorage, seed: int, steps: int) -> Non
     assert search.points and len(set(search.points)) == len(search.points)
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 2**32), steps=st.integers(20, 250))
 def test_workers_with_different_rules_and_orders_get_different_points(
     seed: int, steps: int

@@ -104,7 +104,8 @@ def test_a_smaller_search_comes_first(untested: Path) -> None:
 
     A worker of the real one searches no smaller one, and learns from it.
     """
-    first = run(untested, "--sampler", "bamsoo", "--trials", 3, "--proxy", 0.5)
+    options = ("--sampler", "bamsoo", "--proxy", 0.5, "--trials")
+    first = run(untested, *options, 3)
     assert first.returncode == 0, first.stderr
     assert "proxy          3 trials on 0.5 of the rows, study tiny-proxy" in first.stdout
     smaller, real = load(untested, "tiny-proxy"), load(untested)
@@ -114,13 +115,15 @@ def test_a_smaller_search_comes_first(untested: Path) -> None:
     assert smaller.user_attrs["experiment"]["[data] share"] == "0.5"
     assert real.user_attrs["experiment"]["[data] share"] == "1.0"
     assert "proxy          tiny-proxy: 3 trials, " in first.stdout
-    options = ("--sampler", "bamsoo", "--trials", 4, "--proxy", 0.5)
-    again = run(untested, *options)
+    again = run(untested, *options, 3)
     assert again.returncode == 0, again.stderr
+    assert again.stdout.count(": 3 of 3 trials finished") == 2
+    assert (len(load(untested, "tiny-proxy").trials), len(load(untested).trials)) == (3, 3)
+    longer = read_plan([str(each) for each in (untested, *options, 4)], SAMPLERS, PRUNERS)
+    assert isinstance(longer, LoraPlan) and longer.proxy is not None and longer.proxy.trials == 4
     changed = bad(untested, "--sampler", "bamsoo", "--trials", 4, "--proxy", 0.25)
     assert "--proxy: --study tiny-proxy: exists" in changed and "--previous tiny-proxy)" in changed
-    assert (len(load(untested, "tiny-proxy").trials), len(load(untested).trials)) == (4, 4)
-    worker = as_worker(untested, *options)
+    worker = as_worker(untested, *options, 4)
     assert worker.proxy is None and worker.settings.previous == ["tiny-proxy"]
 
 

@@ -1,4 +1,4 @@
-"""How torch and what comes with it is started; sets an environment variable, imports nothing."""
+"""How torch and what comes with it is started: how its threads wait, what its import costs."""
 
 from __future__ import annotations
 

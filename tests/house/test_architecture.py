@@ -6,7 +6,6 @@ import ast
 from collections import Counter
 from collections.abc import Sequence
 import graphlib
-import os
 from pathlib import Path
 import re
 import subprocess
@@ -180,24 +179,6 @@ def test_public_names_are_listed_and_sorted() -> None:
         if not name.startswith("_") and not isinstance(thing, ModuleType)
     }
     assert public == set(listed) - {"__version__"}
-
-
-def test_the_command_decides_how_torch_s_threads_wait_before_it_is_loaded() -> None:
-    code = (
-        "import os, sys; from objectives.tune import main; status = main(['/no/such.toml']); "
-        "assert 'torch' not in sys.modules; "
-        "print(status, os.environ['GOMP_SPINCOUNT'])"
-    )
-    for given, kept in ({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"):
-        environment = {k: v for k, v in os.environ.items() if k != "GOMP_SPINCOUNT"}
-        found = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=ROOT,
-            env=environment | given,
-            capture_output=True,
-            text=True,
-        )
-        assert found.stdout.split() == ["2", kept], found.stderr
 
 
 def test_importing_the_library_imports_no_torch() -> None:

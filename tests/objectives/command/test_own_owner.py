@@ -61,6 +61,8 @@ def test_a_folder_that_has_moved_goes_on(tmp_path: Path) -> None:
     shutil.move(tmp_path / "runs" / "own", elsewhere / "own")
     ended = run(file, "--output", str(elsewhere), "--trials", "2", "--search-only")
     assert ended.returncode == 0 and "1 of 2 trials finished" in ended.stdout
+    fewer = run(file, "--output", str(elsewhere), "--trials", "1", "--search-only")
+    assert fewer.returncode == 0 and ": 2 trials finished" in fewer.stdout
 
 
 def test_a_study_is_renamed_as_the_page_says(

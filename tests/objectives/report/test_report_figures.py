@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
+from matplotlib import rc_context
 from optuna.distributions import BaseDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
@@ -21,6 +23,7 @@ from trials import SPACE
 from trials import study_of
 from trials import trial
 
+from objectives.report import canvas
 from objectives.report import figures
 from objectives.report import scales
 from objectives.report.curves import curves
@@ -29,6 +32,8 @@ from objectives.report.given import CellBox
 from objectives.report.history import History
 from objectives.report.history import importance
 from objectives.report.partition import partition
+from objectives.report.report import NARROW
+from objectives.report.report import WIDE
 
 
 # -- what the figures show -----------------------------------------------------------------------
@@ -39,6 +44,18 @@ def test_running_best_is_drawn(direction: str, best: list[int]) -> None:
     history = history_of(trial(3.0), trial(1.0), trial(4.0), direction=direction)
     (line,) = figures.progress(history).axes[0].get_lines()
     assert list(line.get_ydata())[:3] == best
+
+
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_panels_have_room_for_their_labels(width: float) -> None:
+    """Whatever is written beside an axis stays in the figure and off its neighbours."""
+    history = history_of(trial(3.0), trial(1.0), trial(4.0))
+    with rc_context(canvas.STYLE):
+        figure = canvas.laid_out(figures.parameters_by_value(history, importance(history), width))
+        boxes = [axes.get_tightbbox() for axes in figure.axes]
+    assert len(boxes) > 2 and not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    for box in boxes:
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1 and 0 <= box.y0 < box.y1 <= figure.bbox.y1
 
 
 def test_diverged_trial_is_drawn_at_the_worse_edge() -> None:

@@ -10,6 +10,7 @@ from typing import final
 
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
+from optuna.samplers import TPESampler
 from optuna.study import Study
 
 from optuna_partition._gp.models import Models
@@ -30,7 +31,7 @@ from optuna_partition._study.arguments import checked_space
 from optuna_partition._study.arguments import ConstraintsFunc
 from optuna_partition._study.ask import PartitionSampler
 from optuna_partition._study.outside.branches import BranchSampler
-from optuna_partition._study.outside.tpe import TPEByTrial
+from optuna_partition._study.outside.by_trial import ByTrial
 
 
 __all__ = ["BaMSOOSampler", "DIRECTSampler", "SOOSampler"]
@@ -172,7 +173,7 @@ class BaMSOOSampler(PartitionSampler):
                 f"`candidates_func` must be a function, but got ({candidates_func=}); None is the "
                 "expected improvement."
             )
-        tpe = TPEByTrial(checked_seed(seed) or 0)
+        tpe = ByTrial(TPESampler, checked_seed(seed) or 0)
         models = Models(as_published, device, candidates_func, seed or 0)
         deterministic = checked_flag("deterministic", deterministic)
         resumes = checked_flag("resumes", resumes)
@@ -219,7 +220,7 @@ class DIRECTSampler(PartitionSampler):
         seed: Seed of the default `independent_sampler`; the partition itself draws nothing.
         independent_sampler: Samples the parameters outside the search space. By default the rule
             does, of the space of these alone; where `search_space` is given, it is
-            `optuna.samplers.RandomSampler`. A sampler given here has the parameters of branches,
+            `optuna.samplers.RandomSampler`, by trial if there is a seed. A sampler given here has the parameters of branches,
             too, and only what all trials share is partitioned.
         warn_independent_sampling: Whether to log a warning when a given `independent_sampler`
             samples a parameter, or any does beside a given `search_space`.
@@ -305,7 +306,7 @@ class SOOSampler(PartitionSampler):
         seed: Seed of the default `independent_sampler`; the partition itself draws nothing.
         independent_sampler: Samples the parameters outside the search space. By default the rule
             does, of the space of these alone; where `search_space` is given, it is
-            `optuna.samplers.RandomSampler`. A sampler given here has the parameters of branches,
+            `optuna.samplers.RandomSampler`, by trial if there is a seed. A sampler given here has the parameters of branches,
             too, and only what all trials share is partitioned.
         warn_independent_sampling: Whether to log a warning when a given `independent_sampler`
             samples a parameter, or any does beside a given `search_space`.

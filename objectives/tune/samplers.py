@@ -109,17 +109,9 @@ class DrawnPerTrial(BaseSampler):
 
 SAMPLERS: Mapping[str, Callable[[Space, StudySettings], BaseSampler]] = {
     "bamsoo": lambda space, study: _bamsoo(space, study, [], {}, resumes=False),
-    "soo": lambda space, study: SOOSampler(
-        search_space=space, independent_sampler=DrawnPerTrial(RandomSampler, study.seed)
-    ),
-    "direct": lambda space, study: DIRECTSampler(
-        search_space=space, independent_sampler=DrawnPerTrial(RandomSampler, study.seed)
-    ),
-    "nomad": lambda space, study: NOMADSampler(
-        search_space=space,
-        seed=study.seed,
-        independent_sampler=DrawnPerTrial(RandomSampler, study.seed),
-    ),
+    "soo": lambda space, study: SOOSampler(search_space=space, seed=study.seed),
+    "direct": lambda space, study: DIRECTSampler(search_space=space, seed=study.seed),
+    "nomad": lambda space, study: NOMADSampler(search_space=space, seed=study.seed),
     "lhs": lambda space, study: LatinHypercubeSampler(n_trials=study.trials, seed=study.seed),
     "bo": lambda space, study: _bayesian(study.seed),
     "tpe": lambda space, study: DrawnPerTrial(TPESampler, study.seed),

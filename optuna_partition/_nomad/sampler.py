@@ -11,7 +11,6 @@ from typing import final
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.samplers import RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
@@ -38,6 +37,8 @@ from optuna_partition._study.optuna import is_enqueued
 from optuna_partition._study.optuna import is_run_interrupted
 from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.optuna import write
+from optuna_partition._study.outside.by_trial import name_of
+from optuna_partition._study.outside.by_trial import random_by_trial
 
 
 __all__ = ["NOMADSampler"]
@@ -78,7 +79,7 @@ class NOMADSampler(BaseSampler):
         seed: Of NOMAD's directions and the default `independent_sampler`; the same for all workers
             of a study and when it is resumed. None is NOMAD's own, 0.
         independent_sampler: Samples the parameters outside the search space, and all once NOMAD
-            has ended. By default `optuna.samplers.RandomSampler`.
+            has ended. By default `optuna.samplers.RandomSampler`, by trial if there is a seed.
         warn_independent_sampling: Whether to log a warning when a parameter is sampled so.
 
     Raises:
@@ -109,9 +110,8 @@ class NOMADSampler(BaseSampler):
         self._given = None if given is None else searched(given)
         self._inferred = InferredSpace()
         self._seed = checked_seed(seed)
-        self._independent_sampler = checked_sampler(independent_sampler) or RandomSampler(
-            seed=seed
-        )
+        default = random_by_trial(self._seed)
+        self._independent_sampler = checked_sampler(independent_sampler) or default
         self._warn_independent_sampling = checked_flag(
             "warn_independent_sampling", warn_independent_sampling
         )
@@ -217,11 +217,7 @@ class NOMADSampler(BaseSampler):
     def _go_on_without(
         self, study: Study, trial: FrozenTrial, space: dict[str, BaseDistribution], why: str
     ) -> dict[str, Any]:
-        name = type(self._independent_sampler).__name__
-        _logger.warning(
-            f"`NOMADSampler` leaves trial {trial.number} to `{name}`: NOMAD suggests nothing more "
-            f"because {why}."
-        )
+        self._notices.nomad_ended(study, trial, self._independent_sampler, why)
         sample = self._independent_sampler.sample_independent
         return {name: sample(study, trial, name, d) for name, d in space.items()}
 
@@ -232,7 +228,7 @@ class NOMADSampler(BaseSampler):
             return
         _logger.warning(
             f"The parameter `{param_name}` in trial {trial.number} is sampled independently by "
-            f"`{type(self._independent_sampler).__name__}`, not by NOMAD, because it is not in "
+            f"`{name_of(self._independent_sampler)}`, not by NOMAD, because it is not in "
             "the search space of `NOMADSampler`: give it in `search_space`, or suggest it in "
             "every trial with the same distribution. `warn_independent_sampling=False` silences "
             "this."

@@ -14,7 +14,6 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
-from optuna.samplers import RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
@@ -70,6 +69,7 @@ from optuna_partition._study.optuna import TrialIdentity
 from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.optuna import write
 from optuna_partition._study.outside.branches import decided_in
+from optuna_partition._study.outside.by_trial import random_by_trial
 from optuna_partition._study.outside.chosen import Chosen
 from optuna_partition._study.outside.chosen import chosen_of
 from optuna_partition._study.outside.rest import RestSampler
@@ -103,7 +103,7 @@ class PartitionSampler(BaseSampler):
     ) -> None:
         self._rule, self._known = rule, known
         self._spaces = SearchSpaces(checked_space(search_space), branching)
-        random = RandomSampler(seed=checked_seed(seed))
+        random = random_by_trial(checked_seed(seed))
         default = RestSampler(rule, random) if branching else random
         self._independent_sampler = checked_sampler(independent_sampler) or default
         warns = checked_flag("warn_independent_sampling", warn_independent_sampling)

@@ -19,6 +19,7 @@ from optuna_partition._space.space import AnySpace
 from optuna_partition._study.attributes import Ask
 from optuna_partition._study.optuna import Identity
 from optuna_partition._study.optuna import identity
+from optuna_partition._study.outside.by_trial import name_of
 
 
 __all__ = ["Notices", "in_words"]
@@ -97,9 +98,18 @@ class Notices:
         """That a parameter is in no partition."""
         _logger.warning(
             f"The parameter `{name}` in trial {trial.number} is sampled independently by "
-            f"`{type(by).__name__}`, outside the partition, because it is not in the search space "
+            f"`{name_of(by)}`, outside the partition, because it is not in the search space "
             f"of `{self._sampler}`: give it in `search_space`, or suggest it in every trial with "
             "the same distribution. `warn_independent_sampling=False` silences this."
+        )
+
+    def nomad_ended(self, study: Study, trial: FrozenTrial, to: BaseSampler, why: str) -> None:
+        """That the method has nothing to suggest for a trial, as may be for later ones."""
+        self._once(
+            f"left, because {why}",
+            study,
+            f"`{self._sampler}` leaves trial {trial.number} to `{name_of(to)}`: NOMAD suggests "
+            f"nothing more because {why}. Later trials are left in silence.",
         )
 
     def repeat(self, trial: FrozenTrial) -> None:

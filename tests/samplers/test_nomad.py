@@ -269,9 +269,26 @@ def test_an_ended_nomad_leaves_the_trial_to_the_independent_sampler(
         sampler._run._process.kill()
     study.optimize(lambda trial: trial.suggest_int("n", 0, 2), n_trials=6)
     assert len(study.trials) == 7
+    told = {id(r) for r in caplog.records if "suggests nothing more" in r.message}
+    assert len(told) == 1
     assert ("its process was ended by SIGKILL" if killed else "it has converged") in caplog.text
     if not killed:
         assert study.best_params == {"n": 0}
+
+
+def test_what_comes_after_nomad_is_drawn_by_trial() -> None:
+    """No stream of random numbers begins anew with a process."""
+    space: Space = {"n": IntDistribution(0, 1), "x": FloatDistribution(0, 1)}
+
+    def objective(trial: optuna.Trial) -> float:
+        trial.suggest_int("n", 0, 1)
+        return trial.suggest_float("x", 0, 1)
+
+    study = optuna.create_study()
+    for _ in range(3):
+        study.sampler = NOMADSampler(search_space={"n": space["n"]}, seed=1)
+        study.optimize(objective, n_trials=2)
+    assert len({trial.params["x"] for trial in study.trials}) == 6
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:

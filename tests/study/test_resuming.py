@@ -163,6 +163,37 @@ def test_a_new_process_continues_the_sequence(
     assert points(study) == points(whole)
 
 
+@every_sampler
+def test_what_is_beside_the_given_space_is_drawn_by_trial(
+    make: Callable[..., BaseSampler],
+) -> None:
+    """No stream of random numbers begins anew with a process."""
+
+    def sampler() -> BaseSampler:
+        return make(search_space={"x": SPACE["x"]}, seed=1, warn_independent_sampling=False)
+
+    whole = optuna.create_study(sampler=sampler())
+    whole.optimize(bowl, n_trials=6)
+    study = optuna.create_study()
+    for _ in range(3):
+        study.sampler = sampler()
+        study.optimize(bowl, n_trials=2)
+    assert points(study) == points(whole)
+    assert len({trial.params["lr"] for trial in study.trials}) == 6
+
+
+def test_another_seed_draws_other_values_and_none_new_ones_each_time() -> None:
+    drawn = []
+    for seed in (0, 1, None, None):
+        sampler = SOOSampler(
+            search_space={"x": SPACE["x"]}, seed=seed, warn_independent_sampling=False
+        )
+        study = optuna.create_study(sampler=sampler)
+        study.optimize(bowl, n_trials=1)
+        drawn.append(study.trials[0].params["lr"])
+    assert len(set(drawn)) == 4
+
+
 def test_a_pickled_sampler_continues_the_sequence() -> None:
     whole = new_study()
     whole.optimize(bowl, n_trials=20)

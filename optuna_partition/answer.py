@@ -132,6 +132,11 @@ def ranked_trials(study: Study, n: int | None = None) -> list[Best]:
 
 
 def _check(study: Study, n: int | None) -> None:
+    if not isinstance(study, Study):
+        raise ValueError(
+            f"`study` must be an `optuna.Study`, but got ({study!r}); `optuna.load_study` gives "
+            "one."
+        )
     if n is not None and (not isinstance(n, int) or isinstance(n, bool) or n < 0):
         raise ValueError(f"`n` must be an integer and `n >= 0`, but got ({n=}); None is all.")
     if find_spec("botorch") is None:

@@ -220,8 +220,8 @@ class DIRECTSampler(PartitionSampler):
         seed: Seed of the default `independent_sampler`; the partition itself draws nothing.
         independent_sampler: Samples the parameters outside the search space. By default the rule
             does, of the space of these alone; where `search_space` is given, it is
-            `optuna.samplers.RandomSampler`, by trial if there is a seed. A sampler given here has the parameters of branches,
-            too, and only what all trials share is partitioned.
+            `optuna.samplers.RandomSampler`, by trial if there is a seed. A sampler given here has
+            the parameters of branches, too, and only what all trials share is partitioned.
         warn_independent_sampling: Whether to log a warning when a given `independent_sampler`
             samples a parameter, or any does beside a given `search_space`.
         stop_when_exhausted: Whether `study.optimize` ends when every point of a finite space is
@@ -306,8 +306,8 @@ class SOOSampler(PartitionSampler):
         seed: Seed of the default `independent_sampler`; the partition itself draws nothing.
         independent_sampler: Samples the parameters outside the search space. By default the rule
             does, of the space of these alone; where `search_space` is given, it is
-            `optuna.samplers.RandomSampler`, by trial if there is a seed. A sampler given here has the parameters of branches,
-            too, and only what all trials share is partitioned.
+            `optuna.samplers.RandomSampler`, by trial if there is a seed. A sampler given here has
+            the parameters of branches, too, and only what all trials share is partitioned.
         warn_independent_sampling: Whether to log a warning when a given `independent_sampler`
             samples a parameter, or any does beside a given `search_space`.
         stop_when_exhausted: Whether `study.optimize` ends when every point of a finite space is

@@ -252,7 +252,9 @@ class _Targets:
 
     @classmethod
     def _standardised(cls, y: Array) -> _Targets:
-        offset, scale = float(y.mean()), float(y.std(ddof=1)) or 1.0
+        offset = float(y.mean())
+        unit = 2.0 ** math.frexp(np.abs(y - offset).max())[1]  # squares of 1e-200 would be 0
+        scale = unit * float((y / unit).std(ddof=1)) or 1.0
         return cls((y - offset) / scale, offset, scale, None)
 
 

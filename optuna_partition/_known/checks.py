@@ -5,10 +5,29 @@ from __future__ import annotations
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field
+import logging
 from typing import Any
+from typing import final
 
 
-__all__ = ["check_names", "check_table"]
+__all__ = ["check_names", "check_table", "WarnOnce"]
+
+_logger = logging.getLogger(f"optuna.{__name__}")
+
+
+@final
+@dataclass(frozen=True)
+class WarnOnce:
+    """Warnings of what a space shows to be wrong, which is looked at more than once."""
+
+    _given: set[str] = field(default_factory=set)
+
+    def __call__(self, text: str) -> None:
+        if text not in self._given:
+            self._given.add(text)
+            _logger.warning(text)
 
 
 def check_table(argument: str, given: Any, example: str, *, as_published: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-import logging
+from dataclasses import field
 from typing import final
 
 from optuna.distributions import BaseDistribution
@@ -13,6 +13,7 @@ from optuna.distributions import IntDistribution
 
 from optuna_partition._known.checks import check_names
 from optuna_partition._known.checks import check_table
+from optuna_partition._known.checks import WarnOnce
 from optuna_partition._known.units import is_number
 from optuna_partition._rules.source import Feature
 
@@ -21,8 +22,6 @@ __all__ = ["Features", "read_features"]
 
 _FEWEST = 2  # factors; one alone is an axis
 _EXAMPLE = '{"strength": {"learning_rate": 1, "alpha": 1, "rank": -1}}'
-
-_logger = logging.getLogger(f"optuna.{__name__}")
 
 
 @final
@@ -35,6 +34,7 @@ class Features:
     """
 
     given: Mapping[str, Mapping[str, float]]
+    _warn: WarnOnce = field(default_factory=WarnOnce, compare=False, repr=False)
 
     def __call__(self, distributions: Mapping[str, BaseDistribution]) -> tuple[Feature, ...]:
         """Those of a space; a parameter that it has not counts as fixed.
@@ -46,7 +46,7 @@ class Features:
         for name, powers in self.given.items():
             known = {p: power for p, power in powers.items() if p in distributions}
             if missing := sorted(powers.keys() - known.keys()):
-                _logger.warning(
+                self._warn(
                     f"`features` has {missing} in {name!r}, which count as fixed: the parameters "
                     f"that all trials share so far are {sorted(distributions)}."
                 )
@@ -58,6 +58,15 @@ class Features:
                 )
                 found.append(Feature(tuple(terms)))
         return tuple(found)
+
+    def check(self, name: str, distribution: BaseDistribution) -> None:
+        """Looks at one parameter, before anything is evaluated.
+
+        Raises:
+            ValueError: It is in a product, and not a positive number.
+        """
+        if any(name in powers for powers in self.given.values()):
+            _ends(name, distribution)
 
 
 def read_features(

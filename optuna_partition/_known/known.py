@@ -10,6 +10,7 @@ from optuna.distributions import BaseDistribution
 
 from optuna_partition._known.features import Features
 from optuna_partition._known.previous import Previous
+from optuna_partition._known.prior import Along
 from optuna_partition._known.prior import Priors
 from optuna_partition._rules.source import Knowledge
 
@@ -31,7 +32,13 @@ class Known:
         return Knowledge(sources, self.features(distributions))
 
     def best_guess(self, name: str, distribution: BaseDistribution) -> float | None:
-        """The prior's centre, else where the best of the earlier trials with the name is."""
-        if name in self.prior.given:
-            return self.prior.along(name, distribution).centre
+        """The prior's centre, else where the best of the earlier trials with the name is.
+
+        Raises:
+            ValueError: The parameter cannot be in the product that it is in.
+        """
+        self.features.check(name, distribution)
+        along = self.prior.along(name, distribution)
+        if along != Along():
+            return along.centre
         return self.previous.best(name, distribution)

@@ -89,7 +89,7 @@ def read_previous(studies: Sequence[Study], *, as_published: bool) -> Previous:
         ValueError: One of them is no study, or has several objectives; or the model is the
             published one, which takes none.
     """
-    if isinstance(studies, Study) or not isinstance(studies, Sequence):
+    if isinstance(studies, Study | str) or not isinstance(studies, Sequence):
         raise ValueError(
             f"`previous` must be a list of studies, but got ({studies!r}); write "
             "previous=[study], or leave it out."

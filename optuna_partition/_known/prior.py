@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-import logging
+from dataclasses import field
 import math
 from typing import Any
 from typing import final
@@ -17,6 +17,7 @@ from optuna.distributions import IntDistribution
 
 from optuna_partition._known.checks import check_names
 from optuna_partition._known.checks import check_table
+from optuna_partition._known.checks import WarnOnce
 from optuna_partition._known.units import is_number
 from optuna_partition._known.units import MIDDLE
 from optuna_partition._known.units import unit_of
@@ -25,15 +26,13 @@ from optuna_partition._space.values import coordinate_of
 from optuna_partition._space.values import kinds
 
 
-__all__ = ["LogNormal", "Normal", "PriorValue", "Priors", "read_prior"]
+__all__ = ["Along", "LogNormal", "Normal", "PriorValue", "Priors", "read_prior"]
 
 _USUAL = 0.2  # sides of the cube: how far from a bare number the best may well be
 _OTHERS = 0.25  # of a bare choice: how likely each of the others is
 _HARDLY = 0.05  # of the likeliest choice: one that has no weight
 _EXAMPLE = '{"learning_rate": LogNormal(4e-4, factor=3)}'
 _NARROWEST = 0.01  # spread, in sides of the cube
-
-_logger = logging.getLogger(f"optuna.{__name__}")
 
 
 @final
@@ -112,12 +111,13 @@ class Priors:
 
     given: Mapping[str, PriorValue]
     checked: bool = False
+    _warn: WarnOnce = field(default_factory=WarnOnce, compare=False, repr=False)
 
     def __call__(self, distributions: Mapping[str, BaseDistribution]) -> list[Prior]:
         """The prior in a space; none where it is about no parameter of it."""
         unknown = sorted(self.given.keys() - distributions.keys())
         if unknown:
-            _logger.warning(
+            self._warn(
                 f"`prior` is for {unknown}, and has no effect on them: the parameters that all "
                 f"trials share so far are {sorted(distributions)}."
             )
@@ -140,7 +140,7 @@ class Priors:
         except ValueError as error:
             if self.checked:
                 raise
-            _logger.warning(f"{error} It is left out.")
+            self._warn(f"{error} It is left out.")
             return Along()
 
     def _along(self, name: str, distribution: BaseDistribution) -> Along:

@@ -123,7 +123,11 @@ class KnowledgeOf(Protocol):
         """The same of one, given its distributions by name."""
 
     def best_guess(self, name: str, distribution: Any) -> float | None:
-        """Where a parameter is expected to be best, in [0, 1]; None where nothing is known."""
+        """Where a parameter is expected to be best, in [0, 1]; None where nothing is known.
+
+        Raises:
+            ValueError: What is known of it cannot be.
+        """
 
 
 def starts(sources: Sequence[Source], most: int) -> NDArray[np.float64]:

@@ -179,6 +179,17 @@ def test_what_the_model_does_not_see_is_as_observed() -> None:
         assert each.believed or each.mean == each.value
 
 
+def test_values_whose_squares_are_nothing_have_the_same_answer() -> None:
+    found = []
+    for unit in (1.0, 2.0**-700):
+        study = optuna.create_study(sampler=RandomSampler(seed=0))
+        study.optimize(lambda t, u=unit: u * t.suggest_float("x", -4, 5) ** 2, n_trials=10)
+        best = best_trial(study)
+        found.append((best.mean / unit, best.low / unit, best.high / unit))
+    assert found[1] == pytest.approx(found[0], rel=1e-6)
+    assert found[0][0] < found[0][2] < 1
+
+
 def test_only_complete_trials_count() -> None:
     study = optuna.create_study(sampler=RandomSampler(seed=0))
 
@@ -220,6 +231,8 @@ def test_no_answer_is_an_error() -> None:
     study.optimize(lambda trial: trial.set_constraint("c", 1.0) or 1.0, n_trials=2)
     with pytest.raises(ValueError, match="2 complete, 0 feasible.*loosen"):
         best_trial(study)
+    with pytest.raises(ValueError, match=r"must be an `optuna.Study`, but got \('study'\)"):
+        best_trial("study")  # type: ignore[arg-type]
     two = optuna.create_study(directions=["minimize", "minimize"])
     with pytest.raises(ValueError, match="must have one objective"):
         best_trial(two)

@@ -128,6 +128,14 @@ def test_what_is_no_feature_is_refused(features: Any, rule: str) -> None:
         BaMSOOSampler(search_space=space, features=features)
 
 
+def test_what_is_no_feature_is_refused_before_anything_is_evaluated() -> None:
+    study = optuna.create_study(sampler=BaMSOOSampler(features={"f": {"a": 1, "b": 1}}))
+    trial = study.ask()
+    trial.suggest_float("a", 1, 2)
+    with pytest.raises(ValueError, match="numbers above 0.*b=.*raise `low`"):
+        trial.suggest_float("b", 0, 1)
+
+
 def test_the_published_rule_takes_none() -> None:
     with pytest.raises(ValueError, match="as_published"):
         BaMSOOSampler(as_published=True, features=RIDGE)

@@ -179,6 +179,7 @@ def test_noise_and_failures_of_this_study_are_dealt_with_as_ever() -> None:
     ("given", "rule"),
     [
         (lambda: bowls(), r"must be a list of studies.*previous=\[study\]"),
+        (lambda: "study", r"list of studies, but got \('study'\); write previous"),
         (lambda: ["study"], "must be a list of studies, but got"),
         (lambda: [optuna.create_study(directions=["minimize", "maximize"])], "one objective"),
     ],

@@ -213,6 +213,21 @@ def test_a_prior_of_which_nothing_is_left_leaves_the_search_as_it_is() -> None:
     assert asked[0] == asked[1]
 
 
+@pytest.mark.parametrize("prior", ["adam", {"adamw": 0}], ids=["no choice", "no weight"])
+def test_what_is_left_out_leaves_the_first_trial_as_it_is_and_is_told_once(
+    prior: object, caplog: pytest.LogCaptureFixture
+) -> None:
+    optuna.logging.enable_propagation()
+    study = optuna.create_study(sampler=BaMSOOSampler(prior={"optimizer": prior}))
+    study.optimize(lambda trial: loss(_asked(trial), 4e-4), n_trials=3)
+    optuna.logging.disable_propagation()
+    plain = optuna.create_study(sampler=BaMSOOSampler())
+    plain.optimize(lambda trial: loss(_asked(trial), 4e-4), n_trials=1)
+    assert study.trials[0].params == plain.trials[0].params
+    told = {id(r) for r in caplog.records if "It is left out." in r.message}  # pytest has it twice
+    assert len(told) == 1
+
+
 def test_a_narrow_prior_is_no_needle() -> None:
     (prior,) = Priors({"dropout": Normal(0.1, 1e-300)})(SPACE)
     assert prior.spread[2] == 0.01

@@ -68,7 +68,7 @@ class Partition(ABC, Generic[CursorT]):
     """
 
     may_repeat = True
-    """False once a trial has parameters outside the space: two trials at one point then differ."""
+    """False once trials differ in more than the space: then two of one point do not tell noise."""
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree

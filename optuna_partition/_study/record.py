@@ -197,7 +197,8 @@ class History(Generic[CursorT]):
     def fold(self, trial: FrozenTrial) -> bool:
         """Folds in one trial as it is now; whether that was its last word."""
         is_over = self._fold(trial)
-        if trial.params.keys() - self.space.distributions.keys():
+        known = self.space.distributions
+        if any(n not in known and not d.single() for n, d in trial.distributions.items()):
             self._partition.may_repeat = False
         self._partition.settle()
         return is_over

@@ -132,6 +132,19 @@ def test_where_trials_have_more_than_a_point_none_is_repeated() -> None:
     assert all(ask is None or ask.repeat == 0 for ask in asks)
 
 
+def test_a_parameter_with_one_value_is_no_more_than_a_point() -> None:
+    def with_constant(trial: optuna.Trial) -> float:
+        trial.suggest_categorical("model", ["llama"])
+        return noisy(trial)
+
+    study = optuna.create_study(
+        sampler=PartitionSampler(BaMSOO(repeating), None, None, None, True, True, True)
+    )
+    study.optimize(with_constant, n_trials=30)
+    asks = [Ask.of(trial) for trial in study.trials]
+    assert any(ask is not None and ask.repeat for ask in asks)
+
+
 def test_other_trials_of_one_point_say_whether_values_differ() -> None:
     study = optuna.create_study(sampler=sampler())
     for _ in range(2):

@@ -22,6 +22,7 @@ from optuna_partition._nomad.variables import Variable
 from optuna_partition._nomad.variables import variable
 from optuna_partition._space.space import Space
 from optuna_partition._study.attributes import Poll
+from optuna_partition._study.optuna import enqueued
 from optuna_partition._study.readings import sign_of
 from optuna_partition._study.record import ATTEMPTS
 
@@ -134,7 +135,8 @@ class Known:
 
     def _name_of(self, trial: FrozenTrial) -> str | None:
         """The name of a trial's point; None if it has none in this space."""
-        name, given = name_of(self._variables, trial.params), self.given(trial)
+        to_come = {} if trial.state.is_finished() else enqueued(trial)
+        name, given = name_of(self._variables, {**to_come, **trial.params}), self.given(trial)
         return self.name(given) if name is None and given is not None else name
 
     def _begin(self, trials: Sequence[FrozenTrial]) -> Coordinates:

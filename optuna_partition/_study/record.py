@@ -316,23 +316,19 @@ class History(Generic[CursorT]):
                 return asked.point
             if self.space.at(asked.point, trial.params, partly=partly):
                 return asked.point
-        if trial.state is TrialState.WAITING:
-            return self.space.point({**enqueued(trial), **trial.params})
-        if trial.state is TrialState.RUNNING:
-            return self._to_come(trial)
-        return self.space.point(trial.params)
+        if trial.state.is_finished():
+            return self.space.point(trial.params)
+        return self._to_come(trial)
 
     def _to_come(self, trial: FrozenTrial) -> Point | None:
-        """Where a running trial will lie that nobody asked a cell for, if that is known."""
+        """Where a trial will lie that nobody asked a cell for, if that is known."""
         completed = Completion.of(trial)
         if completed is not None:
             point = self.space.whole(completed.space, completed.point)
             if point is not None:
                 return point
-        params = (
-            provisional_params(trial, self.space.distributions) if self._inferred else trial.params
-        )
-        return self.space.point(params)
+        guessed = provisional_params(trial, self.space.distributions) if self._inferred else {}
+        return self.space.point({**guessed, **enqueued(trial), **trial.params})
 
     def _is_elsewhere(self, trial: FrozenTrial, point: Point) -> bool:
         """Whether the objective could not take its point: it suggests another range, for one."""

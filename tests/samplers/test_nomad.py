@@ -226,6 +226,13 @@ def test_the_best_trial_before_is_where_it_begins() -> None:
     assert places(study)[3:] == plain(BOWL, [3, 4], [-5, 0], [10, 15], evaluations=21)[1:]
 
 
+def test_an_enqueued_point_is_not_asked_for_before_it_has_suggested_anything() -> None:
+    study = optuna.create_study(sampler=NOMADSampler(search_space=dict(BOX)))
+    study.enqueue_trial({"x": 2.5, "y": 7.5})
+    study.ask()
+    assert study.ask(dict(BOX)).params != {"x": 2.5, "y": 7.5}
+
+
 def test_a_centre_that_failed_is_left_for_a_random_start(caplog: pytest.LogCaptureFixture) -> None:
     optuna.logging.enable_propagation()
     study = optuna.create_study(sampler=NOMADSampler(search_space=BOX, seed=0))

@@ -48,6 +48,16 @@ def test_an_enqueued_trial_steers_the_search() -> None:
     assert len({tuple(p.values()) for p in points(study)}) == 60
 
 
+@every_sampler
+def test_an_enqueued_point_is_the_trial_s_before_it_has_suggested_anything(
+    make: Callable[..., BaseSampler],
+) -> None:
+    study = optuna.create_study(sampler=make(search_space=dict(SPACE)))
+    study.enqueue_trial({"x": 0.5, "n": 4, "lr": 1e-3})
+    enqueued, asked = study.ask(), study.ask()
+    assert bowl(asked) != bowl(enqueued)
+
+
 def test_other_samplers_trials_are_taken_in() -> None:
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
     study.optimize(bowl, n_trials=20)

@@ -63,7 +63,7 @@ def evidence_of(
     """
     said = tree.said()
     ended = [o for o in said.values() if o.reading is not Reading.FLYING]
-    rows, early = _with_forecasts(said, _curves(tree, said, reports))
+    rows, early = _with_forecasts(tree.axes, said, _curves(tree, said, reports))
     if early is not None and not resumes:
         early = replace(early, rest=np.full_like(early.rest, math.inf))
     is_mixed = any(isinstance(o.reading, Reading) for o, _ in rows)
@@ -106,7 +106,7 @@ def _curves(
 
 
 def _with_forecasts(
-    said: Mapping[int, Observation], curves: Mapping[int, Curve]
+    axes: Sequence[Axis], said: Mapping[int, Observation], curves: Mapping[int, Curve]
 ) -> tuple[_Table, Early | None]:
     """What trials measured, and what is expected of those that have not come to their end."""
     known = Curves.of([*curves.values()]) if curves else None
@@ -122,7 +122,7 @@ def _with_forecasts(
     forecast = [(said[n], float(end)) for n, end in zip(numbers, ends.medians, strict=True)]
     rest = _rests([curves[n] for n in numbers], [c for c in curves.values() if c.end is not None])
     held = _held(said, curves)
-    rest[[o.point in held for o, _ in forecast]] = math.inf
+    rest[[o.point in held or not _is_a_centre(axes, o.point) for o, _ in forecast]] = math.inf
     return [*measured, *forecast], _early(len(measured), ends.covariance, rest)
 
 
@@ -172,6 +172,12 @@ def _held(said: Mapping[int, Observation], curves: Mapping[int, Curve]) -> set[P
                 return {o.point for o in said.values()}
             reached[o.point] = step
     return held
+
+
+def _is_a_centre(axes: Sequence[Axis], point: Point) -> bool:
+    """Whether a trial can be asked for at a point: one beside it would be another evaluation."""
+    pairs = zip(axes, point, strict=True)
+    return all(axis.centre(axis.pin(axis.unit(x))) == x for axis, x in pairs)
 
 
 def _early(n_measured: int, covariance: Array, rest: Array) -> Early:

@@ -205,6 +205,16 @@ def test_stopped_trials_are_taken_up_again_and_none_twice_at_once() -> None:
     assert len({(*t.params.values(), a.repeat) for t, a in again}) == len(again)
 
 
+def test_a_stopped_trial_that_is_no_cell_s_centre_is_not_begun_anew_beside_it() -> None:
+    study = optuna.create_study(sampler=sampler(repeating), pruner=Stops())
+    study.optimize(trained, n_trials=9)
+    study.enqueue_trial({"x": 0.3000001, "y": 0.6})
+    study.optimize(trained, n_trials=20)
+    assert study.trials[9].state is TrialState.PRUNED
+    beside = [math.dist(place, (0.3000001, 0.6)) for place in places(study)]
+    assert sum(distance < 1e-5 for distance in beside) == 1
+
+
 def test_none_is_taken_up_where_the_objective_would_begin_anew() -> None:
     study = optuna.create_study(sampler=sampler(repeating, resumes=False), pruner=Stops())
     study.optimize(trained, n_trials=40)

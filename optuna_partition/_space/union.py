@@ -48,7 +48,10 @@ class _Column:
     def of(cls, name: str, trials: Sequence[FrozenTrial]) -> _Column | None:
         """None where no axis has all values that trials have."""
         having = [trial for trial in trials if name in trial.params]
-        kinds = list(dict.fromkeys(trial.distributions[name] for trial in having))
+        kinds: list[BaseDistribution] = []
+        for trial in having:  # choices may be lists, and have no hash then
+            if trial.distributions[name] not in kinds:
+                kinds.append(trial.distributions[name])
         distribution = _widest(kinds, [trial.params[name] for trial in having])
         if distribution is None:
             return None

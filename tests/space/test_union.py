@@ -89,6 +89,14 @@ def test_choices_that_change_are_all_choices_once() -> None:
     assert union.units[0] == union.units[1]
 
 
+@pytest.mark.filterwarnings("ignore:Choices for a categorical distribution should be")
+def test_choices_may_be_lists() -> None:
+    old, new = CategoricalDistribution([[1], [2]]), CategoricalDistribution([[2], [3, 4]])
+    union = Union.of([trial(k=([1], old)), trial(k=([2], old)), trial(k=([3, 4], new))])
+    assert union.axes == (Grid(3, ordered=False),)
+    assert len(set(union.units)) == 3
+
+
 def test_a_parameter_of_two_kinds_is_left_out() -> None:
     x = FloatDistribution(0, 1)
     union = Union.of(

@@ -18,10 +18,10 @@ from optuna_partition._known.units import MIDDLE
 from optuna_partition._known.units import unit_of
 from optuna_partition._rules.source import Earlier
 from optuna_partition._rules.source import Source
-from optuna_partition._study.attributes import is_of_partition
-from optuna_partition._study.attributes import says_failed
+from optuna_partition._study.attributes import is_ours
 from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.readings import is_feasible
+from optuna_partition._study.readings import is_interrupted
 from optuna_partition._study.readings import sign_of
 
 
@@ -125,7 +125,7 @@ def _read(study: Study) -> _Found:
 
 def _was_interrupted(trial: FrozenTrial) -> bool:
     """Only a sampler of ours tells: of other samplers' trials that failed each is a bad one."""
-    return is_of_partition(trial) and not says_failed(trial)
+    return is_ours(trial) and is_interrupted(trial)
 
 
 def _units(

@@ -23,6 +23,7 @@ from optuna_partition._nomad.variables import variable
 from optuna_partition._space.space import Space
 from optuna_partition._study.attributes import Poll
 from optuna_partition._study.optuna import enqueued
+from optuna_partition._study.readings import is_interrupted
 from optuna_partition._study.readings import sign_of
 from optuna_partition._study.record import ATTEMPTS
 
@@ -95,7 +96,7 @@ class Known:
         poll = Poll.of(trial)
         if poll is None:  # it has claimed and not yet written down what
             return not trial.state.is_finished()
-        return poll.at == point and not _died(trial)
+        return poll.at == point and not is_interrupted(trial)
 
     def given(self, trial: FrozenTrial) -> Coordinates | None:
         """A trial's point, if NOMAD gave it in this space."""
@@ -126,7 +127,7 @@ class Known:
             self._flying.add(name)
         elif self._loss(trial) < math.inf:
             self._values.setdefault(name, self._loss(trial))
-        elif _died(trial):
+        elif is_interrupted(trial):
             self._deaths[name] += 1
             if self._deaths[name] >= ATTEMPTS:
                 self._failed.add(name)
@@ -184,9 +185,3 @@ def best_value(
     sign = sign_of(direction)
     best = min(done, key=lambda pair: sign * (pair[0] or 0.0), default=None)
     return None if best is None else best[1].params[name]
-
-
-def _died(trial: FrozenTrial) -> bool:
-    """Whether it was the worker that failed: the sampler marks the trials that did."""
-    poll = Poll.of(trial)
-    return trial.state is TrialState.FAIL and poll is not None and not poll.failed

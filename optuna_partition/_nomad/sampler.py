@@ -31,6 +31,7 @@ from optuna_partition._study.attributes import NOMAD
 from optuna_partition._study.claims import Claimant
 from optuna_partition._study.claims import claims_on
 from optuna_partition._study.claims import mutex
+from optuna_partition._study.ends import may_take_centre
 from optuna_partition._study.inferred import InferredSpace
 from optuna_partition._study.notices import Notices
 from optuna_partition._study.optuna import is_enqueued
@@ -159,9 +160,7 @@ class NOMADSampler(BaseSampler):
         param_distribution: BaseDistribution,
     ) -> Any:
         self._raise_error_if_multi_objective(study)
-        earlier = trials_of(study)[: trial.number]
-        begins = not any(t.params or t.state is TrialState.RUNNING for t in earlier)
-        if self._given is None and begins:
+        if self._given is None and may_take_centre(trials_of(study)[: trial.number]):
             found = variable(param_distribution)
             return found.value(found.centre)
         if is_enqueued(trial):  # enqueued in part: the best point's, else random

@@ -49,6 +49,7 @@ __all__ = [
     "failed",
     "fit_of",
     "is_of_partition",
+    "is_ours",
     "says_failed",
     "shown",
     "with_fit",
@@ -214,13 +215,11 @@ class Poll:
     Args:
         space: What tells NOMAD's variables from others.
         at: Their values.
-        failed: Whether the objective itself failed.
         announced: Whether the claim is not confirmed yet.
     """
 
     space: str
     at: tuple[float, ...]
-    failed: bool = False
     announced: bool = False
 
     def to_json(self) -> dict[str, Any]:
@@ -229,18 +228,21 @@ class Poll:
 
     @classmethod
     def of(cls, trial: FrozenTrial) -> Poll | None:
-        """What a trial carries."""
-        json = trial.system_attrs.get(NOMAD)
-        if json is None:
-            return None
-        return cls(
-            json["space"], tuple(json["at"]), json.get(_FAILED, False), json.get(ANNOUNCED, False)
-        )
+        """What a trial carries; None for a trial from elsewhere, also from a later version."""
+        json = trial.system_attrs.get(NOMAD, {})
+        with suppress(AttributeError, KeyError, TypeError, ValueError):
+            return cls(json["space"], tuple(json["at"]), json.get(ANNOUNCED, False))
+        return None
 
 
 def is_of_partition(trial: FrozenTrial) -> bool:
     """Whether a partition sampler has said, or begun to say, where a trial is to lie."""
     return KEY in trial.system_attrs
+
+
+def is_ours(trial: FrozenTrial) -> bool:
+    """Whether any sampler of ours has said, or begun to say, where a trial is to lie."""
+    return is_of_partition(trial) or NOMAD in trial.system_attrs
 
 
 def claim_of(trial: FrozenTrial, key: str) -> tuple[str | None, bool]:

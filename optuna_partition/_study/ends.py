@@ -17,7 +17,7 @@ from optuna_partition._core.cells import Point
 from optuna_partition._space.space import AnySpace
 from optuna_partition._space.space import Space
 from optuna_partition._space.values import is_single
-from optuna_partition._study.attributes import FAILED
+from optuna_partition._study.readings import is_interrupted
 from optuna_partition._study.record import ATTEMPTS
 
 
@@ -39,8 +39,7 @@ def may_take_centre(earlier: Sequence[FrozenTrial]) -> bool:
     unless the centre has been so too often.
     """
     begun = [t for t in earlier if t.params or t.state is TrialState.RUNNING]
-    lost = [t for t in begun if t.state is TrialState.FAIL and FAILED not in t.system_attrs]
-    return len(lost) == len(begun) < ATTEMPTS
+    return all(map(is_interrupted, begun)) and len(begun) < ATTEMPTS
 
 
 def has_one_point(trials: Sequence[FrozenTrial]) -> bool:

@@ -262,6 +262,15 @@ def test_the_point_of_a_worker_that_died_is_given_again_three_times() -> None:
     assert list(study.ask(dict(BOX)).params.values()) != [2.5, 7.5]
 
 
+def test_the_point_of_an_enqueued_trial_that_was_interrupted_is_given_again() -> None:
+    study = optuna.create_study(sampler=NOMADSampler(search_space=BOX))
+    study.enqueue_trial({"x": 2.5, "y": 7.5})
+    trial = study.ask(dict(BOX))
+    study._storage.set_trial_system_attr(trial._trial_id, "partition:nomad", {"of": "later"})
+    study.tell(trial, state=TrialState.FAIL)
+    assert list(study.ask(dict(BOX)).params.values()) == [2.5, 7.5]
+
+
 @pytest.mark.parametrize("killed", [False, True])
 def test_an_ended_nomad_leaves_the_trial_to_the_independent_sampler(
     killed: bool, caplog: pytest.LogCaptureFixture

@@ -230,6 +230,16 @@ def test_an_interrupted_trial_says_nothing() -> None:
     earlier.sampler = BaMSOOSampler(search_space=SPACE)
     trial = earlier.ask(SPACE)
     earlier.tell(trial, state=TrialState.FAIL)
+    of_nomad = {"partition:nomad": {"space": "", "at": []}}
+    stopped = earlier.trials[-1]
+    earlier.add_trial(
+        create_trial(
+            state=TrialState.FAIL,
+            params=stopped.params,
+            distributions=stopped.distributions,
+            system_attrs=of_nomad,
+        )
+    )
     (source,) = read_previous([earlier], as_published=False)(SPACE)
     assert len(source.y) == 5
 

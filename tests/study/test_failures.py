@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.util import find_spec
 import json
 import math
 from pathlib import Path
@@ -21,6 +22,7 @@ import pytest
 
 from optuna_partition import BaMSOOSampler
 from optuna_partition import DIRECTSampler
+from optuna_partition import NOMADSampler
 from optuna_partition import SOOSampler
 from optuna_partition.inspection import cells
 
@@ -81,8 +83,14 @@ def test_a_first_trial_that_fails_is_not_tried_again(sampler: Callable[[], BaseS
     assert [trial.params["x"] for trial in study.trials].count(0.5) == 1
 
 
-def test_an_interrupted_first_trial_leaves_the_centre_to_the_next() -> None:
-    study = optuna.create_study(sampler=SOOSampler())
+needs_nomad = pytest.mark.skipif(find_spec("PyNomad") is None, reason="needs PyNomadBBO")
+
+
+@pytest.mark.parametrize("sampler", [SOOSampler, pytest.param(NOMADSampler, marks=needs_nomad)])
+def test_an_interrupted_first_trial_leaves_the_centre_to_the_next(
+    sampler: Callable[[], BaseSampler],
+) -> None:
+    study = optuna.create_study(sampler=sampler())
 
     def interrupted(trial: optuna.Trial) -> float:
         bowl(trial)

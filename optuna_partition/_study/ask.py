@@ -198,6 +198,8 @@ class PartitionSampler(BaseSampler):
         with mutex(study), self._lock:
             try:
                 space = self._spaces.without(study, search_space)
+                if not space.axes:  # a trial has ended meanwhile and shares none of it
+                    return {}
                 params = self._ask(study, trial, self._read(study, space))
             except BaseException:
                 self._history = None  # it may hold what no trial says

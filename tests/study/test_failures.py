@@ -188,6 +188,21 @@ def test_an_interrupted_point_is_evaluated_again(error: type[BaseException]) -> 
     assert done == points(whole)
 
 
+@every_sampler
+def test_a_trial_may_end_without_a_parameter_while_another_begins(
+    make: Callable[..., BaseSampler],
+) -> None:
+    sampler = make(independent_sampler=optuna.samplers.RandomSampler(seed=0))
+    study = optuna.create_study(sampler=sampler)
+    study.optimize(bowl, n_trials=3)
+    study.sampler = optuna.samplers.RandomSampler()
+    stopped, begun = study.ask(), study.ask()
+    trial = study.trials[begun.number]
+    space = sampler.infer_relative_search_space(study, trial)
+    study.tell(stopped, state=TrialState.PRUNED)
+    assert space and sampler.sample_relative(study, trial, space) == {}
+
+
 def test_a_caught_error_is_the_objective_s_failure() -> None:
     study = new_study()
 

@@ -377,7 +377,9 @@ class PartitionSampler(BaseSampler):
         decided = history.space.decided(params)
         if decided is None:  # a value from outside lies on no slice
             return None
-        point = good_point_on_slice(self._known, history.space, params)
+        carried = Completion.of(asking.trial)  # where another process has begun to suggest it
+        point = None if carried is None else history.space.whole(carried.space, carried.point)
+        point = point or good_point_on_slice(self._known, history.space, params)
         while True:
             if point is None or history.tree.has(point, but=asking.trial.number):
                 point = next(on_slice(history.tree, decided, but=asking.trial.number), None)

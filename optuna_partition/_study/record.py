@@ -90,7 +90,7 @@ class History(Generic[CursorT]):
         self._pending: list[int] = []  # those of them that have not ended
         self._logged: set[int] = set()  # those of them whose log is in the tree
         self._settled: set[int] = set()  # those of them that run and whose point is final
-        self._deaths: dict[Point, int] = {}
+        self._deaths: dict[Point, set[int]] = {}  # point -> trials whose worker died there
         self._repeats: dict[Point, int] = {}  # point -> the last repeat of it that was asked for
         self._latest: FrozenTrial | None = None  # of those that have begun when they were read
 
@@ -109,16 +109,14 @@ class History(Generic[CursorT]):
     def update(self, trials: Sequence[FrozenTrial]) -> None:
         """Folds in what has changed; `trials` is the whole study in the order of numbers."""
         fresh = trials[self._read :]
-        self._read = len(trials)
-        begun = (trial for trial in reversed(fresh) if trial.datetime_start is not None)
-        self._latest = next(begun, self._latest)
         waiting = (*(trials[number] for number in self._pending), *fresh)
         for trial in waiting:
             self._hear(trial)
-        self._pending = []
-        for trial in waiting:
-            if self._says_no_more(trial) or not self.fold(trial):
-                self._pending.append(trial.number)
+        pending = [t.number for t in waiting if self._says_no_more(t) or not self.fold(t)]
+        # they count as read when all are: one that Ctrl-C keeps from it comes again
+        begun = (trial for trial in reversed(fresh) if trial.datetime_start is not None)
+        self._latest = next(begun, self._latest)
+        self._pending, self._read = pending, len(trials)
 
     def _says_no_more(self, trial: FrozenTrial) -> bool:
         """Whether a running trial's point is final, so that only its end is news."""
@@ -361,8 +359,8 @@ class History(Generic[CursorT]):
 
     def _observe_interrupted(self, number: int, point: Point) -> None:
         """Frees the point of a worker that died, until it has died there too often."""
-        self._deaths[point] = self._deaths.get(point, 0) + 1
-        if self._deaths[point] < ATTEMPTS:
+        self._deaths.setdefault(point, set()).add(number)
+        if len(self._deaths[point]) < ATTEMPTS:
             self.tree.forget(number)
         else:
             self.tree.observe(number, point, Reading.FAILED)

@@ -222,6 +222,25 @@ def test_a_point_is_given_up_after_three_dead_workers() -> None:
     assert asked[3] != asked[2]
 
 
+def test_a_fold_that_is_interrupted_goes_on_where_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    study = optuna.create_study(sampler=SOOSampler(search_space=dict(SPACE)))
+    for fate in ("died", "died", "value", "value"):
+        end(study, study.ask(dict(SPACE)), fate)
+    trials, history = study.get_trials(deepcopy=False), History(Space(SPACE), SOO(), sign=1.0)
+    monkeypatch.setattr(history, "_observe_ended", interrupted)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            history.update(trials)
+    monkeypatch.undo()
+    history.update(trials)
+    assert snapshot(history.tree) == snapshot(folded(study, SOO()).tree)
+    assert not history.tree.points(Reading.FAILED)
+
+
+def interrupted(*args: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_retry_keeps_its_cell() -> None:
     """Optuna's retry of a stale trial copies parameters and attributes to a waiting trial."""
     study = optuna.create_study(sampler=SOOSampler(search_space=dict(SPACE)))

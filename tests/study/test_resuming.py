@@ -18,6 +18,7 @@ from optuna.distributions import FloatDistribution
 from optuna.samplers import BaseSampler
 from optuna.samplers import PartialFixedSampler
 from optuna.trial import create_trial
+from optuna.trial import TrialState
 import pytest
 
 from optuna_partition import SOOSampler
@@ -212,6 +213,20 @@ def test_a_pickled_sampler_continues_the_sequence() -> None:
     study.sampler = pickle.loads(pickle.dumps(study.sampler))
     study.optimize(bowl, n_trials=10)
     assert points(study) == points(whole)
+
+
+def test_another_process_goes_on_with_a_trial_that_was_completed() -> None:
+    study = new_study()
+    running = []
+    for _ in range(2):
+        study.enqueue_trial({"x": 0.4})
+        running.append(study.ask())
+        running[-1].suggest_float("lr", 1e-5, 1e-1, log=True)
+    place = study.trials[1].system_attrs["partition"]
+    study.tell(running[0], state=TrialState.FAIL)  # its point is free
+    study.sampler = SOOSampler(search_space=dict(SPACE))
+    bowl(running[1])
+    assert study.trials[1].system_attrs["partition"] == place
 
 
 def test_a_copied_study_continues_the_sequence() -> None:

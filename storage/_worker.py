@@ -59,9 +59,18 @@ def mark_worker(trial: optuna.Trial, devices: Sequence[str] = ()) -> None:
 
 
 def process_of(trial: FrozenTrial) -> Process | None:
-    """The process that runs a trial; not the one that a retry copied from the trial before."""
-    machine, process, number, start = trial.user_attrs.get(WORKER, ":::").split(":")
-    return Process(machine, int(process), start) if number == str(trial.number) else None
+    """The process that runs a trial; not the one that a retry copied from the trial before.
+
+    Users may have an attribute of that name, with whatever in it.
+    """
+    machine, process, number, start = _parts(trial.user_attrs.get(WORKER))
+    mine = number == str(trial.number) and process.isdecimal()
+    return Process(machine, int(process), start) if mine else None
+
+
+def _parts(mark: object) -> list[str]:
+    parts = mark.split(":") if isinstance(mark, str) else []
+    return parts if len(parts) == 4 else [""] * 4
 
 
 def worker_of(trial: FrozenTrial) -> Worker | None:

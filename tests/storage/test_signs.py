@@ -129,6 +129,14 @@ def test_what_a_retry_copied_is_not_the_worker_s(tmp_path: Path) -> None:
     assert [storage.worker_of(trial) is None for trial in study.trials] == [False, True]
 
 
+@pytest.mark.parametrize("theirs", ["anna", "a:b:0:c", 7, None, ["gpu"]])
+def test_an_attribute_of_the_user_s_own_names_no_worker(theirs: object) -> None:
+    study = optuna.create_study()
+    study.ask().set_user_attr("worker", theirs)
+    assert storage.worker_of(study.trials[0]) is None
+    assert storage.heard(study) == {} and storage.recover(study) == []
+
+
 def test_studies_of_before_have_workers_without_a_name(tmp_path: Path) -> None:
     study = optuna.create_study()
     study.ask().set_user_attr("worker", "node1/402:17:0:99")

@@ -35,7 +35,7 @@ class Process:
     def this(cls) -> Process:
         """The one that asks."""
         number = os.getpid()
-        return cls(_machine(), number, _start(number))
+        return cls(_machine(), number, _start(number) or "")
 
     def is_here(self) -> bool:
         """Whether it is or was a process of this machine."""
@@ -51,7 +51,8 @@ class Process:
             return True
         except PermissionError:  # someone has the number
             pass
-        return self.start != _start(self.number)
+        start = _start(self.number)
+        return start is not None and start != self.start
 
 
 def worker_name() -> str:
@@ -64,11 +65,11 @@ def _machine() -> str:
     return f"{socket.gethostname()}/{namespace}"
 
 
-def _start(number: int) -> str:
-    """When a process started; "" if it has ended or that is unknown."""
+def _start(number: int) -> str | None:
+    """When a process started; "" if it has ended, and None where that cannot be told."""
     try:
         stat = Path(f"/proc/{number}/stat").read_text()
-    except OSError:
-        return ""
+    except OSError:  # of another user's process, where /proc is mounted with hidepid
+        return None
     state, *fields = stat.rpartition(")")[2].split()  # the name, in brackets, may hold any
     return "" if state in "ZX" else fields[18]  # killed, and its parent has not looked yet

@@ -20,7 +20,9 @@ import pytest
 import sqlalchemy as sa
 
 import storage
+from storage import _process
 from storage._process import NAME
+from storage._process import Process
 from storage.engines.attended import Attended
 from storage.engines.processes import processes
 
@@ -127,6 +129,20 @@ def test_what_a_retry_copied_is_not_the_worker_s(tmp_path: Path) -> None:
     study.enqueue_trial({}, user_attrs=study.trials[0].user_attrs)
     study.ask()
     assert [storage.worker_of(trial) is None for trial in study.trials] == [False, True]
+
+
+def test_a_process_that_another_user_hides_is_not_known_to_be_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where /proc is mounted with hidepid."""
+
+    def forbidden(number: int, sent: int) -> None:
+        raise PermissionError
+
+    other = Process.this()
+    monkeypatch.setattr(os, "kill", forbidden)
+    monkeypatch.setattr(_process, "Path", lambda name: tmp_path / name.strip("/"))
+    assert other.is_here() and not other.is_gone()
 
 
 @pytest.mark.parametrize("theirs", ["anna", "a:b:0:c", 7, None, ["gpu"]])

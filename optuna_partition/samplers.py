@@ -179,14 +179,16 @@ class BaMSOOSampler(PartitionSampler):
         resumes = checked_flag("resumes", resumes)
         default = BaMSOO(models, deterministic=deterministic, seed=seed or 0, resumes=resumes)
         rule = BaMSOO2014(models, eta) if as_published else default
+        branches = BranchSampler(rule, replace(models, candidates_func=None), tpe)
+        warns = checked_flag("warn_independent_sampling", warn_independent_sampling)
         super().__init__(
             rule,
-            search_space,
-            seed,
-            independent_sampler or BranchSampler(rule, replace(models, candidates_func=None), tpe),
-            warn_independent_sampling and independent_sampler is not None,
-            stop_when_exhausted,
-            show_cells,
+            search_space=search_space,
+            seed=seed,
+            independent_sampler=branches if independent_sampler is None else independent_sampler,
+            warn_independent_sampling=warns and independent_sampler is not None,
+            stop_when_exhausted=stop_when_exhausted,
+            show_cells=show_cells,
             constraints_func=constraints_func,
             known=Known(
                 read_prior(prior, checked_space(search_space), as_published=as_published),
@@ -257,12 +259,12 @@ class DIRECTSampler(PartitionSampler):
             raise ValueError(f"`0 <= epsilon < 1` must hold, but got ({epsilon=}); 1e-4 is usual.")
         super().__init__(
             DIRECT(checked_flag("locally_biased", locally_biased), float(epsilon)),
-            search_space,
-            seed,
-            independent_sampler,
-            warn_independent_sampling,
-            stop_when_exhausted,
-            show_cells,
+            search_space=search_space,
+            seed=seed,
+            independent_sampler=independent_sampler,
+            warn_independent_sampling=warn_independent_sampling,
+            stop_when_exhausted=stop_when_exhausted,
+            show_cells=show_cells,
             branching=search_space is None and independent_sampler is None,
             constraints_func=constraints_func,
         )
@@ -338,12 +340,12 @@ class SOOSampler(PartitionSampler):
     ) -> None:
         super().__init__(
             SOO(),
-            search_space,
-            seed,
-            independent_sampler,
-            warn_independent_sampling,
-            stop_when_exhausted,
-            show_cells,
+            search_space=search_space,
+            seed=seed,
+            independent_sampler=independent_sampler,
+            warn_independent_sampling=warn_independent_sampling,
+            stop_when_exhausted=stop_when_exhausted,
+            show_cells=show_cells,
             branching=search_space is None and independent_sampler is None,
             constraints_func=constraints_func,
         )

@@ -42,7 +42,7 @@ Function = Callable[[tuple[float, ...]], float]
 
 
 def sampler(rule: Rule[Any], space: dict[str, BaseDistribution]) -> PartitionSampler:
-    return PartitionSampler(rule, space, None, None, True, True, True)
+    return PartitionSampler(rule, search_space=space)
 
 
 def rounded(f: Function) -> Function:

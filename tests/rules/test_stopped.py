@@ -43,7 +43,7 @@ def sampler(
     belief: Any = believing, *, deterministic: bool = True, resumes: bool = True
 ) -> PartitionSampler:
     rule = BaMSOO(belief, deterministic=deterministic, resumes=resumes)
-    return PartitionSampler(rule, dict(SPACE), None, None, True, True, True)
+    return PartitionSampler(rule, search_space=dict(SPACE))
 
 
 def bowl(trial: optuna.Trial) -> float:

@@ -305,6 +305,8 @@ def test_several_objectives_are_refused() -> None:
         (lambda: DIRECTSampler(locally_biased="no"), "True or False.*'no'"),  # type: ignore[arg-type]
         (lambda: BaMSOOSampler(as_published="no"), "`as_published` must be True or False.*'no'"),  # type: ignore[arg-type]
         (lambda: SOOSampler(show_cells=3), "`show_cells` must be True or False.*3"),  # type: ignore[arg-type]
+        (lambda: BaMSOOSampler(warn_independent_sampling="no"), "must be True or False.*'no'"),  # type: ignore[arg-type]
+        (lambda: BaMSOOSampler(independent_sampler=0), "must be a sampler.*0"),  # type: ignore[arg-type]
         (lambda: BaMSOOSampler(eta="0.1"), "0 < eta <= 1.*'0.1'.*0.05"),  # type: ignore[arg-type]
         (lambda: SOOSampler(search_space={2: FloatDistribution(0, 1)}), "texts.*2.*use '2'"),  # type: ignore[dict-item]
     ],

@@ -42,7 +42,7 @@ from optuna_partition._study.claims import _table
 RULE = BaMSOO(Nearests())
 SAMPLERS = {  # a real model would take minutes; `benchmarks/stress.py --spaces` has it
     **RANDOM_SPACES,
-    "bamsoo": lambda space: PartitionSampler(RULE, space, 0, None, True, True, True),
+    "bamsoo": lambda space: PartitionSampler(RULE, search_space=space, seed=0),
 }
 CLEAN = Found(repeated=0, lost=0)
 

@@ -76,11 +76,11 @@ PAIRS = {
     "direct-l": (DIRECT(True, 1e-4), lambda: DIRECTSampler(search_space=dict(SPACE))),
     "bamsoo": (
         DEFAULT,
-        lambda: PartitionSampler(DEFAULT, dict(SPACE), None, None, True, True, True),
+        lambda: PartitionSampler(DEFAULT, search_space=dict(SPACE)),
     ),
     "bamsoo-2014": (
         PUBLISHED,
-        lambda: PartitionSampler(PUBLISHED, dict(SPACE), None, None, True, True, True),
+        lambda: PartitionSampler(PUBLISHED, search_space=dict(SPACE)),
     ),
     "direct": (
         DIRECT(False, 0.01),
@@ -127,7 +127,9 @@ def test_an_ask_that_finds_every_point_taken_leaves_no_trace(rule: Rule[Any]) ->
     """No trial says what it has opened, and a point may yet become free."""
     space: dict[str, BaseDistribution] = {"n": IntDistribution(0, 6), "k": IntDistribution(0, 2)}
     study = optuna.create_study(
-        sampler=PartitionSampler(rule, dict(space), 0, None, False, True, True)
+        sampler=PartitionSampler(
+            rule, search_space=dict(space), seed=0, warn_independent_sampling=False
+        )
     )
     trials = [study.ask(dict(space)) for _ in range(21)]
     for trial in trials[1::2]:
@@ -277,7 +279,7 @@ def test_folds_agree_where_rules_and_orders_take_turns(
     for n, fate in enumerate(ends):
         name, backwards = turns[n % len(turns)]
         space = dict(reversed(SPACE.items())) if backwards else dict(SPACE)
-        study.sampler = PartitionSampler(PAIRS[name][0], space, None, None, True, True, True)
+        study.sampler = PartitionSampler(PAIRS[name][0], search_space=space)
         running.append(study.ask(space))
         if len(running) >= workers:
             end(study, running.pop(order.randrange(len(running))), fate)

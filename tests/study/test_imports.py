@@ -47,7 +47,7 @@ Space = dict[str, BaseDistribution]
 
 
 def believing(rule: Rule[Any]) -> Callable[[Space], BaseSampler]:
-    return lambda space: PartitionSampler(rule, space, 0, None, True, True, True)
+    return lambda space: PartitionSampler(rule, search_space=space, seed=0)
 
 
 OURS: dict[str, Callable[[Space], BaseSampler]] = {

@@ -27,7 +27,7 @@ N = 30
 
 
 def of_rule(rule: Rule[Any]) -> BaseSampler:
-    return PartitionSampler(rule, dict(SPACE), None, None, True, True, True)
+    return PartitionSampler(rule, search_space=dict(SPACE))
 
 
 SAMPLERS: dict[str, Callable[[], BaseSampler]] = {

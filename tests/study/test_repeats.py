@@ -26,7 +26,7 @@ SPACE: dict[str, BaseDistribution] = {"x": FloatDistribution(0, 1), "y": FloatDi
 
 def sampler(*, deterministic: bool = False) -> PartitionSampler:
     rule = BaMSOO(repeating, deterministic=deterministic)
-    return PartitionSampler(rule, dict(SPACE), None, None, True, True, True)
+    return PartitionSampler(rule, search_space=dict(SPACE))
 
 
 def bowl(trial: optuna.Trial) -> float:
@@ -126,7 +126,7 @@ def test_where_trials_have_more_than_a_point_none_is_repeated() -> None:
         return noisy(trial) + more
 
     rule = BaMSOO(repeating)
-    study = optuna.create_study(sampler=PartitionSampler(rule, None, None, None, True, True, True))
+    study = optuna.create_study(sampler=PartitionSampler(rule))
     study.optimize(branching, n_trials=20)
     asks = [Ask.of(trial) for trial in study.trials]
     assert all(ask is None or ask.repeat == 0 for ask in asks)
@@ -137,9 +137,7 @@ def test_a_parameter_with_one_value_is_no_more_than_a_point() -> None:
         trial.suggest_categorical("model", ["llama"])
         return noisy(trial)
 
-    study = optuna.create_study(
-        sampler=PartitionSampler(BaMSOO(repeating), None, None, None, True, True, True)
-    )
+    study = optuna.create_study(sampler=PartitionSampler(BaMSOO(repeating)))
     study.optimize(with_constant, n_trials=30)
     asks = [Ask.of(trial) for trial in study.trials]
     assert any(ask is not None and ask.repeat for ask in asks)

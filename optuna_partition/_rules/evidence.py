@@ -66,7 +66,7 @@ def evidence_of(
     rows, early = _with_forecasts(tree.axes, said, _curves(tree, said, reports))
     if early is not None and not resumes:
         early = replace(early, rest=np.full_like(early.rest, math.inf))
-    is_mixed = any(isinstance(o.reading, Reading) for o, _ in rows)
+    is_mixed = any(o.reading is Reading.INFEASIBLE for o, _ in rows)
     about = _About(tree.axes, units(tree.axes, tree.points(Reading.FLYING)))
     constraints = [about.constraint(table) for table in _named(ended) if len(table) >= _FEWEST]
     if endings := _endings(ended):
@@ -264,7 +264,7 @@ def _endings(ended: Sequence[Observation]) -> _Table:
 
 def _violations(rows: Sequence[Observation]) -> Array:
     """How much is violated in all, in deviations of each constraint."""
-    found = np.array([_SLIGHTEST if isinstance(o.reading, Reading) else 0.0 for o in rows])
+    found = np.array([_SLIGHTEST if o.reading is Reading.INFEASIBLE else 0.0 for o in rows])
     given = [dict(o.constraints) for o in rows]
     for name in sorted({name for has in given for name in has}):
         values = np.array([has.get(name, -math.inf) for has in given])

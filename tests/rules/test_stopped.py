@@ -105,6 +105,18 @@ def test_a_stopped_trial_counts_by_its_end() -> None:
     assert list(evidence.early.rest) == [1.0] * 6 + [0.6] * 6
 
 
+def test_a_trial_that_runs_violates_no_constraint_yet() -> None:
+    tree = SOO().plant((Continuous(20),)).tree
+    reports = {0: Reports([*STEPS], [1.0] * 5, 1.0), 1: Reports([1, 2], [0.5, 0.5], None)}
+    tree.observe(0, at(tree, 0.1), 1.0)
+    tree.observe(1, at(tree, 0.5), Reading.FLYING)
+    assert list(evidence_of(tree, reports).feasible) == [True, True]
+    tree.observe(2, at(tree, 0.9), Reading.INFEASIBLE, (("memory", 1.0),), 0.1)
+    evidence = evidence_of(tree, reports)
+    assert list(evidence.feasible) == [True, False, True]
+    assert list(evidence.ranking) == [2, 0, 1]
+
+
 def test_what_was_evaluated_to_the_end_counts_in_its_place() -> None:
     tree = SOO().plant((Continuous(20),)).tree
     reports = {

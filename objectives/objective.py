@@ -278,7 +278,8 @@ class Reports:
             return False
         self._reported.add(validation.part)
         self._trial.report(self._best(), validation.part)
-        return self._trial.should_prune()
+        done = validation.step == validation.n_steps  # nothing is left to be saved by an end
+        return not done and self._trial.should_prune()
 
     def _best(self) -> float:
         """So far."""

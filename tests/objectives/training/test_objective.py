@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.pruners import BasePruner
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 import pytest
@@ -91,6 +92,21 @@ def test_a_pruned_trial(objective: LoraObjective, clean: FrozenTrial) -> None:
     assert pruned.user_attrs["steps"] == 2 and "adapter" not in pruned.user_attrs
     assert pruned.user_attrs["seconds_training"] > 0
     assert following.value == clean.value
+
+
+class PruneAtTheEnd(BasePruner):
+    """As a median pruner does where the trials before were better at their end."""
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        return trial.last_step == 2
+
+
+def test_a_finished_training_is_not_pruned_at_its_last_validation(
+    objective: LoraObjective, clean: FrozenTrial
+) -> None:
+    (trial,) = run(objective, PARAMS, pruner=PruneAtTheEnd())
+    assert (trial.state, trial.value) == (TrialState.COMPLETE, clean.value)
+    assert Path(trial.user_attrs["adapter"]).is_dir()
 
 
 def test_a_median_pruner_compares_shares_of_the_training(

@@ -14,6 +14,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from dataclasses import field
+from dataclasses import replace
 from datetime import timedelta
 import os
 from pathlib import Path
@@ -108,6 +109,10 @@ def load_bench(experiment: Experiment, *, cache: Path | None = None) -> Bench:
     tokenizer, corpus = load_data(experiment, cache=cache)
     base = load_base(experiment.model, accelerator)
     check_base(base, experiment, corpus)
+    if corpus.pad_id >= base.get_input_embeddings().num_embeddings:
+        # added to the tokenizer alone; what stands behind a row's end does not matter
+        tokenizer.pad_token = tokenizer.eos_token
+        corpus = replace(corpus, pad_id=tokenizer.eos_token_id)
     notes = (*adapters, *corpus.notes)
     return Bench(accelerator, base, tokenizer, corpus, experiment.model.revision, notes)
 

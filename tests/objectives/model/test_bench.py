@@ -11,6 +11,7 @@ import pytest
 from safetensors.torch import load_file
 from to_the_end import trained
 import torch
+from transformers import AutoTokenizer
 from transformers import BartConfig
 from transformers import BartForConditionalGeneration
 from transformers import BertConfig
@@ -28,8 +29,10 @@ from objectives.model.bench import load_bench
 from objectives.model.bench import release
 from objectives.model.bench import save_adapter
 from objectives.scoring.criterion import measure
+from objectives.scoring.score import Scorer
 from objectives.settings.config import Experiment
 from objectives.settings.search.space import Hyperparameters
+from objectives.settings.sections.scoring import ScoringSettings
 from objectives.settings.sections.training import TrainingSettings
 
 
@@ -70,6 +73,27 @@ def test_a_saved_adapter_gives_the_same_loss(
     assert config["base_model_name_or_path"] == tiny_experiment.model.name
     weights = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
     assert len(weights) == 2 * 7 * 2 and all("lora_" in name for name in weights)
+
+
+def test_a_pad_token_that_the_base_does_not_know_is_not_looked_up(
+    tiny_experiment: Experiment, bench: Bench, task_folder: Path, tmp_path: Path
+) -> None:
+    """As of a tokenizer to which [PAD] was added, beside a base that was not resized."""
+    shutil.copytree(tiny_experiment.model.name, tmp_path / "model")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "model")
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.save_pretrained(tmp_path / "model")
+    model = tiny_experiment.model.model_copy(update={"name": str(tmp_path / "model")})
+    padded = load_bench(tiny_experiment.model_copy(update={"model": model}))
+    losses = [trained(each, SETTINGS, CHOSEN).losses for each in (bench, padded)]
+    release(bench, bench.base)
+    assert losses[0] == losses[1]
+    scoring = ScoringSettings(tasks=str(task_folder))
+    scores = [
+        Scorer.load(scoring, each.tokenizer, ["answers"]).score(each.base, "answers")
+        for each in (bench, padded)
+    ]
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.usefixtures("offline")

@@ -79,9 +79,13 @@ def _proxy(plan: LoraPlan, settings: ProxySettings, *, of_proxy: bool) -> LoraPl
         )
     name = proxy_name(plan.name)
     folder = plan.folder.with_name(name)
+    seconds = _half_of_the_time(plan)
+    until = plan.until  # a worker's is its command's
+    if until is not None and seconds is not None and not of_proxy:
+        until -= seconds
     return replace(
         plan,
-        experiment=_smaller(plan.experiment, settings, name),
+        experiment=_smaller(plan.experiment, settings, name, seconds),
         name=name,
         url=plan.settings.storage or f"sqlite:///{folder / 'study.db'}",
         folder=folder,
@@ -89,14 +93,25 @@ def _proxy(plan: LoraPlan, settings: ProxySettings, *, of_proxy: bool) -> LoraPl
         search_only=True,
         worker_argv=(*plan.one_process_argv, "--of-proxy", "--search-only"),
         trials=trials,
+        until=until,
+        is_started_worker=False,  # no final test comes after it
     )
 
 
-def _smaller(experiment: Experiment, settings: ProxySettings, name: str) -> Experiment:
+def _half_of_the_time(plan: LoraPlan) -> float | None:
+    """Seconds; None where the budget is no time."""
+    seconds = None if plan.budget is None else plan.budget.seconds
+    return None if seconds is None else seconds / 2
+
+
+def _smaller(
+    experiment: Experiment, settings: ProxySettings, name: str, seconds: float | None
+) -> Experiment:
     data, model = experiment.data, experiment.model
+    budget = None if seconds is None else f"{seconds:.10g}s"
     changes: dict[str, Any] = {
         "data": data.model_copy(update={"share": data.share * settings.share}),
-        "study": experiment.study.model_copy(update={"name": name, "budget": None}),
+        "study": experiment.study.model_copy(update={"name": name, "budget": budget}),
         "proxy": None,
     }
     if settings.model is not None:

@@ -127,6 +127,29 @@ def test_a_smaller_search_comes_first(untested: Path) -> None:
     assert worker.proxy is None and worker.settings.previous == ["tiny-proxy"]
 
 
+ALL_OF_IT = "learning_rate = {choices = [1e-3, 1e-2]}"
+
+
+@pytest.mark.parametrize("more", [("--trials", 1), ()])
+def test_a_smaller_search_has_half_of_the_time(
+    untested: Path, more: tuple[str | int, ...]
+) -> None:
+    """With a number of trials beside the budget, and with a budget alone."""
+    lines = untested.read_text().replace("rank = {low = 2, high = 8, log = true}", "rank = 2")
+    kept = [ALL_OF_IT if each.startswith("learning_rate") else each for each in lines.splitlines()]
+    untested.write_text("\n".join([*kept, "[proxy]", "share = 0.5", "trials = 1"]))
+    options = (untested, "--sampler", "bamsoo", "--budget", "1h", *more)
+    ended = run(*options)
+    assert ended.returncode == 0, ended.stderr
+    assert len(load(untested, "tiny-proxy").trials) == 1
+    assert len(load(untested).trials) == (1 if more else 2), "each point of the space"
+    plan = read_plan([str(each) for each in options], SAMPLERS, PRUNERS)
+    assert isinstance(plan, LoraPlan) and plan.proxy is not None
+    assert plan.until - plan.proxy.until == plan.proxy.budget.seconds == 1800
+    worker = read_plan([*plan.proxy.worker_argv[3:], "--until", "7"], SAMPLERS, PRUNERS)
+    assert worker.until == 7 and worker.budget == plan.proxy.budget
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

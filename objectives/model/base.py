@@ -116,8 +116,17 @@ def load_whole(
         as_stored: Whether `dtype` "auto" is that of the files, not of the machine.
 
     Raises:
-        UserError: It cannot be had, or is not whole.
+        UserError: It cannot be had, is not whole, or does not fit.
     """
+    try:
+        return _loaded(settings, device, as_stored=as_stored)
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise UserError(_too_large(settings, device)) from None
+
+
+def _loaded(settings: ModelSettings, device: torch.device, *, as_stored: bool) -> PreTrainedModel:
     quantized = settings.quantization is not None
     stored = as_stored and settings.dtype == "auto" and not quantized
     dtype = _dtype(settings)
@@ -138,6 +147,24 @@ def load_whole(
     if quantized:
         return prepared(base)
     return base.to(device).requires_grad_(False)
+
+
+def _too_large(settings: ModelSettings, device: torch.device) -> str:
+    """What does not fit, and the ways out."""
+    quantized, on_gpu = settings.quantization is not None, device.type != "cpu"
+    size = load_skeleton(settings).num_parameters()
+    size *= 0.5 if quantized else _dtype(settings).itemsize
+    ways = ["start fewer --workers on it"] if on_gpu else []
+    if on_gpu and not quantized:
+        ways += [
+            'set `[model] quantization` = "4bit"',
+            "share the base among GPUs with `[model] sharded` = true and --gpus-per-trial 2",
+        ]
+    return (
+        f"`[model] name` = {settings.name!r}: its weights ({size / 2**30:.3g} GiB"
+        f"{' in 4 bits' if quantized else ''}) do not fit into what is free on {device}; "
+        f"{', '.join([*ways, 'or name a smaller base'])}"
+    )
 
 
 def _dtype(settings: ModelSettings) -> torch.dtype:

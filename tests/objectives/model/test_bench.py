@@ -23,6 +23,7 @@ from transformers import ViTConfig
 from transformers import ViTForImageClassification
 
 from objectives.errors import UserError
+from objectives.model.base import load_whole
 from objectives.model.bench import Bench
 from objectives.model.bench import load_adapter
 from objectives.model.bench import load_bench
@@ -129,6 +130,22 @@ def test_mistakes_are_named_before_anything_is_trained(
     assert "\n" not in str(caught.value)
     error = caught.value
     assert error.__cause__ is None and (error.__suppress_context__ or error.__context__ is None)
+
+
+@pytest.mark.parametrize("bits", [None, "4bit"])
+def test_a_base_that_does_not_fit_is_one_message(
+    tiny_experiment: Experiment, monkeypatch: pytest.MonkeyPatch, bits: str | None
+) -> None:
+    def no_memory(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    where = "to" if bits is None else "from_pretrained"  # a 4-bit one is loaded to its device
+    monkeypatch.setattr(LlamaForCausalLM, where, no_memory)
+    model = tiny_experiment.model.model_copy(update={"quantization": bits})
+    with pytest.raises(UserError, match="do not fit into what is free on cuda:1; ") as caught:
+        load_whole(model, torch.device("cuda:1"))
+    assert ('quantization` = "4bit"' in str(caught.value)) is (bits is None)
+    assert "start fewer --workers on it, " in str(caught.value)
 
 
 def test_an_empty_folder_is_no_model(tiny_experiment: Experiment, tmp_path: Path) -> None:

@@ -28,8 +28,17 @@ def best_trials(study: optuna.Study, count: int, order: Sequence[int] = ()) -> l
         count: How many at most.
         order: Numbers of trials that come before all others, the best first.
     """
+    return _best(study, _complete(study), count, order)
+
+
+def _complete(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+
+
+def _best(
+    study: optuna.Study, complete: Sequence[FrozenTrial], count: int, order: Sequence[int] = ()
+) -> list[FrozenTrial]:
     place = {number: i for i, number in enumerate(order)}
-    complete = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     sign = 1.0 if study.direction == StudyDirection.MINIMIZE else -1.0
     ranked = sorted(complete, key=lambda t: (sign * (t.value or 0.0), t.number))
     ranked.sort(key=lambda t: place.get(t.number, len(place)))
@@ -41,8 +50,9 @@ def keep_best_adapters(count: int) -> Callable[[optuna.Study, FrozenTrial], None
     """A callback of `study.optimize` that deletes the adapters which cannot be needed any more."""
 
     def prune(study: optuna.Study, trial: FrozenTrial) -> None:
-        kept = {t.number for t in best_trials(study, SPARE * count)}
-        for other in study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,)):
+        complete = _complete(study)  # one look: what another worker completes now is the next's
+        kept = {t.number for t in _best(study, complete, SPARE * count)}
+        for other in complete:
             if other.number not in kept and "adapter" in other.user_attrs:
                 shutil.rmtree(other.user_attrs["adapter"], ignore_errors=True)
 

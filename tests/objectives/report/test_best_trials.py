@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.trial import create_trial
+from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 import pytest
 
@@ -25,14 +27,17 @@ def study_of(values: list[float], folder: Path, direction: str = "minimize") -> 
     """Trials at places of their own, each with an adapter."""
     study = optuna.create_study(direction=direction)
     for i, value in enumerate(values):
-        adapter = folder / f"{i:04}"
-        adapter.mkdir(parents=True)
-        (adapter / WEIGHTS).write_bytes(b"")
-        params, axes = {"x": i / len(values)}, {"x": AXIS}
-        attributes = {"adapter": str(adapter)}
-        trial = create_trial(value=value, params=params, distributions=axes, user_attrs=attributes)
-        study.add_trial(trial)
+        study.add_trial(trained(value, i / len(values), folder / f"{i:04}"))
     return study
+
+
+def trained(value: float, x: float, adapter: Path) -> FrozenTrial:
+    adapter.mkdir(parents=True)
+    (adapter / WEIGHTS).write_bytes(b"")
+    attributes = {"adapter": str(adapter)}
+    return create_trial(
+        value=value, params={"x": x}, distributions={"x": AXIS}, user_attrs=attributes
+    )
 
 
 def numbers(study: optuna.Study, count: int, order: tuple[int, ...] = ()) -> list[int]:
@@ -57,6 +62,26 @@ def test_more_adapters_stay_than_are_scored(tmp_path: Path) -> None:
     assert len(kept) == 2 * SPARE
     assert kept == sorted(numbers(study, 9))
     assert kept == [0, 1, 2, 5, 6, 7]
+
+
+def test_the_adapter_of_a_trial_that_ends_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another worker completes it right after each look at the study."""
+    study = study_of([float(i) for i in range(6)], tmp_path)
+    last, look = study.trials[-1], study.get_trials
+
+    def look_and_go_on(**more: Any) -> list[FrozenTrial]:
+        found = look(**more)
+        number = len(look())
+        study.add_trial(trained(-float(number), 0.5, tmp_path / f"{number:04}"))
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(study, "get_trials", look_and_go_on)
+        keep_best_adapters(1)(study, last)
+    gone = [t.number for t in study.trials if not Path(t.user_attrs["adapter"]).exists()]
+    assert len(study.trials) > 6 and gone == [3, 4, 5]
 
 
 def test_what_is_believed_of_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

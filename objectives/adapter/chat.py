@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from objectives.adapter.found import Adapter
 from objectives.adapter.merge import tokenizer_of
+from objectives.data.chat import ChatTemplate
 from objectives.data.templates import prompt
 from objectives.errors import UserError
 from objectives.model.answers import answer
@@ -45,6 +46,7 @@ def chat(adapter: Adapter, given: str | None, *, with_base: bool, tokens: int) -
     base = load_whole(adapter.model, device, as_stored=True)
     with quiet_peft():
         model = PeftModel.from_pretrained(base, str(adapter.folder))
+    end = ChatTemplate(tokenizer, None).end if _is_chat(adapter) else tokenizer.eos_token_id
     for typed in _typed() if given is None else [given]:
         try:
             ids = _ids(adapter, tokenizer, typed)
@@ -53,10 +55,10 @@ def chat(adapter: Adapter, given: str | None, *, with_base: bool, tokens: int) -
                 raise
             print(f"error: {error}", file=sys.stderr)
             continue
-        told = answer(model, tokenizer, ids, tokens)
+        told = answer(model, tokenizer, ids, tokens, end)
         if with_base:
             with model.disable_adapter():
-                print(f"base    {answer(model, tokenizer, ids, tokens)}")
+                print(f"base    {answer(model, tokenizer, ids, tokens, end)}")
             told = f"tuned   {told}"
         print(told, flush=True)
 
@@ -86,7 +88,7 @@ def text_of(adapter: Adapter, tokenizer: PreTrainedTokenizerBase, typed: str) ->
     Raises:
         UserError: It does not say what the template needs.
     """
-    if adapter.way == "chat" or (adapter.way is None and adapter.data.template == "chat"):
+    if _is_chat(adapter):
         turns = [{"role": "user", "content": typed}]
         if adapter.data.system is not None:
             turns.insert(0, {"role": "system", "content": adapter.data.system})
@@ -95,6 +97,10 @@ def text_of(adapter: Adapter, tokenizer: PreTrainedTokenizerBase, typed: str) ->
     if adapter.way == "text":
         return typed, False
     return prompt(_columns(adapter.data.template, typed), adapter.data.template).rstrip(), False
+
+
+def _is_chat(adapter: Adapter) -> bool:
+    return adapter.way == "chat" or (adapter.way is None and adapter.data.template == "chat")
 
 
 def _columns(template: str, typed: str) -> dict[str, str]:

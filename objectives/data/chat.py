@@ -150,6 +150,23 @@ class ChatTemplate:
         user = [{"role": "user", "content": "a"}]
         return self.text_of(user, None, is_prompt=True) != self.text_of(user, None)
 
+    @property
+    def end(self) -> int | None:
+        """The special token that is learned as the end of the assistant's turns, if one is.
+
+        As TRL looks at it, with a turn behind the assistant's. EOS, where such turns are refused.
+        """
+        turns = [{"role": role, "content": "a"} for role in ("user", "assistant", "user")]
+        tokenizer = self._tokenizer
+        try:
+            ids, answers = self.answers_in(turns)
+        except NotWritten:
+            return int(tokenizer.eos_token_id)
+        learned = [i for i, answer in zip(ids, answers, strict=True) if answer]
+        words = [tokenizer.eos_token_id, *(i for i in learned if tokenizer.decode([i]).strip())]
+        special = {*tokenizer.get_added_vocab().values(), *tokenizer.all_special_ids}
+        return int(words[-1]) if words[-1] in special else None
+
     def _apply(self, turns: Sequence[Turn], **options: Any) -> Any:
         try:
             return self._tokenizer.apply_chat_template(

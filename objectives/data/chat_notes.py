@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Sequence
 
-from transformers import PreTrainedTokenizerBase
-
 from objectives.data.chat import ChatTemplate
 from objectives.data.chat import NotWritten
 from objectives.data.reading.rows import Row
@@ -59,13 +57,10 @@ def _is_system(turn: object) -> bool:
     return isinstance(turn, dict) and turn.get("role") in ("system", "developer")
 
 
-def of_chat(
-    tokenizer: PreTrainedTokenizerBase, train: Sequence[Rows], chat: ChatTemplate
-) -> Iterator[str]:
+def of_chat(train: Sequence[Rows], chat: ChatTemplate) -> Iterator[str]:
     """What a chat template leaves out of conversations, and whether it says where a turn ends.
 
     Args:
-        tokenizer: Of the base.
         train: The rows.
         chat: The template.
     """
@@ -83,7 +78,7 @@ def of_chat(
             "(add_generation_prompt), so that the heading of the assistant's turns is learned, "
             "too; give a chat_template that does"
         )
-    if not _says_when_to_stop(tokenizer, chat):
+    if chat.end is None:
         yield (
             "data: the chat template ends the assistant's turns without a special token that is "
             "learned, so that the model may not stop; write {{ eos_token }} behind them"
@@ -105,16 +100,3 @@ def _called(turn: Turn) -> list[str]:
     calls = turn.get("tool_calls") or []
     functions = [call.get("function", call) for call in calls if isinstance(call, dict)]
     return [str(f["name"]) for f in functions if isinstance(f, dict) and "name" in f]
-
-
-def _says_when_to_stop(tokenizer: PreTrainedTokenizerBase, chat: ChatTemplate) -> bool:
-    """As TRL looks at it, with a turn behind the assistant's."""
-    turns = [{"role": role, "content": "a"} for role in ("user", "assistant", "user")]
-    try:
-        ids, answers = chat.answers_in(turns)
-    except NotWritten:
-        return True  # where rows are refused as well, that is told
-    learned = [i for i, answer in zip(ids, answers, strict=True) if answer]
-    words = [i for i in learned if tokenizer.decode([i]).strip()]
-    special = {*tokenizer.get_added_vocab().values(), *tokenizer.all_special_ids}
-    return not words or words[-1] in special

@@ -85,6 +85,7 @@ class Corpus:
         fingerprint: Equal for equal samples; 16 hexadecimal digits.
         notes: What of the rows is not learned from, or twice, or is no test; a line each.
         asked: A few prompts of the validation, from its beginning to its end; none of texts.
+        end: Token at which an answer is learned to end; None: the chat template has none.
     """
 
     train: tuple[Sample | Preference, ...]
@@ -93,6 +94,7 @@ class Corpus:
     fingerprint: str
     notes: tuple[str, ...] = ()
     asked: tuple[Asked, ...] = ()
+    end: int | None = None
 
 
 def count_steps(n_samples: int, effective_batch: int, epochs: float) -> int:

@@ -90,6 +90,7 @@ def load_corpus(
             *notes.of_tokenizer(tokenizer, read["train"], data, chat),
         ),
         asked_in(tokens["validation"], data, per_row, MOST_ASKED),
+        tokenizer.eos_token_id if chat is None else chat.end,
     )
 
 

@@ -210,7 +210,7 @@ def of_tokenizer(
         chat: The chat template that writes them out, if one does.
     """
     if chat is not None:
-        yield from of_chat(tokenizer, train, chat)
+        yield from of_chat(train, chat)
     elif tokenizer.chat_template and train[0].layout.form == "instruction":
         yield from _of_template(tokenizer, train, data.template)
 

@@ -14,7 +14,13 @@ from objectives.model.quantized import precision
 __all__ = ["answer"]
 
 
-def answer(model: Any, tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], tokens: int) -> str:
+def answer(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    ids: Sequence[int],
+    tokens: int,
+    end: int | None,
+) -> str:
     """The text behind a prompt, without white space around it.
 
     Args:
@@ -22,6 +28,8 @@ def answer(model: Any, tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], t
         tokenizer: Of the base.
         ids: The prompt's.
         tokens: Of the answer, at most.
+        end: Token at which the model has learned to end, beside those that it and its tokenizer
+            have of their own.
     """
     model.eval()
     prompt = torch.tensor([list(ids)], device=model.device)
@@ -34,8 +42,14 @@ def answer(model: Any, tokenizer: PreTrainedTokenizerBase, ids: Sequence[int], t
             temperature=None,  # of the model's own settings, which are for drawing
             top_p=None,
             top_k=None,
-            eos_token_id=tokenizer.eos_token_id,
+            eos_token_id=_ends(model, tokenizer, end),
             pad_token_id=tokenizer.eos_token_id,
         )
     text: str = tokenizer.decode(found[0, prompt.shape[1] :], skip_special_tokens=True)
     return text.strip()
+
+
+def _ends(model: Any, tokenizer: PreTrainedTokenizerBase, end: int | None) -> list[int]:
+    own = model.generation_config.eos_token_id  # of a model for chats a list
+    known = (*(own if isinstance(own, list) else [own]), tokenizer.eos_token_id, end)
+    return sorted({token for token in known if token is not None})

@@ -15,6 +15,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial
 
+from objectives.data.chat import ChatTemplate
 from objectives.data.load import way_of_asking
 from objectives.model.base import load_tokenizer
 from objectives.report.given import FinalRow
@@ -59,6 +60,12 @@ def save_best(
     config = _name_base(target / "adapter_config.json", named_base(experiment.model))
     way = way_of_asking(experiment.data)
     _write(target / "experiment.json", _settings(experiment, trial, way))
+    tokenizer, end = load_tokenizer(experiment.model), None
+    if way == "chat":
+        tokenizer.chat_template = experiment.data.chat_template or tokenizer.chat_template
+        last = ChatTemplate(tokenizer, None).end
+        if last not in (None, tokenizer.eos_token_id):
+            end = tokenizer.convert_ids_to_tokens(last)
     card = model_card(
         experiment,
         study.study_name,
@@ -66,12 +73,10 @@ def save_best(
         rows,
         looks=looks(study),
         way=way,
+        end=end,
         config=config,
     )
     (target / "README.md").write_text(card, encoding="utf-8")
-    tokenizer = load_tokenizer(experiment.model)
-    if way == "chat" and experiment.data.chat_template is not None:
-        tokenizer.chat_template = experiment.data.chat_template
     tokenizer.save_pretrained(target)
     return target
 

@@ -60,7 +60,7 @@ model = PeftModel.from_pretrained(base, ADAPTER)
 
 text = {text}
 tokens = tokenizer(text, return_tensors="pt", return_token_type_ids=False{options})
-answer = model.generate(**tokens, max_new_tokens=64)[0, tokens["input_ids"].shape[1] :]
+answer = model.generate(**tokens, max_new_tokens=64{stop})[0, tokens["input_ids"].shape[1] :]
 print(tokenizer.decode(answer, skip_special_tokens=True).strip())
 ```
 
@@ -109,6 +109,7 @@ def model_card(
     *,
     looks: int = 1,
     way: str = "instruction",
+    end: str | None = None,
     config: Mapping[str, Any] | None = None,
 ) -> str:
     """Markdown with the hub's front matter; names no path of this machine.
@@ -120,6 +121,7 @@ def model_card(
         rows: The final test; none: the card has no such section.
         looks: How often adapters of the study have been scored on its tasks.
         way: How the adapter is asked; see `asking`.
+        end: What ends a turn of a chat, beside the base's own ends.
         config: peft's; without one nothing is said of serving.
     """
     chosen = experiment.hyperparameters(trial.params).told()
@@ -138,6 +140,7 @@ def model_card(
         variables=_variables(experiment, asked),
         arguments=_arguments(experiment.model),
         text=asked.text,
+        stop="" if end is None else f", stop_strings={literal(end)}, tokenizer=tokenizer",
         options="" if asked.begins else ", add_special_tokens=False",
         serve="" if config is None else _serve(experiment.model, config),
     )

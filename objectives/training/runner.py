@@ -134,15 +134,15 @@ class Runner:
     def _answered(self, questions: Questions) -> list[Answered]:
         if questions.adapter is not None:
             load_adapter(self._bench, Path(questions.adapter))
-        asked, tokenizer = self._bench.corpus.asked, self._bench.tokenizer
+        corpus, tokenizer = self._bench.corpus, self._bench.tokenizer
         read = partial(tokenizer.decode, skip_special_tokens=True)
         return [
             Answered(
                 read(each.prompt),
                 read(each.answer).strip(),
-                answer(self._bench.base, tokenizer, each.prompt, ANSWER_TOKENS),
+                answer(self._bench.base, tokenizer, each.prompt, ANSWER_TOKENS, corpus.end),
             )
-            for each in asked[: questions.count]
+            for each in corpus.asked[: questions.count]
         ]
 
     def _settings(self, micro_batch: int) -> TrainingSettings:

@@ -79,7 +79,9 @@ def test_an_answer_is_that_of_the_training_s_prompt(
         told, ("base ", "tuned"), (tiny_model_folder, run_folder / "merged"), strict=True
     ):
         model = AutoModelForCausalLM.from_pretrained(folder)
-        assert line == f"{name}   {answer(model, tokenizer, ids, 12)}".rstrip() or "\n" in line
+        assert (
+            line == f"{name}   {answer(model, tokenizer, ids, 12, None)}".rstrip() or "\n" in line
+        )
     assert told[0].removeprefix("base") != told[1].removeprefix("tuned")
 
 

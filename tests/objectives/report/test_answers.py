@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from rows_of_text import CHAT
 from rows_of_text import corpus_of
+from rows_of_text import MESSAGES
 from rows_of_text import ROW
+import torch
 from trainings import experiment
 from trainings import PARAMS
 from trainings import run
@@ -53,8 +56,33 @@ def test_base_and_adapter_answer_the_validation_s_prompts(
         assert each.prompt in rows, "of a validation row"
         assert each.expected == read(rows[each.prompt], skip_special_tokens=True).strip()
         ids = bench.tokenizer(each.prompt)["input_ids"]
-        assert each.base == answer(bench.base, bench.tokenizer, ids, 64)
+        assert each.base == answer(bench.base, bench.tokenizer, ids, 64, None)
     assert [each.base for each in answers] != [each.best for each in answers]
+
+
+def test_an_answer_ends_where_the_model_does_and_where_it_has_learned_to(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model for chats has several ends, and a chat template may have another."""
+    base, tokenizer, (asked, *_) = bench.base, bench.tokenizer, bench.corpus.asked
+    first = base.generate(torch.tensor([asked.prompt]), max_new_tokens=1)[0, -1].item()
+    short = tokenizer.decode([first]).strip()
+    assert answer(base, tokenizer, asked.prompt, 9, None) != short
+    assert answer(base, tokenizer, asked.prompt, 9, first) == short
+    ends = [tokenizer.eos_token_id, first]
+    monkeypatch.setattr(base.generation_config, "eos_token_id", ends)
+    assert answer(base, tokenizer, asked.prompt, 9, None) == short
+
+
+def test_where_answers_end_is_what_the_rows_teach(
+    tmp_path: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    file, pad = tmp_path / "rows.jsonl", tiny_tokenizer.pad_token
+    assert corpus_of(file, [ROW], tiny_tokenizer).end == tiny_tokenizer.eos_token_id
+    for written, end in (("{{ eos_token }}", "</s>"), (pad, pad), ("", None)):
+        template = CHAT.replace("{{ eos_token }}", written)
+        corpus = corpus_of(file, [MESSAGES], tiny_tokenizer, chat_template=template)
+        assert corpus.end == (end and tiny_tokenizer.convert_tokens_to_ids(end))
 
 
 def test_eight_prompts_are_kept_whatever_the_number_of_rows(

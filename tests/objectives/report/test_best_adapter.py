@@ -261,16 +261,18 @@ def test_the_card_of_a_chat_runs(
     tuned: Tuned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its tokenizer has the experiment's chat template, and BOS is not doubled."""
-    chat = {"template": "chat", "chat_template": CHAT, "system": "Be brief."}
+    ended = CHAT.replace("{% endfor %}", "<pad>{% endfor %}")
+    chat = {"template": "chat", "chat_template": ended, "system": "Be brief."}
     data = tuned.experiment.data.model_copy(update=chat)
     adapter = saved(tuned, tmp_path / "given", tuned.experiment.model_copy(update={"data": data}))
     base = tuned.experiment.model.name
     code = example((adapter / "README.md").read_text(), BASE=base, ADAPTER=adapter)
     _, names = ran(code, tmp_path, monkeypatch)
     tokenizer = AutoTokenizer.from_pretrained(base)
-    text = f"{tokenizer.bos_token}[system] Be brief. [user] {INSTRUCTION} [assistant]"
+    text = f"{tokenizer.bos_token}[system] Be brief. <pad>[user] {INSTRUCTION} <pad>[assistant]"
     expected = tokenizer(text, add_special_tokens=False)["input_ids"]
     assert names["tokens"]["input_ids"].tolist() == [expected]
+    assert '64, stop_strings="<pad>", tokenizer=tokenizer)' in code
 
 
 def test_a_card_names_all_data_of_the_hub(tuned: Tuned) -> None:

@@ -29,6 +29,7 @@ from objectives.errors import UserError
 from objectives.model.extras import apply_liger
 from objectives.model.memory import is_out_of_memory
 from objectives.model.padding_free import check_padding_free
+from objectives.model.quantized import check_trainable
 from objectives.model.quantized import loading_arguments
 from objectives.model.quantized import prepared
 from objectives.model.sharded import load_shares
@@ -270,6 +271,7 @@ def check_base(base: PreTrainedModel, experiment: Experiment, corpus: Corpus) ->
     Raises:
         UserError: The base does not fit the settings or the samples, or is no decoder.
     """
+    check_trainable(base, experiment.model)
     for where, targets in experiment.targets():
         resolve(base, targets, where)  # a model saved quantised has other kinds of modules
     _check_vocabulary(base, corpus)

@@ -20,9 +20,17 @@ from transformers import BitsAndBytesConfig
 from transformers import PreTrainedModel
 
 from objectives.errors import UserError
+from objectives.settings.sections.model import ModelSettings
 
 
-__all__ = ["check_can_quantize", "dequantized", "loading_arguments", "precision", "prepared"]
+__all__ = [
+    "check_can_quantize",
+    "check_trainable",
+    "dequantized",
+    "loading_arguments",
+    "precision",
+    "prepared",
+]
 
 
 def check_can_quantize() -> None:
@@ -66,6 +74,23 @@ def prepared(base: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
+def check_trainable(base: PreTrainedModel, settings: ModelSettings) -> None:
+    """Of a base that is stored in few bits: most such weights have no backward pass.
+
+    Raises:
+        UserError: Nothing can be trained on it.
+    """
+    quantizer = getattr(base, "hf_quantizer", None)
+    if quantizer is None or quantizer.is_trainable:
+        return
+    kind = getattr(base.config.quantization_config, "quant_method", "few bits")
+    raise UserError(
+        f"`[model] name` = {settings.name!r}: is stored as {getattr(kind, 'value', kind)}, "
+        "through which transformers trains nothing; name the same model in whole weights, and set "
+        '`[model] quantization` = "4bit" where those are too large'
+    )
+
+
 def dequantized(base: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
     """The weights that an adapter was trained beside, as whole ones."""
     whole: PreTrainedModel = base.dequantize().to(dtype)
@@ -75,6 +100,5 @@ def dequantized(base: PreTrainedModel, dtype: torch.dtype) -> PreTrainedModel:
 def precision(model: Any) -> AbstractContextManager[Any]:
     """Of a 4-bit base: its norms are in float32, and would have everything behind them so."""
     quantization = getattr(model.config, "quantization_config", None)
-    if quantization is None:
-        return nullcontext()
-    return torch.autocast(model.device.type, quantization.bnb_4bit_compute_dtype)
+    dtype = getattr(quantization, "bnb_4bit_compute_dtype", None)  # other kinds, as FP8, have none
+    return nullcontext() if dtype is None else torch.autocast(model.device.type, dtype)

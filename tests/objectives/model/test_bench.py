@@ -17,12 +17,15 @@ from transformers import BartForConditionalGeneration
 from transformers import BertConfig
 from transformers import BertLMHeadModel
 from transformers import LlamaForCausalLM
+from transformers import Mxfp4Config
 from transformers import T5Config
 from transformers import T5ForConditionalGeneration
 from transformers import ViTConfig
 from transformers import ViTForImageClassification
+from transformers.quantizers.quantizer_mxfp4 import Mxfp4HfQuantizer
 
 from objectives.errors import UserError
+from objectives.model.base import check_base
 from objectives.model.base import load_whole
 from objectives.model.bench import Bench
 from objectives.model.bench import load_adapter
@@ -146,6 +149,20 @@ def test_a_base_that_does_not_fit_is_one_message(
         load_whole(model, torch.device("cuda:1"))
     assert ('quantization` = "4bit"' in str(caught.value)) is (bits is None)
     assert "start fewer --workers on it, " in str(caught.value)
+
+
+def test_a_base_that_is_stored_in_few_bits_is_trained_where_it_can_be(
+    tiny_experiment: Experiment, bench: Bench, task_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In another kind than bitsandbytes', whose weights need a GPU."""
+    scorer = Scorer.load(ScoringSettings(tasks=str(task_folder)), bench.tokenizer, ["colours"])
+    expected = scorer.score(bench.base, "colours")
+    monkeypatch.setattr(bench.base.config, "quantization_config", Mxfp4Config(), raising=False)
+    assert scorer.score(bench.base, "colours") == expected
+    quantizer = Mxfp4HfQuantizer(Mxfp4Config())
+    monkeypatch.setattr(bench.base, "hf_quantizer", quantizer, raising=False)
+    with pytest.raises(UserError, match="is stored as mxfp4, .* trains nothing; name the same"):
+        check_base(bench.base, tiny_experiment, bench.corpus)
 
 
 def test_an_empty_folder_is_no_model(tiny_experiment: Experiment, tmp_path: Path) -> None:

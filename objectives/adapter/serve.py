@@ -7,13 +7,14 @@ from pathlib import Path
 import shlex
 
 from objectives.adapter.found import Adapter
+from objectives.result.serving import four_bits
 from objectives.result.serving import vllm_lora
 
 
 __all__ = ["serving"]
 
 _PEFT = """\
-tokenizer = AutoTokenizer.from_pretrained({tokenizer})
+{quantization}tokenizer = AutoTokenizer.from_pretrained({tokenizer})
 base = AutoModelForCausalLM.from_pretrained({base})
 model = PeftModel.from_pretrained(base, {adapter})"""
 
@@ -48,9 +49,15 @@ def _peft(adapter: Adapter) -> str:
     base = json.dumps(adapter.model.name) + (
         "" if revision is None else f", revision={revision!r}"
     )
+    quantization = four_bits(adapter.model)
+    base += ", quantization_config=QUANTIZATION" if quantization else ""
     tokenizer: str | Path = adapter.tokenizer or adapter.model.name
     lines = _PEFT.format(
-        tokenizer=json.dumps(str(tokenizer)), base=base, adapter=json.dumps(str(adapter.folder))
+        quantization=quantization,
+        tokenizer=json.dumps(str(tokenizer)),
+        base=base,
+        adapter=json.dumps(str(adapter.folder)),
     )
     imports = "from transformers import AutoModelForCausalLM, AutoTokenizer"
+    imports += ", BitsAndBytesConfig" if quantization else ""
     return f"# peft\nfrom peft import PeftModel\n{imports}\n\n{lines}"

@@ -16,6 +16,7 @@ from objectives.result.asking import literal
 from objectives.result.final import honesty
 from objectives.result.names import named_base
 from objectives.result.names import origin
+from objectives.result.serving import four_bits
 from objectives.result.serving import vllm_lora
 from objectives.settings.config import Experiment
 from objectives.settings.sections.model import ModelSettings
@@ -50,28 +51,24 @@ The answer follows.
 
 ```python
 from peft import PeftModel
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import {classes}
 
 {variables}
 
 tokenizer = AutoTokenizer.from_pretrained(ADAPTER)
-base = AutoModelForCausalLM.from_pretrained({arguments})
+{quantization}base = AutoModelForCausalLM.from_pretrained({arguments})
 model = PeftModel.from_pretrained(base, ADAPTER)
 
 text = {text}
 tokens = tokenizer(text, return_tensors="pt", return_token_type_ids=False{options})
-answer = model.generate(**tokens, max_new_tokens=64{stop})[0, tokens["input_ids"].shape[1] :]
+answer = model.generate(**tokens.to(model.device), max_new_tokens=64{stop})
+answer = answer[0, tokens["input_ids"].shape[1] :]
 print(tokenizer.decode(answer, skip_special_tokens=True).strip())
 ```
 
 ## Merge and push
 
-These lines put the adapter into the base's weights. The merged model needs no peft.
-
-```python
-model.merge_and_unload().save_pretrained("merged")
-tokenizer.save_pretrained("merged")
-```
+{merge}
 
 These put the merged model on the hub, or the adapter alone:
 
@@ -80,6 +77,22 @@ hf upload YOUR_NAME/YOUR_MODEL merged .
 hf upload YOUR_NAME/YOUR_ADAPTER best_adapter .
 ```
 {serve}"""
+
+_MERGE = """\
+These lines put the adapter into the base's weights. The merged model needs no peft.
+
+```python
+model.merge_and_unload().save_pretrained("merged")
+tokenizer.save_pretrained("merged")
+```"""
+
+_MERGE_WHOLE = """\
+This command of optuna-partition makes the base's weights whole again, and puts the adapter into
+them. The merged model needs no peft.
+
+```sh
+{line}
+```"""
 
 _SERVE = """
 ## Serve
@@ -125,7 +138,7 @@ def model_card(
         config: peft's; without one nothing is said of serving.
     """
     chosen = experiment.hyperparameters(trial.params).told()
-    asked = asking(experiment.data, way)
+    asked, quantization = asking(experiment.data, way), four_bits(experiment.model)
     test = _FINAL.format(honesty=honesty(experiment, looks), table=_table(rows)) if rows else ""
     return _CARD.format(
         front=_front_matter(experiment),
@@ -137,11 +150,15 @@ def model_card(
         hyperparameters="\n".join(f"| {name} | {text} |" for name, text in chosen.items()),
         final=test,
         prompts=asked.prompts,
+        classes="AutoModelForCausalLM, AutoTokenizer"
+        + (", BitsAndBytesConfig" if quantization else ""),
         variables=_variables(experiment, asked),
+        quantization=quantization,
         arguments=_arguments(experiment.model),
         text=asked.text,
         stop="" if end is None else f", stop_strings={literal(end)}, tokenizer=tokenizer",
         options="" if asked.begins else ", add_special_tokens=False",
+        merge=_merge(experiment.model),
         serve="" if config is None else _serve(experiment.model, config),
     )
 
@@ -204,7 +221,17 @@ def _arguments(model: ModelSettings) -> str:
     base = named_base(model)
     revision = "" if base.revision is None else f", revision={literal(base.revision)}"
     dtype = "" if model.dtype == "auto" else f", dtype={literal(model.dtype)}"
-    return f"BASE{revision}{dtype}"
+    quantization = ", quantization_config=QUANTIZATION" if model.quantization else ""
+    return f"BASE{revision}{dtype}{quantization}"
+
+
+def _merge(model: ModelSettings) -> str:
+    if not model.quantization:
+        return _MERGE
+    base = named_base(model)
+    words = ["python", "-m", "objectives.adapter", "merge", "best_adapter", "--to", "merged"]
+    words += [] if base.on_hub else ["--base", f"./{base.name}"]
+    return _MERGE_WHOLE.format(line=shlex.join(words))
 
 
 def _serve(model: ModelSettings, config: Mapping[str, Any]) -> str:

@@ -19,10 +19,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 from transformers import AutoTokenizer
+from transformers import BitsAndBytesConfig
 from transformers import PreTrainedModel
 
 from examples.standin.questions import TEMPLATE
+from objectives.adapter.found import Adapter
+from objectives.adapter.serve import serving
 from objectives.data.templates import prompt
+from objectives.model.quantized import loading_arguments
 from objectives.objective import LoraObjective
 from objectives.report.given import FinalRow
 from objectives.result.best_adapter import save_best
@@ -150,6 +154,25 @@ def test_the_card_says_how_the_adapter_is_served(tuned: Tuned, tmp_path: Path) -
     assert f"\nvllm serve org/base {options} " in card and "--max-lora-rank 128\n" in card
     card = model_card(experiment, "study", trial, [], config={"r": 8, "use_dora": True})
     assert "vLLM takes no DoRA adapter" in card and "\nvllm serve merged " in card
+
+
+@pytest.mark.parametrize(("dtype", "computed"), [("auto", "bfloat16"), ("float16", "float16")])
+def test_a_base_in_4_bits_is_loaded_as_it_was_for_training(
+    tuned: Tuned, dtype: str, computed: str
+) -> None:
+    """By the card, whose merged model has those very weights, and by the line that serves it."""
+    bits = {"name": "/data/standin", "quantization": "4bit", "dtype": dtype}
+    card = card_of(tuned, model=bits)
+    line = "python -m objectives.adapter merge best_adapter --to merged --base ./standin"
+    assert f"```sh\n{line}\n```" in card and "merge_and_unload" not in card
+    assert "BitsAndBytesConfig" not in card_of(tuned)
+    adapter = Adapter(Path("lora"), {"r": 8}, ModelSettings(**bits), tuned.experiment.data, None)
+    config = loading_arguments(getattr(torch, computed), torch.device("cpu"))
+    for code in (example(card), serving(adapter)):
+        told = re.search(r"QUANTIZATION = (BitsAndBytesConfig\(.*?\n\))", code, re.DOTALL)
+        assert told is not None and "quantization_config=QUANTIZATION)" in code
+        found = eval(told[1], {"BitsAndBytesConfig": BitsAndBytesConfig})
+        assert found.to_dict() == config["quantization_config"].to_dict()
 
 
 @pytest.mark.usefixtures("offline")

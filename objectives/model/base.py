@@ -45,6 +45,7 @@ __all__ = [
     "load_tokenizer",
     "load_whole",
     "mixed_precision",
+    "notes_of_dtype",
 ]
 
 
@@ -179,6 +180,16 @@ def mixed_precision(settings: ModelSettings) -> str:
     """Autocast where there is CUDA, in the base's half precision; nowhere else."""
     names = {torch.bfloat16: "bf16", torch.float16: "fp16"}
     return names.get(_dtype(settings), "no") if _has_cuda() else "no"
+
+
+def notes_of_dtype(settings: ModelSettings) -> Iterator[str]:
+    """Where "auto" is a precision that the GPU imitates, as those before Ampere do."""
+    auto = settings.dtype == "auto" and _has_cuda()
+    if auto and not torch.cuda.is_bf16_supported(including_emulation=False):
+        yield (
+            '`[model] dtype` = "auto": is bfloat16 on a GPU, and this one imitates it slowly; '
+            'write dtype = "float16"'
+        )
 
 
 def _has_cuda() -> bool:

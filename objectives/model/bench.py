@@ -42,6 +42,7 @@ from objectives.model.base import check_base
 from objectives.model.base import load_base
 from objectives.model.base import load_tokenizer
 from objectives.model.base import mixed_precision
+from objectives.model.base import notes_of_dtype
 from objectives.model.extras import check_extras
 from objectives.model.starts import keep_start
 from objectives.model.starts import keep_weights
@@ -113,7 +114,7 @@ def load_bench(experiment: Experiment, *, cache: Path | None = None) -> Bench:
         # added to the tokenizer alone; what stands behind a row's end does not matter
         tokenizer.pad_token = tokenizer.eos_token
         corpus = replace(corpus, pad_id=tokenizer.eos_token_id)
-    notes = (*adapters, *corpus.notes)
+    notes = (*notes_of_dtype(experiment.model), *adapters, *corpus.notes)
     return Bench(accelerator, base, tokenizer, corpus, experiment.model.revision, notes)
 
 

@@ -27,6 +27,7 @@ from transformers.quantizers.quantizer_mxfp4 import Mxfp4HfQuantizer
 from objectives.errors import UserError
 from objectives.model.base import check_base
 from objectives.model.base import load_whole
+from objectives.model.base import notes_of_dtype
 from objectives.model.bench import Bench
 from objectives.model.bench import load_adapter
 from objectives.model.bench import load_bench
@@ -256,6 +257,22 @@ def test_an_adapter_that_cannot_be_written(bench: Bench, tmp_path: Path) -> None
     with pytest.raises(UserError, match=f"--output: {folder} cannot be written .Is a directory"):
         save_adapter(learner.model, folder)
     release(bench, bench.base)
+
+
+@pytest.mark.parametrize(("dtype", "imitated"), [("auto", 1), ("float16", 0)])
+def test_a_gpu_that_imitates_bfloat16_is_told_of(
+    tiny_experiment: Experiment, monkeypatch: pytest.MonkeyPatch, dtype: str, imitated: int
+) -> None:
+    """As a T4 does."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
+    model = tiny_experiment.model.model_copy(update={"dtype": dtype})
+    for emulated, count in ((True, imitated), (False, 0)):
+        monkeypatch.setattr(
+            torch.cuda, "is_bf16_supported", lambda including_emulation, e=emulated: not e
+        )
+        found = list(notes_of_dtype(model))
+        assert len(found) == count and all('write dtype = "float16"' in line for line in found)
 
 
 def test_on_a_cpu_nothing_is_in_half_precision_whatever_the_machine_has(

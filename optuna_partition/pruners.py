@@ -18,6 +18,7 @@ from optuna_partition._rules.curves import Curve
 from optuna_partition._rules.curves import Curves
 from optuna_partition._space.union import Union
 from optuna_partition._study.arguments import check_number
+from optuna_partition._study.arguments import checked_flag
 from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.readings import ended_with
 from optuna_partition._study.readings import is_feasible
@@ -28,6 +29,10 @@ from optuna_partition._study.readings import sign_of
 __all__ = ["BoundPruner"]
 
 _MOST_CURVES = 200  # the latest, so that the time of a report levels off: at some 50 ms
+_RACERS = 10
+"""The first trials of a study: what they report says little of ends yet, and much of ranks."""
+_RUNGS = (1 / 9, 1 / 3)  # shares of a whole trial, beyond which one of them goes on only if
+_BEST_SHARE = 1 / 3  # it is in the best third
 
 
 @final
@@ -39,6 +44,10 @@ class BoundPruner(BasePruner):
     lower confidence bound of its end is above the best value of a complete trial: BaMSOO spares
     evaluations by the same bound (Wang, Shakibi, Jin and de Freitas 2014), and here it spares the
     rest of one. A trial whose last report is better than those of all complete ones goes on.
+
+    The first ten trials race, since a few curves forecast nothing: after a ninth and a third of a
+    training one goes on only if it is in the best third of those that came so far (asynchronous
+    successive halving, Li et al. 2020, algorithm 2). So many are looked at for the price of a few.
 
     It works with every sampler and storage, in any number of workers, and keeps nothing between
     calls: what it says follows from the trials alone. Steps may be of any size, and trials may
@@ -52,6 +61,7 @@ class BoundPruner(BasePruner):
         risk: How likely a trial that is stopped may have become the best. Larger stops more. For a
             trial that goes on it is less: its square after one stop, its cube after two.
         n_startup_trials: Complete trials before any is stopped.
+        race: Whether the first trials race. With False each is stopped only by what is forecast.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -71,7 +81,9 @@ class BoundPruner(BasePruner):
         >>> study.optimize(objective, n_trials=20)
     """
 
-    def __init__(self, *, risk: float = 0.05, n_startup_trials: int = 2) -> None:
+    def __init__(
+        self, *, risk: float = 0.05, n_startup_trials: int = 1, race: bool = True
+    ) -> None:
         check_number("risk", risk, "0 < risk < 1", "0.05")
         if not 0 < risk < 1:
             raise ValueError(f"`0 < risk < 1` must hold, but got ({risk=}); 0.05 is usual.")
@@ -79,9 +91,10 @@ class BoundPruner(BasePruner):
         if not is_integer or isinstance(n_startup_trials, bool) or n_startup_trials < 1:
             raise ValueError(
                 "`n_startup_trials` must be an integer and `n_startup_trials >= 1`, but got "
-                f"({n_startup_trials=}); 2 is usual."
+                f"({n_startup_trials=}); 1 is usual."
             )
         self._risk, self._n_startup_trials = float(risk), int(n_startup_trials)
+        self._race = checked_flag("race", race)
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         sign, trials = sign_of(study.direction), trials_of(study)
@@ -92,14 +105,38 @@ class BoundPruner(BasePruner):
         step, value = reports[-1]
         if value <= _best_last_report(trials, sign):
             return False
-        before = _stops(trial, trials)
-        if step <= max(before, default=-math.inf) or step >= _usual_end(trials):
+        before, end = _stops(trial, trials), _usual_end(trials)
+        if step <= max(before, default=-math.inf) or step >= end:
             return False
         told = [t for t in trials if t.intermediate_values and t.number != trial.number]
+        races = self._race and trial.number < _RACERS and not before
+        if races and _is_at_rung(reports, end):
+            if not _is_ahead(value, step, [reported(t, sign) for t in told]):
+                return True
         curves = _curves([*told[-_MOST_CURVES:], trial], sign)
         known = Curves.of(curves, [step])
         risk = self._risk ** (1 + len(before))
         return known is not None and known.ends(curves[-1:]).chance_below(min(ends)) < risk
+
+
+def _is_at_rung(reports: Sequence[tuple[float, float]], end: float) -> bool:
+    """Whether the last report is the first one at or beyond a rung."""
+    steps = [-math.inf, *(step for step, _ in reports)]
+    return any(steps[-2] < rung * end <= steps[-1] for rung in _RUNGS)
+
+
+def _is_ahead(value: float, step: float, others: Sequence[Sequence[tuple[float, float]]]) -> bool:
+    """Whether a value is in the best share of all at its step; of few it is the best.
+
+    Between reports a trial is on a straight line.
+    """
+    lines = [zip(*reports, strict=True) for reports in others if reports]
+    there = [
+        float(np.interp(step, steps, values, left=math.nan, right=math.nan))
+        for steps, values in lines
+    ]
+    n = 1 + sum(not math.isnan(x) for x in there)
+    return sum(x < value for x in there) < max(1, int(n * _BEST_SHARE))
 
 
 def _curves(trials: Sequence[FrozenTrial], sign: float) -> list[Curve]:

@@ -3,8 +3,9 @@
 Notation:
 
 ===============  ==============================================================================
-start            the centre of the space, then a small Latin hypercube; while too few trials
-                 have ended for a model, further ones and the sweep in turn
+start            the centre of the space, then small Latin hypercubes, until trials have taken
+                 as many trainings as the first one has points; while too few have ended for a
+                 model, further ones and the sweep in turn
 belief's turn    the most promising point of the whole space, by the model's acquisition; or one
                  of the best points once more, where that is worth more under noise
 star             the centres of the outer parts of every axis through the centre
@@ -27,6 +28,7 @@ from dataclasses import dataclass
 from dataclasses import field
 from dataclasses import replace
 from functools import lru_cache
+from itertools import chain
 import math
 from typing import final
 
@@ -55,6 +57,7 @@ from optuna_partition._rules.believing import Cursor
 from optuna_partition._rules.believing import DEFAULT
 from optuna_partition._rules.evidence import evidence_of
 from optuna_partition._rules.evidence import Reports
+from optuna_partition._rules.evidence import trainings_saved
 from optuna_partition._rules.repeats import tells
 from optuna_partition._rules.rule import Choice
 from optuna_partition._rules.source import Knowledge
@@ -64,7 +67,11 @@ from optuna_partition._rules.source import starts
 __all__ = ["BaMSOO", "STARTS"]
 
 STARTS = 5
-"""Trials before the model is asked: the centre, and a Latin hypercube of the others."""
+"""Trials before the model is asked: the centre, and a Latin hypercube of the others.
+
+One that was stopped counts by its share of a training, and further hypercubes follow.
+"""
+MOST_STARTS = 9
 STARTS_OF_SOURCES = 2
 """The same where there are earlier studies: their best points."""
 _DRAWS = 16  # hypercubes, of which that is taken whose points are farthest apart
@@ -145,9 +152,14 @@ class _Isolating(BeliefPartition):
 
     def _next_of_start(self) -> Cell | None:
         """The next point of the start that nobody evaluates, while trials are few."""
-        if len(self.tree.numbers()) >= STARTS:
+        n = len(self.tree.numbers())
+        if n >= MOST_STARTS:
             return None
-        start = (self.tree.root.cell, *_spread(self.tree.axes, self._rule.seed))
+        if n - trainings_saved(self.tree.said(), self._reports) >= STARTS:
+            return None
+        cubes = range((MOST_STARTS - 1) // (STARTS - 1))
+        spread = (_spread(self.tree.axes, self._rule.seed, cube) for cube in cubes)
+        start = (self.tree.root.cell, *chain.from_iterable(spread))
         if self._known.sources:
             axes = self.tree.axes
             start = tuple(_pinned(axes, x) for x in starts(self._known.sources, STARTS_OF_SOURCES))

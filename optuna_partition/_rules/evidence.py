@@ -42,7 +42,7 @@ from optuna_partition._rules.curves import Curve
 from optuna_partition._rules.curves import Curves
 
 
-__all__ = ["Reports", "evidence_of", "for_candidates_func"]
+__all__ = ["Reports", "evidence_of", "for_candidates_func", "trainings_saved"]
 
 _FEWEST = 2  # values of a constraint that has a model
 _ENDED, _DIED = -1.0, 3.0
@@ -91,6 +91,23 @@ class Reports:
     steps: Sequence[float]
     values: Sequence[float]
     end: float | None
+
+
+def trainings_saved(said: Mapping[int, Observation], reports: Mapping[int, Reports]) -> float:
+    """How many trainings' worth of steps was left undone by stopping.
+
+    Args:
+        said: What trials say.
+        reports: What they have reported.
+    """
+    lengths = [each.steps[-1] for each in reports.values() if each.end is not None]
+    length = statistics.median(lengths) if lengths else 0.0
+    stopped = [
+        reports[number].steps[-1]
+        for number, o in said.items()
+        if o.reading is not Reading.FLYING and number in reports and reports[number].end is None
+    ]
+    return sum(max(1 - last / length, 0.0) for last in stopped) if length > 0 else 0.0
 
 
 def _curves(

@@ -18,16 +18,10 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
-from optuna_partition._core import cells
-from optuna_partition._core.cells import Point
 from optuna_partition._rules.repeats import next_again
-from optuna_partition._rules.rule import Choice
 from optuna_partition._rules.rule import Rule
-from optuna_partition._rules.slices import on_slice
 from optuna_partition._rules.source import KnowledgeOf
-from optuna_partition._space.early import first_value
 from optuna_partition._space.space import AnySpace
-from optuna_partition._space.space import Space
 from optuna_partition._study.arguments import checked_constraints
 from optuna_partition._study.arguments import checked_flag
 from optuna_partition._study.arguments import checked_function
@@ -35,25 +29,19 @@ from optuna_partition._study.arguments import checked_sampler
 from optuna_partition._study.arguments import checked_seed
 from optuna_partition._study.arguments import checked_space
 from optuna_partition._study.arguments import ConstraintsFunc
-from optuna_partition._study.arguments import searched
 from optuna_partition._study.asking import Asking
 from optuna_partition._study.attributes import Ask
-from optuna_partition._study.attributes import Completion
 from optuna_partition._study.attributes import failed
 from optuna_partition._study.attributes import KEY
-from optuna_partition._study.attributes import shown
 from optuna_partition._study.claims import mutex
 from optuna_partition._study.ends import as_ended
 from optuna_partition._study.ends import beyond
 from optuna_partition._study.ends import has_one_point
 from optuna_partition._study.ends import is_used_up
-from optuna_partition._study.ends import may_take_centre
 from optuna_partition._study.ends import unfailed
 from optuna_partition._study.ends import used_up
-from optuna_partition._study.guesses import good_point_on_slice
-from optuna_partition._study.guesses import good_value
+from optuna_partition._study.guesses import first_params
 from optuna_partition._study.inferred import has_other_range
-from optuna_partition._study.inferred import is_space_known
 from optuna_partition._study.inferred import SearchSpaces
 from optuna_partition._study.notices import in_words
 from optuna_partition._study.notices import Notices
@@ -64,7 +52,6 @@ from optuna_partition._study.optuna import identity
 from optuna_partition._study.optuna import is_enqueued
 from optuna_partition._study.optuna import is_optimizing
 from optuna_partition._study.optuna import is_run_interrupted
-from optuna_partition._study.optuna import show
 from optuna_partition._study.optuna import TrialIdentity
 from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.optuna import write
@@ -220,9 +207,11 @@ class PartitionSampler(BaseSampler):
         distribution, value = completed.get(param_name, (None, None))
         if distribution == param_distribution:
             return value
-        first = self._first(study, trial, param_name, param_distribution)
-        if param_name in first:
-            return first[param_name]
+        if self._spaces.given is None:
+            trials = trials_of(study)
+            first = first_params(self._known, trials, trial, param_name, param_distribution)
+            if param_name in first:
+                return first[param_name]
         self._warn_independent(trial, param_name)
         return self._independent_sampler.sample_independent(
             study, trial, param_name, param_distribution
@@ -284,50 +273,13 @@ class PartitionSampler(BaseSampler):
                 return history.space.params(point)
             if trial.params:  # of another space: it is completed when the objective asks
                 return {}
-        point = self._claim(Asking(study, trial, history))
+        asking = Asking(study, trial, history)
+        partial = self._spaces.is_partial(history.space)
+        point = asking.next_point(partial=partial, shows_cell=self._show_cells)
         if point is None:
             self._history = None  # no trial says what was opened in search of a point
             return self._repeat(study, trial, self._read(study, history.space))
         return history.space.params(point)
-
-    def _claim(self, asking: Asking) -> Point | None:
-        """Chooses points until one is this trial's; None when every point is taken.
-
-        The trial carries what all of these choices did to the tree, for they build on each other.
-        """
-        space, others = asking.history.space, 0
-        choice: Choice[Any] | None = None
-        while True:
-            found = asking.history.choose(others)
-            choice = found if choice is None else found.after(choice)
-            if choice.cell is None or choice.evaluated is None:
-                return None
-            point = cells.centre(space.axes, choice.evaluated)
-            ask = self._log(asking.history, choice, point)
-            if asking.try_claim(point, ask.to_json(), ask.repeat):
-                if self._show_cells:
-                    what = shown(ask, space.depth(choice.cell))
-                    show(asking.study, asking.trial, KEY, what)
-                return point
-            others = asking.others()
-
-    def _log(self, history: History[Any], choice: Choice[Any], point: Point) -> Ask:
-        """What a trial is to carry, by the names of its own parameters."""
-        assert choice.cell is not None
-        space = history.space
-        asked = space.asked(choice.cell)
-        return Ask(
-            rule=self._rule.name,
-            space=asked.space,
-            axes=asked.axes,
-            cell=asked.cell,
-            opened=tuple(map(space.opened, choice.opened)),
-            cursor=self._rule.dump(choice.cursor),
-            partial=self._spaces.is_partial(space),
-            at=choice.at,
-            bounds=choice.bounds,
-            repeat=history.next_repeat(point) if choice.repeats else 0,
-        )
 
     def _repeat(self, study: Study, trial: FrozenTrial, history: History[Any]) -> dict[str, Any]:
         """An answer when every point is taken: any point, as GridSampler does.
@@ -364,52 +316,11 @@ class PartitionSampler(BaseSampler):
         if ask is not None and space.point_of(ask.named) is not None:  # its range there is another
             return {}
         params = {**enqueued(trial), **decided_in(trial, space.distributions)}
-        point = self._claim_on_slice(
-            Asking(study, trial, history),
-            {name: x for name, x in params.items() if name in space.distributions},
-        )
+        decided = {name: x for name, x in params.items() if name in space.distributions}
+        point = Asking(study, trial, history).point_on_slice(decided, self._known)
         chosen = {} if point is None else chosen_of(space.present(point), space.params(point))
         self._completed[id_of(study, trial)] = chosen
         return chosen
-
-    def _claim_on_slice(self, asking: Asking, params: dict[str, Any]) -> Point | None:
-        """The best point of the slice that is this trial's; None where all are taken."""
-        history = asking.history
-        decided = history.space.decided(params)
-        if decided is None:  # a value from outside lies on no slice
-            return None
-        carried = Completion.of(asking.trial)  # where another process has begun to suggest it
-        point = None if carried is None else history.space.whole(carried.space, carried.point)
-        point = point or good_point_on_slice(self._known, history.space, params)
-        while True:
-            if point is None or history.tree.has(point, but=asking.trial.number):
-                point = next(on_slice(history.tree, decided, but=asking.trial.number), None)
-            if point is None:
-                return None
-            if asking.try_claim(point, Completion.to(history.space, point).to_json()):
-                return point
-
-    def _first(
-        self, study: Study, trial: FrozenTrial, name: str, distribution: BaseDistribution
-    ) -> dict[str, Any]:
-        """A parameter while no space is known; by its trial's number, if that is not the first.
-
-        The first trial takes the centre, as every rule would, or what is known to be good. Those
-        that begin before it has ended know nothing of each other but their numbers.
-        """
-        if self._spaces.given is not None:
-            return {}
-        trials = trials_of(study)
-        if may_take_centre(trials[: trial.number]):
-            searched({name: distribution})  # what is refused, is before anything is evaluated
-            known = good_value(self._known, name, distribution)
-            if known is not None:
-                return {name: known}
-            space = Space({name: distribution})
-            return space.params(cells.centre(space.axes, cells.root(space.axes)))
-        if is_space_known(trials):
-            return {}
-        return {name: first_value(trial.number, trial.distributions, distribution)}
 
     # ---- the fold ----
 

@@ -11,10 +11,17 @@ from typing import final
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
+from optuna_partition._core import cells
 from optuna_partition._core.cells import Point
+from optuna_partition._rules.slices import on_slice
+from optuna_partition._rules.source import KnowledgeOf
+from optuna_partition._study.attributes import Completion
 from optuna_partition._study.attributes import KEY
+from optuna_partition._study.attributes import shown
 from optuna_partition._study.claims import Claimant
 from optuna_partition._study.claims import claims_on
+from optuna_partition._study.guesses import good_point_on_slice
+from optuna_partition._study.optuna import show
 from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.readings import is_asking
 from optuna_partition._study.record import History
@@ -59,6 +66,52 @@ class Asking:
             self.history.hold(holder, point, asking=self.trial.number, repeat=repeat)
         return holder is None
 
+    def next_point(self, *, partial: bool, shows_cell: bool) -> Point | None:
+        """Chooses points until one is this trial's; None when every point is taken.
+
+        The trial carries what all of these choices did to the tree, for they build on each other.
+
+        Args:
+            partial: Whether some parameters are fixed, so that this is not the study's whole tree.
+            shows_cell: Whether the trial is to show its cell to people.
+        """
+        others, choice = 0, None
+        while True:
+            found = self.history.choose(others)
+            choice = found if choice is None else found.after(choice)
+            if choice.cell is None or choice.evaluated is None:
+                return None
+            point = cells.centre(self.history.space.axes, choice.evaluated)
+            ask = self.history.log(choice, point, partial=partial)
+            if self.try_claim(point, ask.to_json(), ask.repeat):
+                if shows_cell:
+                    depth = self.history.space.depth(choice.cell)
+                    show(self.study, self.trial, KEY, shown(ask, depth))
+                return point
+            others = self._others()
+
+    def point_on_slice(self, params: dict[str, Any], known: KnowledgeOf | None) -> Point | None:
+        """The best point of a slice that is this trial's; None where all are taken.
+
+        Args:
+            params: What is decided, which is the slice.
+            known: Before the first trial.
+        """
+        space, tree, but = self.history.space, self.history.tree, self.trial.number
+        decided = space.decided(params)
+        if decided is None:  # a value from outside lies on no slice
+            return None
+        carried = Completion.of(self.trial)  # where another process has begun to suggest it
+        point = None if carried is None else space.whole(carried.space, carried.point)
+        point = point or good_point_on_slice(known, space, params)
+        while True:
+            if point is None or tree.has(point, but=but):
+                point = next(on_slice(tree, decided, but=but), None)
+            if point is None:
+                return None
+            if self.try_claim(point, Completion.to(space, point).to_json()):
+                return point
+
     def _look_and_check(self, point: Point, repeat: int, number: int) -> bool:
         """Whether a trial that once claimed a point has it still, by what trials say now.
 
@@ -70,6 +123,6 @@ class Asking:
             return True  # meanwhile; perhaps by the retry of that trial
         return number < len(trials) and self.history.holds(trials[number], point, repeat)
 
-    def others(self) -> int:
+    def _others(self) -> int:
         """How many workers chose before this one and said nothing when it was last refused."""
         return sum(map(is_asking, self._seen[: self.trial.number]))

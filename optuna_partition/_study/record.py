@@ -146,7 +146,7 @@ class History(Generic[CursorT]):
             self.tree.observe(number, point, Reading.FLYING)
             self._partition.settle()
 
-    def next_repeat(self, point: Point) -> int:
+    def _next_repeat(self, point: Point) -> int:
         """The number of a point's next repeat; that of a repeat which was lost is not used again.
 
         So no worker asks for a repeat that another one has.
@@ -189,6 +189,29 @@ class History(Generic[CursorT]):
 
     def _centre(self, cell: Cell) -> Point:
         return cells.centre(self.space.axes, cell)
+
+    def log(self, choice: Choice[CursorT], point: Point, *, partial: bool) -> Ask:
+        """What a trial is to carry of a choice, by the names of its own parameters.
+
+        Args:
+            choice: It has a cell.
+            point: Of that cell.
+            partial: Whether some parameters are fixed, so that this is not the study's whole tree.
+        """
+        assert choice.cell is not None
+        asked = self.space.asked(choice.cell)
+        return Ask(
+            rule=self._rule.name,
+            space=asked.space,
+            axes=asked.axes,
+            cell=asked.cell,
+            opened=tuple(map(self.space.opened, choice.opened)),
+            cursor=self._rule.dump(choice.cursor),
+            partial=partial,
+            at=choice.at,
+            bounds=choice.bounds,
+            repeat=self._next_repeat(point) if choice.repeats else 0,
+        )
 
     # ---- the fold ----
 

@@ -23,6 +23,7 @@ from optuna_partition._rules.belief import winsorised
 from optuna_partition._rules.repeats import is_noisy
 from optuna_partition._space.union import Union
 from optuna_partition._study.optuna import trials_of
+from optuna_partition._study.readings import is_feasible
 from optuna_partition._study.readings import sign_of
 
 
@@ -179,17 +180,13 @@ class _Point:
     @property
     def is_feasible(self) -> bool:
         """Whether no trial here has broken a constraint."""
-        return all(map(_is_feasible, self.trials))
+        return all(map(is_feasible, self.trials))
 
     def best(self, mean: float, deviation: float) -> Best:
         """What is told of it, given the moments of its loss."""
         trial = min(self.trials, key=lambda trial: _loss(trial, self.sign))
         value, mean = self.sign * self.loss, self.sign * mean
         return Best(copy.deepcopy(trial), value, mean, deviation, len(self.trials))
-
-
-def _is_feasible(trial: FrozenTrial) -> bool:
-    return all(c <= 0 for c in trial.constraints.values())
 
 
 def _loss(trial: FrozenTrial, sign: float) -> float:
@@ -236,7 +233,7 @@ def _believed(
         return None
     union = Union.of(trials)
     # A model draws in what is far from the best: infeasible values would be all that it sees.
-    feasible = np.array([_is_feasible(trial) for trial in trials], dtype=bool)
+    feasible = np.array([is_feasible(trial) for trial in trials], dtype=bool)
     known = np.flatnonzero(feasible & (np.abs(losses) < AS_GOOD_AS_INFINITE))
     if not union.axes or len(known) < _FEWEST_VALUES:
         return None

@@ -27,6 +27,7 @@ from optuna_partition._space.conditional import ConditionalSpace
 from optuna_partition._space.space import AnySpace
 from optuna_partition._space.space import Space
 from optuna_partition._study.attributes import Ask
+from optuna_partition._study.readings import has_told
 from optuna_partition._study.readings import is_feasible
 from optuna_partition._study.readings import sign_of
 from optuna_partition._study.record import History
@@ -157,7 +158,7 @@ def _newest(trials: Sequence[FrozenTrial]) -> tuple[Ask, Space] | None:
 
 def _conditional(trials: Sequence[FrozenTrial]) -> AnySpace | None:
     """The space of all branches, if there are some."""
-    root = Branches().root(trials)
+    root = Branches(has_told).root(trials)
     return None if root is None or root.decider is None else ConditionalSpace(root)
 
 

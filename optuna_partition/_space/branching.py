@@ -78,12 +78,11 @@ class Branches:
     """What the ended trials of one study say, read as they end.
 
     Args:
-        tells: Whether an ended trial says what its branch has; by default, if it has a value or
-            was pruned.
+        tells: Whether an ended trial says what its branch has.
     """
 
-    def __init__(self, tells: Callable[[FrozenTrial], bool] | None = None) -> None:
-        self._tells = tells or _has_ended_well
+    def __init__(self, tells: Callable[[FrozenTrial], bool]) -> None:
+        self._tells = tells
         self._read = 0
         self._pending: list[int] = []
         self._ended: dict[int, FrozenTrial] = {}
@@ -196,10 +195,6 @@ class Branches:
             if value is not None:  # else it was enqueued from outside the distribution
                 groups.setdefault(value, []).append(number)
         return groups
-
-
-def _has_ended_well(trial: FrozenTrial) -> bool:
-    return trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 def _coordinate(space: Space, name: str, params: Mapping[str, Any]) -> Coordinate | None:

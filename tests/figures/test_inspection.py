@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
+from optuna.samplers import BaseSampler
 import pytest
 
 from optuna_partition import BaMSOOSampler
+from optuna_partition import DIRECTSampler
 from optuna_partition import SOOSampler
 from optuna_partition.inspection import cells
 
@@ -43,6 +47,24 @@ def test_of_what_has_branches_bamsoo_shows_what_all_trials_share(as_published: b
     found = cells(study)
     assert [set(cell.low) for cell in found] == [{"n"}] * len(found)
     assert sum(cell.high["n"] - cell.low["n"] for cell in found) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("make", [SOOSampler, DIRECTSampler])
+def test_a_branch_whose_trials_all_fail_is_shown_as_it_is_searched(
+    make: Callable[[], BaseSampler],
+) -> None:
+    def branching(trial: optuna.Trial) -> float:
+        kind = trial.suggest_categorical("kind", ["a", "b", "c"])
+        if kind == "b":
+            trial.suggest_float("y", 0, 1)
+            raise ValueError
+        return 0.3 if kind == "c" else trial.suggest_float("x", 0, 1)
+
+    study = optuna.create_study(sampler=make())
+    while len(study.trials) < 20 or study.trials[-1].params["kind"] != "b":
+        study.optimize(branching, n_trials=1, catch=ValueError)
+    (share,) = {(cell.low["kind"], cell.high["kind"]) for cell in cells(study)}
+    assert share == pytest.approx((1 / 3, 2 / 3))
 
 
 def test_a_study_of_another_sampler_has_no_cells() -> None:

@@ -36,6 +36,7 @@ from optuna_partition import BaMSOOSampler
 from optuna_partition import SOOSampler
 from optuna_partition._space.branching import Branch
 from optuna_partition._space.branching import Branches
+from optuna_partition._study.readings import has_told
 from optuna_partition.inspection import cells
 
 
@@ -207,18 +208,18 @@ def shape(branch: Branch | None) -> Any:
 
 def test_the_parameters_that_decide_are_found() -> None:
     adam, sgd = "batch beta optimizer rate", "batch momentum optimizer rate"
-    found = shape(Branches().root(searched(optimizer, 30).trials))
+    found = shape(Branches(has_told).root(searched(optimizer, 30).trials))
     assert found == ("optimizer", {0: adam, 1: adam, 2: sgd})
-    found = shape(Branches().root(searched(nested, 30).trials))
+    found = shape(Branches(has_told).root(searched(nested, 30).trials))
     inner = {i: f"inner outer shared {name}" for i, name in enumerate("xy")}
     assert found == ("outer", {0: "outer shared", 1: ("inner", inner)})
-    assert shape(Branches().root(searched(layers, 60).trials))[0] == "n"
+    assert shape(Branches(has_told).root(searched(layers, 60).trials))[0] == "n"
 
 
 def test_trials_without_branches_have_no_decider() -> None:
     study = optuna.create_study(sampler=RandomSampler(seed=0))
     study.optimize(lambda t: t.suggest_float("x", 0, 1) + t.suggest_int("n", 0, 2), n_trials=20)
-    root = Branches().root(study.trials)
+    root = Branches(has_told).root(study.trials)
     assert root is not None and root.decider is None
 
 
@@ -230,9 +231,9 @@ def test_a_trial_that_was_pruned_half_way_is_no_branch() -> None:
             params={"outer": choice},
             distributions={"outer": CategoricalDistribution(["a", "b"])},
         )
-        before = shape(Branches().root(study.trials))
+        before = shape(Branches(has_told).root(study.trials))
         study.add_trial(pruned)
-        assert shape(Branches().root(study.trials)) == before
+        assert shape(Branches(has_told).root(study.trials)) == before
 
 
 @settings(max_examples=25)
@@ -240,11 +241,11 @@ def test_a_trial_that_was_pruned_half_way_is_no_branch() -> None:
 def test_what_is_read_as_trials_end_is_what_is_read_at_once(seed: int) -> None:
     parameters = random_parameters(random.Random(seed), finite=False)
     study = optuna.create_study(sampler=RandomSampler(seed=seed))
-    reading = Branches()
+    reading = Branches(has_told)
     for _ in range(30):
         study.optimize(lambda trial: value(suggest(trial, parameters)), n_trials=1)
         trials = study.get_trials(deepcopy=False)
-        assert shape(reading.root(trials)) == shape(Branches().root(trials))
+        assert shape(reading.root(trials)) == shape(Branches(has_told).root(trials))
 
 
 @pytest.mark.filterwarnings("ignore:Fixed parameter")

@@ -219,8 +219,7 @@ class _Isolating(BeliefPartition):
         is_open = {number for number, told in self._reports.items() if told.end is None}
         lost = (Reading.FLYING, Reading.FAILED)
         stopped = is_open - {n for n, o in self.tree.said().items() if o.reading in lost}
-        there = self.tree.readings(but=stopped)[point]
-        return not there or tells(self.tree, point, stopped)
+        return tells(self.tree, point, stopped)
 
     def _next_of_star(self, posterior: Posterior, asking: _Asking) -> Cell | None:
         """The leaf of the star that may be best, of those in which nothing is observed."""

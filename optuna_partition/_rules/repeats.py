@@ -20,7 +20,7 @@ _TIES = 3
 
 
 def tells(tree: Tree, point: Point, stopped: Container[int]) -> bool:
-    """Whether another value of a point may differ from those that it has.
+    """Whether another value of a point may differ from those that it has; so may its first.
 
     Nobody knows before a point has two values, and one repeat in flight is enough to find out. A
     repeat that failed says that its objective cannot be evaluated twice.
@@ -31,6 +31,8 @@ def tells(tree: Tree, point: Point, stopped: Container[int]) -> bool:
         stopped: Trials that have not come to their end: their last words are no values.
     """
     readings = tree.readings(but=stopped)
+    if not readings[point]:
+        return True
     if Reading.FAILED in readings[point]:
         return False
     noisy = is_noisy([_values(each) for each in readings.values()])
@@ -82,10 +84,7 @@ def next_again(tree: Tree, done: Container[Point] = ()) -> Point:
         tree: In which all points are taken.
         done: Points of which it is known that there is no more to them.
     """
-    searched: dict[Point, list[float | Reading]] = {}
-    for leaf in tree.leaves():
-        for observation in leaf.observations.values():
-            searched.setdefault(observation.point, []).append(observation.reading)
+    searched = tree.readings()
     left = {p: readings for p, readings in searched.items() if p not in done}
     # of the others nobody knows yet whether there is more to them
     ended = {p: r for p, r in left.items() if any(each is not Reading.FLYING for each in r)}

@@ -284,7 +284,7 @@ class Fitted:
 
     @property
     def zero(self) -> float:
-        """What 0 is in the model's units, if `shape` keeps it."""
+        """What 0 is in the model's units, if `squash` keeps it."""
         return -self.targets.offset / self.targets.scale
 
     @property

@@ -81,7 +81,7 @@ def warped(
     )
 
 
-def _warp(domain: Domain, n_more: int = 0) -> Warp | None:
+def _warp(domain: Domain, n_more: int) -> Warp | None:
     n_axes = len(domain.steps) + n_more
     ordered = [i for i in range(len(domain.steps)) if i not in domain.categorical]
     if not ordered:

@@ -146,7 +146,7 @@ class _Isolating(BeliefPartition):
         if at is None:
             return self._plain(asking)
         point = cells.centre(self.tree.axes, at)
-        if self.tree.has(point, but=None):
+        if self.tree.has(point):
             return replace(asking.choice(self.tree.leaf(point).cell, at), repeats=True)
         return asking.choice(self._isolated(at, asking), at)
 

@@ -45,9 +45,6 @@ class BeliefPartition(Partition[Cursor]):
         super().__init__(swept.tree)
         self.swept = swept
 
-    @abstractmethod
-    def choose(self, cursor: Cursor) -> Choice[Cursor]: ...
-
     def open(self, cell: Cell, cursor: Cursor, place: int) -> None:
         self.swept.open(cell, cursor.sweep, place)
 

@@ -1,4 +1,4 @@
-"""What a rule is: a name, a cursor, and the partitions it grows; the standard library only.
+"""What a rule is: a name, a cursor, and the partitions it grows; decides nothing itself.
 
 A rule is a value. What it makes of one space, by what trials say, is a partition: a tree, and
 whatever the rule keeps beside it to know what to do next. All of that follows from what the tree

@@ -1,4 +1,4 @@
-"""Trials -> tree: the fold over all trials of a study; knows no rule.
+"""Trials -> tree: the fold over all trials of a study; the same for every rule.
 
 The trials are the truth and the tree is a cache of them. A trial that a partition sampler asked
 for carries an `Ask`: its cell, and the log of what that ask did to the tree. Every other trial

@@ -14,7 +14,7 @@ GOES_ON = frozenset(
     "SIGNALING SPECIAL_EXIT STAGE_OUT STOPPED".split()
 )
 """States of a job that is not over, or not yet told to be."""
-_FORMAT = "%i|%T|%k|%N|%r"
+_FORMAT = "%i|%T|%k|%r"
 _SECONDS = 60  # for a controller that is busy
 
 
@@ -26,14 +26,12 @@ class Listed:
         job: Its number, "12" or "12_3".
         state: In SLURM's word.
         comment: What it was given.
-        node: Where it runs; "" where nowhere.
         reason: Why it waits.
     """
 
     job: str
     state: str
     comment: str
-    node: str
     reason: str
 
 
@@ -46,7 +44,7 @@ def listed(name: str) -> dict[str, Listed] | None:
     answer = _run([*command, f"--name={name}", f"--format={_FORMAT}"])
     if answer is None:
         return None
-    jobs = [Listed(*line.split("|", 4)) for line in answer.splitlines() if line.count("|") >= 4]
+    jobs = [Listed(*line.split("|", 3)) for line in answer.splitlines() if line.count("|") >= 3]
     return {job.job: job for job in jobs}
 
 

@@ -217,7 +217,9 @@ class Tree:
 
     def first_empty(self) -> Node | None:
         """The largest leaf nobody evaluates, the leftmost of them."""
-        return _top(self._empty, State.EMPTY)
+        while self._empty and not self.is_empty(self._empty[0][-1]):
+            heapq.heappop(self._empty)
+        return self._empty[0][-1] if self._empty else None
 
     def flying(self) -> list[Node]:
         """The leaves in flight, the largest first and the leftmost of these."""
@@ -418,12 +420,3 @@ class Tree:
 def _middle(node: Node) -> Node:
     """The child that keeps a cell's centre."""
     return node.children[(len(node.children) - 1) // 2]
-
-
-def _top(heap: list[_Entry], state: State) -> Node | None:
-    while heap:
-        leaf = heap[0][-1]
-        if leaf.state is state:
-            return leaf
-        heapq.heappop(heap)
-    return None

@@ -1,4 +1,4 @@
-"""The samplers: final classes, one per rule, over the shared ask in `_study`."""
+"""The samplers: final classes, one per rule, over the shared ask in `_study`; and `ByTrial`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from optuna_partition._study.outside.branches import BranchSampler
 from optuna_partition._study.outside.by_trial import ByTrial
 
 
-__all__ = ["BaMSOOSampler", "DIRECTSampler", "SOOSampler"]
+__all__ = ["BaMSOOSampler", "ByTrial", "DIRECTSampler", "SOOSampler"]
 
 
 @final

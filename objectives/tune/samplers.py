@@ -1,4 +1,4 @@
-"""The samplers and pruners of the command, by name; those that draw, each trial by itself."""
+"""The samplers and pruners of the command, by name."""
 
 from __future__ import annotations
 
@@ -6,11 +6,8 @@ from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
-from typing import final
-from typing import Protocol
 import warnings
 
-import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler
@@ -18,8 +15,6 @@ from optuna.samplers import GPSampler
 from optuna.samplers import RandomSampler
 from optuna.samplers import TPESampler
 from optuna.study import Study
-from optuna.trial import FrozenTrial
-from optuna.trial import TrialState
 
 from objectives.errors import UserError
 from objectives.settings.plan import LoraPlan
@@ -35,76 +30,12 @@ from optuna_partition import LogNormal
 from optuna_partition import NOMADSampler
 from optuna_partition import Normal
 from optuna_partition import SOOSampler
+from optuna_partition.samplers import ByTrial
 
 
 __all__ = ["PRUNERS", "SAMPLERS", "sampler_of"]
 
 Space = dict[str, BaseDistribution]
-
-
-class Make(Protocol):
-    """Gives the sampler for a seed."""
-
-    def __call__(self, *, seed: int) -> BaseSampler: ...
-
-
-@final
-class DrawnPerTrial(BaseSampler):
-    """A sampler whose numbers depend on the seed and the trial's number, and on no process.
-
-    Workers with one seed would otherwise draw the same trials, and a study that is continued its
-    first ones again. Trials may be asked for together, as those of a pack are. For one study, and
-    for samplers that keep nothing from trial to trial but what is in it.
-
-    Args:
-        make: A sampler's class, which takes a seed.
-        seed: Of the study.
-    """
-
-    def __init__(self, make: Make, seed: int) -> None:
-        self._make, self._seed = make, seed
-        self._drawing: dict[int, BaseSampler] = {}  # by the number of a trial that runs
-
-    def reseed_rng(self) -> None:
-        """Nothing to do: a thread's trials are its own."""
-
-    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        self._of(trial).before_trial(study, trial)
-
-    def infer_relative_search_space(
-        self, study: Study, trial: FrozenTrial
-    ) -> dict[str, BaseDistribution]:
-        return self._of(trial).infer_relative_search_space(study, trial)
-
-    def sample_relative(
-        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
-    ) -> dict[str, Any]:
-        return self._of(trial).sample_relative(study, trial, search_space)
-
-    def sample_independent(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        return self._of(trial).sample_independent(study, trial, param_name, param_distribution)
-
-    def after_trial(
-        self,
-        study: Study,
-        trial: FrozenTrial,
-        state: TrialState,
-        values: Sequence[float] | None,
-    ) -> None:
-        self._of(trial).after_trial(study, trial, state, values)
-        del self._drawing[trial.number]
-
-    def _of(self, trial: FrozenTrial) -> BaseSampler:
-        if trial.number not in self._drawing:
-            (seed,) = np.random.SeedSequence((self._seed, trial.number)).generate_state(1)
-            self._drawing[trial.number] = self._make(seed=int(seed))
-        return self._drawing[trial.number]
 
 
 SAMPLERS: Mapping[str, Callable[[Space, StudySettings], BaseSampler]] = {
@@ -114,9 +45,9 @@ SAMPLERS: Mapping[str, Callable[[Space, StudySettings], BaseSampler]] = {
     "nomad": lambda space, study: NOMADSampler(search_space=space, seed=study.seed),
     "lhs": lambda space, study: LatinHypercubeSampler(n_trials=study.trials, seed=study.seed),
     "bo": lambda space, study: _bayesian(study.seed),
-    "tpe": lambda space, study: DrawnPerTrial(TPESampler, study.seed),
-    "gp": lambda space, study: DrawnPerTrial(GPSampler, study.seed),
-    "random": lambda space, study: DrawnPerTrial(RandomSampler, study.seed),
+    "tpe": lambda space, study: ByTrial(TPESampler, study.seed),
+    "gp": lambda space, study: ByTrial(GPSampler, study.seed),
+    "random": lambda space, study: ByTrial(RandomSampler, study.seed),
 }
 # Of the number of reports in a trial, if it is known: Optuna would learn it from the first trial
 # that finishes, and until then its Hyperband prunes nothing.

@@ -1,4 +1,4 @@
-"""Parameters that are in no partition: one of Optuna's samplers, its draws by trial."""
+"""One of Optuna's samplers, its draws by trial: of what is in no partition, or of all."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Make(Protocol):
 class ByTrial(BaseSampler):
     """A sampler whose draws have a seed of their own, by trial and parameter.
 
-    One stream of random numbers would begin anew with each process, so that a study that was
-    interrupted would have the same values twice.
+    One stream of random numbers would begin anew with each process: workers with one seed would
+    draw the same trials, and a study that is continued its first ones again.
 
     Args:
-        make: The sampler's class.
+        make: The class of a sampler that keeps nothing from trial to trial but what is in these.
         seed: Varies all draws.
     """
 
@@ -44,12 +44,12 @@ class ByTrial(BaseSampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        return {}
+        return self._of(trial).infer_relative_search_space(study, trial)
 
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        return {}
+        return self._of(trial).sample_relative(study, trial, search_space)
 
     def sample_independent(
         self,
@@ -58,10 +58,13 @@ class ByTrial(BaseSampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        entropy = self._seed, trial.number, zlib.crc32(param_name.encode())
-        (seed,) = np.random.SeedSequence(entropy).generate_state(1)
-        sampler = self.make(seed=int(seed))
+        sampler = self._of(trial, zlib.crc32(param_name.encode()))
         return sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def _of(self, trial: FrozenTrial, *parameter: int) -> BaseSampler:
+        entropy = self._seed, trial.number, *parameter
+        (seed,) = np.random.SeedSequence(entropy).generate_state(1)
+        return self.make(seed=int(seed))
 
 
 def random_by_trial(seed: int | None) -> BaseSampler:

@@ -91,7 +91,8 @@ class LoraObjective:
     `gradient_checkpointing` (where it was),
     `peak_memory` (bytes), `versions` (of the packages that values depend on); with a task as
     objective also `score_stderr`, and with several their `scores`. A pruned trial has no adapter,
-    and its `seconds_training` hold its set-up. Of the last attempt, where there were several.
+    and its `seconds_training` hold its set-up. Of the last attempt, where there were several;
+    losses of the last one that was validated.
 
     A training that was cut off is continued by the next trial with the same hyperparameters, to
     the bit, from the checkpoint of its last validation and with its micro-batch. That trial's
@@ -273,7 +274,8 @@ class Reports:
 
     def __call__(self, validation: Validation) -> bool:
         """Whether the trial is pruned. Its first attempt is the one that is reported."""
-        self._seen[validation.step] = validation
+        before = {s: each for s, each in self._seen.items() if s < validation.step}
+        self._seen = {**before, validation.step: validation}
         if self._objective not in IN_TRAINING or validation.part in self._reported:
             return False
         self._reported.add(validation.part)

@@ -63,11 +63,7 @@ def loading_arguments(dtype: torch.dtype, device: torch.device) -> dict[str, Any
 
 
 def prepared(base: PreTrainedModel) -> PreTrainedModel:
-    """Frozen, with what is not quantised (norms, embeddings) in float32 as peft wants it.
-
-    Activations are kept for the backward pass rather than computed twice: a micro-batch that is
-    too large for that is halved.
-    """
+    """Frozen, with what is not quantised (norms, embeddings) in float32 as peft wants it."""
     model: PreTrainedModel = prepare_model_for_kbit_training(
         base, use_gradient_checkpointing=False
     )

@@ -272,7 +272,7 @@ class Pack:
         return [part.sum() for part in torch.split(losses, labels)]
 
     def _validate(self, members: Sequence[Member]) -> list[float]:
-        """Validation losses as `score.validation_loss` gives them, of all in one pass."""
+        """Validation losses as `criterion.measure` gives them, of all in one pass."""
         self._bench.base.eval()
         nats, labels = torch.zeros(len(members), dtype=torch.float64), 0
         with torch.no_grad():

@@ -32,8 +32,8 @@ class Plan:
         worker_argv: The command of a process that searches.
         trials: Finished trials wanted; None where a budget alone ends the search.
         until: When the command is to be done, in seconds since the epoch; None knows no time.
-        is_started_worker: Whether another call of the command started this process; that call
-            makes the final test.
+        test_follows: Whether a call of the command that must be done in time started this process,
+            and makes the final test after it.
         is_closing_job: Whether this process follows a search, and begins none anew.
     """
 
@@ -48,7 +48,7 @@ class Plan:
     worker_argv: tuple[str, ...]
     trials: int | None
     until: float | None
-    is_started_worker: bool
+    test_follows: bool
     is_closing_job: bool
 
     @property

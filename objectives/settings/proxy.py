@@ -94,7 +94,7 @@ def _proxy(plan: LoraPlan, settings: ProxySettings, *, of_proxy: bool) -> LoraPl
         worker_argv=(*plan.one_process_argv, "--of-proxy", "--search-only"),
         trials=trials,
         until=until,
-        is_started_worker=False,  # no final test comes after it
+        test_follows=False,
     )
 
 

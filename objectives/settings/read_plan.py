@@ -83,7 +83,7 @@ def read_plan(
         worker_argv=(*one_process, "--search-only"),
         trials=_trials(settings, given),
         until=_until(settings, now, parsed.until),
-        is_started_worker=parsed.until is not None,
+        test_follows=parsed.until is not None,
         is_closing_job=parsed.last,
     )
     whole = {"study": settings}

@@ -127,7 +127,7 @@ class Limits:
 
     def _afterwards(self, done: Sequence[FrozenTrial]) -> float:
         """Seconds of what the command does after the search, with room for error."""
-        if self._plan.search_only and not self._plan.is_started_worker:
+        if self._plan.search_only and not self._plan.test_follows:
             return 0.0
         nothing = all(trial.state is not TrialState.COMPLETE for trial in done)
         if nothing or not self._plan.experiment.tests:

@@ -15,9 +15,11 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 import pytest
 
+from objectives.job import Failed
 from objectives.job import Finished
 from objectives.job import Job
 from objectives.job import Outcome
+from objectives.job import OutOfMemory
 from objectives.job import Pruned
 from objectives.job import Report
 from objectives.job import Training
@@ -52,6 +54,25 @@ def trials(experiment: Experiment, folder: Path, pruner: str, losses: Losses) ->
     study = optuna.create_study(sampler=sampler, pruner=PRUNERS[pruner](4))
     study.optimize(LoraObjective(experiment, replayed(losses), folder), n_trials=len(losses))
     return study.trials
+
+
+def test_the_losses_of_a_trial_are_those_of_its_last_attempt(
+    tiny_experiment: Experiment, tmp_path: Path
+) -> None:
+    """Which came less far than the first, that ran out of memory."""
+    attempts = iter([(OutOfMemory("training", "full", 0), STEADY), (Failed("nan"), SPIKE[:2])])
+
+    def train(job: Job, report: Report) -> Outcome:
+        outcome, losses = next(attempts)
+        for part, loss in enumerate(losses, start=1):
+            report(Validation(10 * part, part, loss))
+        return outcome
+
+    study = optuna.create_study()
+    study.optimize(LoraObjective(tiny_experiment, train, tmp_path), n_trials=1)
+    told = study.trials[0].user_attrs
+    assert (told["failure"], told["steps"]) == ("nan", 20)
+    assert told["validation_losses"] == [[10, SPIKE[0]], [20, SPIKE[1]]]
 
 
 def test_a_pruner_sees_the_smallest_loss_so_far(

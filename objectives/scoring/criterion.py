@@ -24,6 +24,7 @@ from objectives.data.corpus import Samples
 from objectives.scoring.losses import by_length
 from objectives.scoring.losses import count_labels
 from objectives.scoring.losses import label_losses
+from objectives.scoring.losses import per_forward
 from objectives.scoring.losses import share_of
 from objectives.scoring.preference import LOSSES
 from objectives.scoring.preference import ratios
@@ -143,7 +144,7 @@ def measure(
         model: The unwrapped model; it is left in the mode (training or not) it came in.
         samples: Each has a label; preferences have their reference.
         pad_id: The id that fills short rows.
-        micro_batch: Samples per forward; a matter of speed and memory only.
+        micro_batch: Samples per forward, at most; a matter of speed and memory only.
         accelerator: Gives device, autocast and ranks. Every rank must call this, and gets the same
             numbers.
         criterion: None is `LabelLoss`.
@@ -151,7 +152,8 @@ def measure(
     criterion = criterion or LabelLoss()
     was_training = model.training
     model.eval()
-    share = share_of(by_length(samples, micro_batch), accelerator)
+    size = per_forward(len(samples), micro_batch, accelerator.num_processes)
+    share = share_of(by_length(samples, size), accelerator)
     total = torch.zeros(3, dtype=torch.float64)  # loss, units, those that are right
     with torch.no_grad(), accelerator.autocast():
         for batch, weight in share:

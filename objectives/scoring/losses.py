@@ -20,7 +20,14 @@ from objectives.data.corpus import Samples
 from objectives.scoring.output_head import head_at
 
 
-__all__ = ["by_length", "count_labels", "label_losses", "labels_of_rows", "share_of"]
+__all__ = [
+    "by_length",
+    "count_labels",
+    "label_losses",
+    "labels_of_rows",
+    "per_forward",
+    "share_of",
+]
 
 Batch = TypeVar("Batch")
 
@@ -72,6 +79,18 @@ def share_of(batches: Sequence[Batch], accelerator: Accelerator) -> list[tuple[B
     ranks, rank = accelerator.num_processes, accelerator.process_index
     mine = range(rank, rank + math.ceil(len(batches) / ranks) * ranks, ranks)
     return [(batches[i], 1.0) if i < len(batches) else (batches[0], 0.0) for i in mine]
+
+
+def per_forward(samples: int, micro_batch: int, ranks: int) -> int:
+    """How many samples a forward has, so that ranks share them out evenly.
+
+    There are as many forwards as full micro-batches need, and each has as few as that leaves. A
+    process alone has nobody to wait for, and takes full micro-batches.
+    """
+    if ranks == 1:
+        return micro_batch
+    forwards = ranks * math.ceil(samples / (ranks * micro_batch))
+    return math.ceil(samples / forwards)
 
 
 def by_length(samples: Samples, size: int) -> list[list[Sample | Preference]]:

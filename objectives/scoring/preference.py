@@ -28,6 +28,7 @@ from objectives.data.corpus import Preference
 from objectives.data.corpus import Samples
 from objectives.scoring.losses import label_losses
 from objectives.scoring.losses import labels_of_rows
+from objectives.scoring.losses import per_forward
 from objectives.scoring.losses import share_of
 
 
@@ -115,14 +116,15 @@ def with_references(
     Args:
         corpus: Of preferences.
         base: Without an adapter.
-        micro_batch: Preferences per forward.
+        micro_batch: Preferences per forward, at most.
         accelerator: Gives device, autocast and ranks. Every rank must call this, and gets the
             same.
     """
 
     def asked(samples: Samples) -> tuple[Preference, ...]:
         pairs = [sample for sample in samples if isinstance(sample, Preference)]
-        batches = share_of(_numbered(pairs, micro_batch), accelerator)
+        size = per_forward(len(pairs), micro_batch, accelerator.num_processes)
+        batches = share_of(_numbered(pairs, size), accelerator)
         found = torch.zeros(len(pairs), 2, device=accelerator.device)
         with torch.no_grad(), accelerator.autocast():
             for numbers, weight in batches:

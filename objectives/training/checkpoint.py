@@ -29,6 +29,7 @@ from torch import Tensor
 from objectives.model.bench import Bench
 from objectives.output import write_whole
 from objectives.record import versions
+from objectives.scoring.losses import per_forward
 from objectives.settings.search.space import Hyperparameters
 from objectives.settings.sections.training import TrainingSettings
 
@@ -40,6 +41,7 @@ __all__ = [
     "generators",
     "made_with",
     "restore_generators",
+    "samples_per_forward",
 ]
 
 _logger = logging.getLogger(__name__)
@@ -154,9 +156,17 @@ def made_with(
         "device": torch.cuda.get_device_name() if cuda else accelerator.device.type,
         **{name: versions().get(name) for name in PACKAGES},
     }
+    if (shared := samples_per_forward(bench, settings, chosen)) != settings.micro_batch:
+        parts["samples per forward"] = shared
     if accelerator.device.type == "cpu":  # elsewhere they do not change the bits
         parts["threads"] = torch.get_num_threads()
     return {name: str(value) for name, value in parts.items()}
+
+
+def samples_per_forward(bench: Bench, settings: TrainingSettings, chosen: Hyperparameters) -> int:
+    """Of a step: the micro-batch, or fewer where several ranks share the step out."""
+    samples = min(chosen.effective_batch, len(bench.corpus.train))
+    return per_forward(samples, settings.micro_batch, bench.accelerator.num_processes)
 
 
 def _settings(settings: TrainingSettings) -> dict[str, Any]:

@@ -42,6 +42,7 @@ from objectives.settings.search.space import Hyperparameters
 from objectives.settings.sections.training import TrainingSettings
 from objectives.training.checkpoint import generators
 from objectives.training.checkpoint import restore_generators
+from objectives.training.checkpoint import samples_per_forward
 from objectives.training.checkpoint import State
 from objectives.training.optimizers import make_optimizer
 
@@ -133,7 +134,7 @@ class Learner:
         for batches in step_batches(
             self.bench.corpus.train,
             effective_batch=self.chosen.effective_batch,
-            micro_batch=self.settings.micro_batch,
+            micro_batch=samples_per_forward(self.bench, self.settings, self.chosen),
             epochs=self._epochs,
             seed=self.settings.seed,
             pad_id=self.bench.corpus.pad_id,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 import json
+import math
+from pathlib import Path
 import sys
 
 from commands import one_thread
@@ -24,6 +26,7 @@ from objectives.job import Outcome
 from objectives.job import Report
 from objectives.model.bench import load_bench
 from objectives.objective import LoraObjective
+from objectives.scoring.losses import per_forward
 from objectives.settings.config import Experiment
 from objectives.training.runner import Runner
 
@@ -136,6 +139,31 @@ def test_ranks_give_what_this_process_gives(night: Night, alone: list[FrozenTria
             assert trial.user_attrs[name] == expected.user_attrs[name]
     assert night.trials[1].value == pytest.approx(alone[1].value, rel=0.05)
     assert night.trials[1].params == PARAMS
+
+
+def test_ranks_share_a_step_that_one_forward_would_hold(
+    experiment: Experiment, alone: list[FrozenTrial], tmp_path: Path
+) -> None:
+    """Twelve samples: no rank has memory for more than eight, and each has six."""
+    training = experiment.training.model_copy(update={"micro_batch": 12})
+    whole = experiment.model_copy(update={"training": training})
+    plan = json.dumps({"rank": 1, "faults": {0: "some memory"}})
+    with Gang(whole, ranks=2, command=[sys.executable, str(FAULTY), plan]) as gang:
+        (trial,) = trials(LoraObjective(whole, gang, tmp_path), PLAIN)
+    assert trial.value == pytest.approx(alone[0].value, rel=LOSS)
+    assert trial.user_attrs["micro_batch"] == 12
+
+
+@pytest.mark.parametrize(
+    ("samples", "micro_batch", "ranks", "size"),
+    [(16, 8, 8, 2), (16, 8, 2, 8), (24, 8, 2, 6), (17, 8, 8, 3), (3, 8, 8, 1), (16, 5, 1, 5)],
+)
+def test_a_step_takes_as_many_forwards_as_it_must_and_all_ranks_have_some(
+    samples: int, micro_batch: int, ranks: int, size: int
+) -> None:
+    assert per_forward(samples, micro_batch, ranks) == size
+    rounds = math.ceil(math.ceil(samples / size) / ranks)
+    assert rounds == math.ceil(samples / (ranks * micro_batch))
 
 
 def test_a_fault_is_one_trial_s(night: Night) -> None:

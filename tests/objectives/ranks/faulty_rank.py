@@ -1,7 +1,8 @@
 """A rank that meets faults: `python faulty_rank.py PLAN PIPE`, PLAN being JSON.
 
 {"rank": 1, "faults": {"4": "kill"}}: rank 1 is killed in trial 4, in the forward that follows the
-first validation. "little memory" is for one sample per forward and no more.
+first validation. "little memory" is for one sample per forward and no more, "some memory" for
+eight.
 """
 
 from __future__ import annotations
@@ -40,6 +41,11 @@ def little_memory(_: object, arguments: tuple[torch.Tensor, ...]) -> None:
         no_memory()
 
 
+def some_memory(_: object, arguments: tuple[torch.Tensor, ...]) -> None:
+    if len(arguments[0]) > 8:
+        no_memory()
+
+
 def kill(*_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -55,6 +61,7 @@ def mistake(*_: object) -> None:
 HOOKS: dict[str, Hook] = {
     "no memory": no_memory,
     "little memory": little_memory,
+    "some memory": some_memory,
     "kill": kill,
     "hang": hang,
     "mistake": mistake,

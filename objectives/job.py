@@ -55,14 +55,14 @@ class Validation:
         step: After that many optimizer steps.
         part: How many `[training] validations`-ths of the training are done.
         loss: Nats per label token; of preferences the mean of their loss.
-        n_steps: Of the training to its end; None is not known.
+        n_steps: Of the training to its end.
         accuracy: Share of the preferences that are right; None where there are none.
     """
 
     step: int
     part: int
     loss: float
-    n_steps: int | None = None
+    n_steps: int
     accuracy: float | None = None
 
 

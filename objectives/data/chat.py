@@ -77,11 +77,9 @@ class ChatTemplate:
         assert isinstance(text, str)
         return text
 
-    def ids_of(
-        self, turns: Sequence[Turn], tools: Any = None, *, is_prompt: bool = False
-    ) -> list[int]:
+    def ids_of(self, turns: Sequence[Turn], *, is_prompt: bool = False) -> list[int]:
         """The tokens of `text_of`: a template writes BOS itself, if it is to be there."""
-        text = self.text_of(turns, tools, is_prompt=is_prompt)
+        text = self.text_of(turns, is_prompt=is_prompt)
         ids: list[int] = self._tokenizer(text, add_special_tokens=False, verbose=False)[
             "input_ids"
         ]

@@ -52,14 +52,14 @@ class FinalRow:
     Attributes:
         name: "base", "PEFT defaults", "trial 7".
         value: The study's objective, None when it was not computed.
-        validation_loss: Nats per label token, None when it was not computed.
+        validation_loss: Nats per label token.
         scores: Task -> (score, standard error).
         metrics: Task -> what the score is; of old studies it is not known.
     """
 
     name: str
     value: float | None
-    validation_loss: float | None
+    validation_loss: float
     scores: Mapping[str, tuple[float, float]]
     metrics: Mapping[str, str] = field(default_factory=dict)
 

@@ -20,6 +20,7 @@ __all__ += ["value", "value_window"]
 # A value beyond this is drawn as an infinite one: Matplotlib's arithmetic overflows on it.
 HUGE = 1e100
 MOST_TICKS = 6
+LONGEST_LABEL = 14  # of a tick
 
 
 def number(value: Any, digits: int = 4) -> str:
@@ -108,12 +109,12 @@ def ticks(distribution: BaseDistribution) -> list[tuple[Any, str]]:
     return [(value, _clipped(number(value))) for value in values]
 
 
-def _clipped(text: str, most: int = 14) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+def _clipped(text: str) -> str:
+    return text if len(text) <= LONGEST_LABEL else text[: LONGEST_LABEL - 1] + "…"
 
 
-def _thinned(values: Sequence[Any], most: int = MOST_TICKS) -> list[Any]:
-    return list(values[:: math.ceil(len(values) / most)]) if values else []
+def _thinned(values: Sequence[Any]) -> list[Any]:
+    return list(values[:: math.ceil(len(values) / MOST_TICKS)]) if values else []
 
 
 def _log_ticks(distribution: BaseDistribution) -> list[Any]:

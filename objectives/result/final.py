@@ -74,8 +74,7 @@ def examine_base(
     experiment: Experiment,
     trainer: Trainer,
     study: optuna.Study,
-    loading: float = 0.0,
-    say: Callable[[str], object] = print,
+    loading: float,
 ) -> None:
     """Before a search that must end in time: how long an exam takes. The final test has the row.
 
@@ -86,7 +85,7 @@ def examine_base(
     took = time.perf_counter() - start
     if isinstance(row, FinalRow):
         study.set_user_attr(BASE_EXAM, asdict(BaseExam(row, took, loading)))
-        say(f"final test: {_told(row)}")
+        print(f"final test: {_told(row)}")
 
 
 def final_test(

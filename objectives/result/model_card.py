@@ -120,10 +120,10 @@ def model_card(
     trial: FrozenTrial,
     rows: Sequence[FinalRow],
     *,
-    looks: int = 1,
-    way: str = "instruction",
-    end: str | None = None,
-    config: Mapping[str, Any] | None = None,
+    looks: int,
+    way: str,
+    end: str | None,
+    config: Mapping[str, Any],
 ) -> str:
     """Markdown with the hub's front matter; names no path of this machine.
 
@@ -135,7 +135,7 @@ def model_card(
         looks: How often adapters of the study have been scored on its tasks.
         way: How the adapter is asked; see `asking`.
         end: What ends a turn of a chat, beside the base's own ends.
-        config: peft's; without one nothing is said of serving.
+        config: peft's.
     """
     chosen = experiment.hyperparameters(trial.params).told()
     asked, quantization = asking(experiment.data, way), four_bits(experiment.model)
@@ -159,7 +159,7 @@ def model_card(
         stop="" if end is None else f", stop_strings={literal(end)}, tokenizer=tokenizer",
         options="" if asked.begins else ", add_special_tokens=False",
         merge=_merge(experiment.model),
-        serve="" if config is None else _serve(experiment.model, config),
+        serve=_serve(experiment.model, config),
     )
 
 

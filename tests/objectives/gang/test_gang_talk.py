@@ -82,7 +82,7 @@ def test_an_answer_goes_to_all_ranks(tiny_experiment: Experiment) -> None:
     """Rank 0 reports, both ask, and both hear at the second step that it ends."""
     run = """
         steps = []
-        while not report(Validation(len(steps) + 1, len(steps) + 1, 0.5)):
+        while not report(Validation(len(steps) + 1, len(steps) + 1, 0.5, 9)):
             steps.append(number)
         return Pruned(float(len(steps)))
     """
@@ -148,7 +148,7 @@ def test_ranks_that_hang_end_at_the_time_limit(
 
 
 def test_a_report_that_raises_ends_the_ranks(tiny_experiment: Experiment) -> None:
-    run = "report(Validation(1, 1, 0.5)); return Failed('-')"
+    run = "report(Validation(1, 1, 0.5, 9)); return Failed('-')"
 
     def report(validation: Validation) -> bool:
         raise KeyboardInterrupt

@@ -88,6 +88,12 @@ def saved(tuned: Tuned, folder: Path, experiment: Experiment | None = None) -> P
     return target
 
 
+def made(tuned: Tuned, experiment: Experiment, *rows: FinalRow, **changes: Any) -> str:
+    """The card of its best trial."""
+    usual = {"looks": 1, "way": "instruction", "end": None, "config": {"r": 8}}
+    return model_card(experiment, "study", tuned.study.best_trial, rows, **usual | changes)
+
+
 def example(card: str, **variables: Path | str) -> str:
     """The card's Python, with the variables at its top that a reader sets."""
     code = "\n".join(re.findall(r"```python\n(.*?)```", card, re.DOTALL))
@@ -148,11 +154,10 @@ def test_the_card_says_how_the_adapter_is_served(tuned: Tuned, tmp_path: Path) -
         update={"name": "org/base", "revision": "v2", "quantization": "4bit"}
     )
     experiment = tuned.experiment.model_copy(update={"model": hub})
-    trial = tuned.study.best_trial
-    card = model_card(experiment, "study", trial, [], config={"r": 65})
+    card = made(tuned, experiment, config={"r": 65})
     options = "--revision v2 --quantization bitsandbytes --enable-lora"
     assert f"\nvllm serve org/base {options} " in card and "--max-lora-rank 128\n" in card
-    card = model_card(experiment, "study", trial, [], config={"r": 8, "use_dora": True})
+    card = made(tuned, experiment, config={"r": 8, "use_dora": True})
     assert "vLLM takes no DoRA adapter" in card and "\nvllm serve merged " in card
 
 
@@ -241,7 +246,7 @@ def card_of(tuned: Tuned, **sections: dict[str, object]) -> str:
         for name, settings in sections.items()
     }
     experiment = tuned.experiment.model_copy(update=update)
-    return model_card(experiment, "study", tuned.study.best_trial, [])
+    return made(tuned, experiment)
 
 
 def test_the_card_says_what_was_trained_on_what(tuned: Tuned) -> None:
@@ -276,7 +281,7 @@ def test_a_prompt_of_other_columns_and_one_of_none(tuned: Tuned) -> None:
     assert (
         'text = PROMPT.replace("{question}", QUESTION).replace("{prompt}", COLUMN_PROMPT)\n'
     ) in asked
-    card = model_card(tuned.experiment, "study", tuned.study.best_trial, [], way="text")
+    card = made(tuned, tuned.experiment, way="text")
     assert "\ntext = PROMPT\n" in card and "{instruction}" not in card
 
 
@@ -310,7 +315,7 @@ def test_a_card_names_all_data_of_the_hub(tuned: Tuned) -> None:
 
 def test_the_final_test_is_in_the_card(tuned: Tuned) -> None:
     row = FinalRow("base", None, 3.5, {"mc": (0.25, 0.01)})
-    card = model_card(tuned.experiment, "study", tuned.study.best_trial, [row], looks=3)
+    card = made(tuned, tuned.experiment, row, looks=3)
     assert "| base | 3.5000 | 0.2500 ± 0.0100 |" in card and "This is look 3" in card
 
 

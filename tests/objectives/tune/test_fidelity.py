@@ -41,7 +41,7 @@ def replayed(losses: Losses) -> Callable[[Job, Report], Outcome]:
 
     def train(job: Job, report: Report) -> Outcome:
         for part, loss in enumerate(losses[job.trial], start=1):
-            if report(Validation(10 * part, part, loss)):
+            if report(Validation(10 * part, part, loss, 40)):
                 return Pruned(1.0)
         training = Training(loss, 100, 0.1, 1.0)
         return Finished(loss, training, 0.0, None, 2**20)
@@ -65,7 +65,7 @@ def test_the_losses_of_a_trial_are_those_of_its_last_attempt(
     def train(job: Job, report: Report) -> Outcome:
         outcome, losses = next(attempts)
         for part, loss in enumerate(losses, start=1):
-            report(Validation(10 * part, part, loss))
+            report(Validation(10 * part, part, loss, 40))
         return outcome
 
     study = optuna.create_study()

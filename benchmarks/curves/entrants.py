@@ -23,7 +23,7 @@ from benchmarks.compare.instance import NotAvailable
 from benchmarks.curves.instance import Curves
 from benchmarks.curves.simulate import Entrant
 from benchmarks.curves.simulate import Job
-import optuna_partition
+from optuna_partition import BoundPruner
 
 
 MakeEntrant = Callable[[Curves, int, int, int], Entrant]  # ... seed, budget in steps, workers
@@ -54,19 +54,13 @@ class OptunaEntrant:
         self._study.tell(job.tag, value, state)
 
 
-def _bound(steps: int) -> BasePruner:
-    if not hasattr(optuna_partition, "BoundPruner"):
-        raise NotAvailable("optuna_partition has no BoundPruner yet")
-    pruner: BasePruner = optuna_partition.BoundPruner()
-    return pruner
-
-
 PRUNERS: dict[str, Callable[[int], BasePruner]] = {
     "none": lambda steps: NopPruner(),
     "median": lambda steps: MedianPruner(),
     "halving": lambda steps: SuccessiveHalvingPruner(min_resource=1),
     "hyperband": lambda steps: HyperbandPruner(min_resource=1, max_resource=steps),
-    "bound": _bound,
+    "bound": lambda steps: BoundPruner(),
+    "forecast": lambda steps: BoundPruner(race=False),
 }
 PEERS = {  # name: its module in `peers`, the class in it, what it needs
     "dehb": ("dehb", "DEHBEntrant", "dehb"),

@@ -93,14 +93,15 @@ class Branches:
     def root(self, trials: Sequence[FrozenTrial]) -> Branch | None:
         """The branch of all trials; None before one has ended. `trials` is the whole study."""
         waiting = [*self._pending, *range(self._read, len(trials))]
-        self._read = len(trials)
-        self._pending = [n for n in waiting if not trials[n].state.is_finished()]
         ended = [trials[n] for n in waiting if trials[n].state.is_finished()]
-        ended = [trial for trial in ended if self._tells(trial)]
-        for trial in ended:
+        telling = [trial for trial in ended if self._tells(trial)]
+        for trial in telling:
             self._learn(trial)
-        if not all(map(self._is_known, ended)):
+        if not all(map(self._is_known, telling)):
             self._root = self._grown(self._members(), frozenset())
+        # they count as read when all are: one that Ctrl-C keeps from it comes again
+        self._pending = [n for n in waiting if not trials[n].state.is_finished()]
+        self._read = len(trials)
         return self._root
 
     def _is_known(self, trial: FrozenTrial) -> bool:

@@ -33,6 +33,7 @@ from objectives.job import Pruned
 from objectives.job import Run
 from objectives.job import until_it_fits
 from objectives.job import Validation
+from objectives.record import FAILURE
 from objectives.record import measured
 from objectives.record import versions
 from objectives.settings.config import Experiment
@@ -247,7 +248,7 @@ def _record(trial: optuna.Trial, job: Job, outcome: Outcome) -> None:
         return
     if isinstance(outcome, OutOfMemory):
         trial.set_user_attr("peak_memory", outcome.peak_memory)
-    trial.set_user_attr("failure", outcome.message)
+    trial.set_user_attr(FAILURE, outcome.message)
 
 
 def _value(trial: optuna.Trial, outcome: Outcome) -> float:

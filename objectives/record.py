@@ -1,4 +1,4 @@
-"""What a trial keeps beside its value: what the training measured, and with which versions."""
+"""What a trial keeps beside its value: measures, versions of packages, why it failed."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from typing import Any
 from objectives.job import Finished
 
 
-__all__ = ["measured", "versions"]
+__all__ = ["FAILURE", "measured", "versions"]
 
+FAILURE = "failure"
+"""User attribute of a trial that its hyperparameters, or a fault, have failed: why."""
 _PACKAGES = (
     "optuna-partition",
     "optuna",

@@ -11,10 +11,11 @@ from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import FrozenTrial
 
+from objectives.record import FAILURE
 
-__all__ = ["FAILURE", "FAULT", "KILLED", "alike", "fault_of", "how_it_ended", "out_of_memory"]
 
-FAILURE = "failure"
+__all__ = ["FAULT", "KILLED", "alike", "fault_of", "how_it_ended", "out_of_memory"]
+
 FAULT = "fault"
 """User attribute: a failure that need not be the hyperparameters', as others would have it too."""
 ALIKE = 3  # first trials with one fault are the command's

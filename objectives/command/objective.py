@@ -19,7 +19,6 @@ import optuna
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from objectives.command.failures import FAILURE
 from objectives.command.failures import FAULT
 from objectives.command.failures import fault_of
 from objectives.command.failures import how_it_ended
@@ -31,6 +30,7 @@ from objectives.command.readings import reader
 from objectives.command.readings import Reading
 from objectives.objective import suggest
 from objectives.output import writing
+from objectives.record import FAILURE
 from objectives.settings.own.experiment import OwnExperiment
 from objectives.settings.own.words import CONFIG
 from objectives.settings.own.words import fill_words

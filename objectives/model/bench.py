@@ -47,11 +47,11 @@ from objectives.model.extras import check_extras
 from objectives.model.starts import keep_start
 from objectives.model.starts import keep_weights
 from objectives.model.starts import save_for_whole
-from objectives.model.starts import starts_in_base
 from objectives.model.targets import resolve
 from objectives.output import unwritable
 from objectives.settings.config import Experiment
 from objectives.settings.search.space import Hyperparameters
+from objectives.settings.sections.training import starts_in_base
 from objectives.settings.sections.training import TrainingSettings
 
 

@@ -35,17 +35,13 @@ from objectives.errors import UserError
 from objectives.model.targets import named
 from objectives.settings.config import Experiment
 from objectives.settings.search.space import Choices
+from objectives.settings.sections.training import starts_in_base
 
 
-__all__ = ["check_start", "keep_start", "keep_weights", "save_for_whole", "starts_in_base"]
+__all__ = ["check_start", "keep_start", "keep_weights", "save_for_whole"]
 
 NAME = "default"  # peft's, for an adapter that got none
 _START = "objectives_start"  # attribute of a layer: its A0 and B0
-
-
-def starts_in_base(init_lora_weights: str) -> bool:
-    """Whether an adapter takes a part out of the base."""
-    return init_lora_weights.startswith(("pissa", "olora"))
 
 
 def check_start(

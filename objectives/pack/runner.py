@@ -28,10 +28,8 @@ from objectives.settings.config import Experiment
 from objectives.settings.search.space import Hyperparameters
 from objectives.settings.search.space import PEFT_DEFAULTS
 from objectives.settings.sections.targets import ALL_LINEAR
-from objectives.training.checkpoint import Checkpoint
+from objectives.training.checkpoint import checkpoint_of
 from objectives.training.checkpoint import fingerprint
-from objectives.training.checkpoint import made_with
-from objectives.training.checkpoint_files import checkpoint_file
 from objectives.training.learner import Learner
 
 
@@ -60,13 +58,13 @@ class PackRunner:
         micro_batch = new[0][0].micro_batch
         settings = self._experiment.training.model_copy(update={"micro_batch": micro_batch})
         pack, work = Pack(self._bench, settings), dict[Learner, tuple[Job, Report]]()
-        base_fingerprint = fingerprint(self._bench.base)  # as long as it is bare
+        bare = fingerprint(self._bench.base)  # before the first adapter is on it
         try:
             while new or len(pack):
                 for job, report in new:
                     learner = Learner(self._bench, settings, job.chosen)
                     work[learner] = job, report
-                    pack.join(learner, self._checkpoint(job, learner, base_fingerprint))
+                    pack.join(learner, checkpoint_of(self._bench, settings, job, lambda: bare))
                 for learner, validation in pack.part():
                     if work[learner][1](validation):
                         learner.prune()
@@ -78,13 +76,6 @@ class PackRunner:
                 new = join(len(pack)) if len(pack) else []
         finally:
             release(self._bench, self._bench.base)
-
-    def _checkpoint(self, job: Job, learner: Learner, base_fingerprint: str) -> Checkpoint | None:
-        if job.checkpoint_stem is None:
-            return None
-        made = made_with(self._bench, learner.settings, job.chosen, base_fingerprint)
-        file = checkpoint_file(job.checkpoint_stem, learner.settings.micro_batch)
-        return Checkpoint(file, made)
 
     def _save(self, job: Job, learner: Learner) -> None:
         if isinstance(learner.ended, Training):

@@ -16,6 +16,7 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from objectives.record import FAILURE
 from objectives.report import scales
 
 
@@ -41,7 +42,7 @@ INTERRUPTED = "interrupted"
 
 def is_interrupted(trial: FrozenTrial) -> bool:
     """Whether a trial was cut off: Optuna has failed it, and it has no failure of its own."""
-    return trial.state is TrialState.FAIL and "failure" not in trial.user_attrs
+    return trial.state is TrialState.FAIL and FAILURE not in trial.user_attrs
 
 
 def state_of(trial: FrozenTrial) -> str:

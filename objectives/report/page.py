@@ -13,6 +13,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from objectives.record import FAILURE
 from objectives.report import scales
 from objectives.report.given import Belief
 from objectives.report.given import FinalRow
@@ -295,7 +296,7 @@ def _trials_table(history: History) -> str:
     if not history.trials:
         return "<h2>All trials</h2><p>No trials yet.</p>"
     names = list(dict.fromkeys([*history.space, *(n for t in history.trials for n in t.params)]))
-    failures = any("failure" in t.user_attrs for t in history.trials)
+    failures = any(FAILURE in t.user_attrs for t in history.trials)
     failure = ["failure"] if failures else []
     tasks = sorted({task for t in history.trials for task in t.user_attrs.get(SCORES, ())})
     head = ["trial", "state", history.value_name, *tasks, "time", *names, *failure]
@@ -311,7 +312,7 @@ def _trial_cells(
 ) -> list[str]:
     took = scales.seconds(duration(trial)) if duration(trial) else NONE
     params = [_text(scales.number(trial.params[n])) if n in trial.params else NONE for n in names]
-    why = [_text(trial.user_attrs.get("failure", ""))] if failures else []
+    why = [_text(trial.user_attrs.get(FAILURE, ""))] if failures else []
     of_tasks = trial.user_attrs.get(SCORES, {})
     scores = [_value(of_tasks.get(task, (None,))[0]) for task in tasks]
     state = state_of(trial)

@@ -9,12 +9,11 @@ from objectives.settings.search.space import SearchSettings
 from objectives.settings.sections.scoring import LOSS
 from objectives.settings.sections.study import StudySettings
 from objectives.settings.sections.training import OF_PREFERENCES
+from objectives.settings.sections.training import starts_in_base
 
 
 __all__ = ["check_chosen", "check_combinations"]
 
-STARTS_IN_BASE = ("pissa", "olora")
-"""What the names of starts begin with that take a part out of the base."""
 _NOT_IN_A_PACK = {
     "dora": ("DoRA adapters cannot be packed", "set dora = false"),
     "init_lora_weights": (
@@ -90,12 +89,8 @@ def _check_pack(settings: StudySettings, experiment: Experiment) -> None:
 
 def _excludes(name: str, value: object) -> bool:
     if name == "init_lora_weights":
-        return _starts_in_base(value)
+        return starts_in_base(value)
     return value in (True, "dpo")
-
-
-def _starts_in_base(value: object) -> bool:
-    return str(value).startswith(STARTS_IN_BASE)
 
 
 def _check_sharded(settings: StudySettings, experiment: Experiment) -> None:
@@ -142,7 +137,7 @@ def _check_preferences(experiment: Experiment) -> None:
 
 
 def _check_start(experiment: Experiment) -> None:
-    starts = [v for v in experiment.values_of("init_lora_weights") if _starts_in_base(v)]
+    starts = [v for v in experiment.values_of("init_lora_weights") if starts_in_base(v)]
     if not starts:
         return
     others = {

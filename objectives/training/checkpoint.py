@@ -13,6 +13,7 @@ is. With more than two ranks the first step after it may sum their gradients in 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from dataclasses import asdict
 from dataclasses import dataclass
@@ -26,17 +27,20 @@ import torch
 from torch import nn
 from torch import Tensor
 
+from objectives.job import Job
 from objectives.model.bench import Bench
 from objectives.output import write_whole
 from objectives.record import versions
 from objectives.scoring.losses import per_forward
 from objectives.settings.search.space import Hyperparameters
 from objectives.settings.sections.training import TrainingSettings
+from objectives.training.checkpoint_files import checkpoint_file
 
 
 __all__ = [
     "Checkpoint",
     "State",
+    "checkpoint_of",
     "fingerprint",
     "generators",
     "made_with",
@@ -161,6 +165,23 @@ def made_with(
     if accelerator.device.type == "cpu":  # elsewhere they do not change the bits
         parts["threads"] = torch.get_num_threads()
     return {name: str(value) for name, value in parts.items()}
+
+
+def checkpoint_of(
+    bench: Bench, settings: TrainingSettings, job: Job, base_fingerprint: Callable[[], str]
+) -> Checkpoint | None:
+    """Of a job's training; None where it keeps none.
+
+    Args:
+        bench: That it is trained on.
+        settings: With its micro-batch.
+        job: What is trained.
+        base_fingerprint: Gives that; see `fingerprint`.
+    """
+    if job.checkpoint_stem is None:
+        return None
+    made = made_with(bench, settings, job.chosen, base_fingerprint())
+    return Checkpoint(checkpoint_file(job.checkpoint_stem, settings.micro_batch), made)
 
 
 def samples_per_forward(bench: Bench, settings: TrainingSettings, chosen: Hyperparameters) -> int:

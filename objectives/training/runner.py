@@ -47,10 +47,8 @@ from objectives.scoring.score import Scorer
 from objectives.settings.config import Experiment
 from objectives.settings.sections.scoring import Direction
 from objectives.settings.sections.training import TrainingSettings
-from objectives.training.checkpoint import Checkpoint
+from objectives.training.checkpoint import checkpoint_of
 from objectives.training.checkpoint import fingerprint
-from objectives.training.checkpoint import made_with
-from objectives.training.checkpoint_files import checkpoint_file
 from objectives.training.learner import Learner
 from objectives.training.loop import train
 from objectives.training.loop import validate
@@ -164,9 +162,10 @@ class Runner:
             update={"gradient_checkpointing": job.gradient_checkpointing}
         )
         learner = Learner(self._bench, settings, job.chosen)
+        checkpoint = checkpoint_of(self._bench, settings, job, lambda: self._base_fingerprint)
         main = self._bench.accelerator.is_main_process
         with tracked(self._experiment.study.tracker, job, main=main) as send:
-            for validation in train(learner, self._checkpoint(job, learner)):
+            for validation in train(learner, checkpoint):
                 send(validation, learner.losses)
                 if report(validation):
                     learner.prune()
@@ -176,12 +175,6 @@ class Runner:
                 save_adapter(learner.model, Path(job.adapter))
             self._bench.accelerator.wait_for_everyone()  # a rank that fails now ends the others
         return learner.ended
-
-    def _checkpoint(self, job: Job, learner: Learner) -> Checkpoint | None:
-        if job.checkpoint_stem is None:
-            return None
-        made = made_with(self._bench, learner.settings, job.chosen, self._base_fingerprint)
-        return Checkpoint(checkpoint_file(job.checkpoint_stem, job.micro_batch), made)
 
     @cached_property
     def _base_fingerprint(self) -> str:

@@ -11,6 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 
+from objectives.record import FAILURE
 from objectives.report.history import is_interrupted
 from objectives.report.scales import seconds
 from objectives.report.scales import value
@@ -96,7 +97,7 @@ class Progress:
             return f"{self._unit} {told(trial.value)} {took}"
         if trial.state is TrialState.PRUNED:
             return f"pruned {took}"
-        failure = trial.user_attrs.get("failure")
+        failure = trial.user_attrs.get(FAILURE)
         return f"interrupted {took}" if failure is None else f"failed: {failure} {took}"
 
     def _left(self, done: int) -> str:

@@ -24,7 +24,13 @@ from objectives.settings.strict import Seed
 from objectives.settings.strict import STRICT
 
 
-__all__ = ["OF_PREFERENCES", "PREFERENCE_LOSSES", "SEARCHABLE", "TrainingSettings"]
+__all__ = [
+    "OF_PREFERENCES",
+    "PREFERENCE_LOSSES",
+    "SEARCHABLE",
+    "TrainingSettings",
+    "starts_in_base",
+]
 
 PreferenceLoss = Literal[
     "sigmoid", "sigmoid_norm", "hinge", "ipo", "nca_pair", "apo_zero", "apo_down"
@@ -41,6 +47,11 @@ SEARCHABLE = (
 """In the order in which they are searched, after the hyperparameters of `[search]` alone."""
 
 _FROM_DATA = ("eva", "corda", "loftq", "lora_ga")
+
+
+def starts_in_base(init_lora_weights: object) -> bool:
+    """Whether an adapter takes a part out of the base, which then is not whole beside it."""
+    return str(init_lora_weights).startswith(("pissa", "olora"))
 
 
 def _start(value: object) -> object:

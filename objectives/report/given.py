@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 import math
 
 
-__all__ = ["Belief", "CellBox", "FinalRow", "SampleAnswer"]
+__all__ = ["Belief", "CellBox", "FinalRow", "SampleAnswer", "Told"]
 
 
 @dataclass(frozen=True)
@@ -88,3 +89,26 @@ class SampleAnswer:
     expected: str
     base: str
     best: str
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a report tells beside the trials; what is empty is left out.
+
+    Attributes:
+        final: Rows of the final test.
+        final_note: How far their scores may be believed.
+        beliefs: What a model says of trials, the best first; none: the best value is the best.
+        answers: What base and best adapter say to prompts of the validation.
+        settings: What a reader should know about the run (base, data, sampler), as name -> text.
+        closing: What a reader can do next.
+        device: What the trials trained on, whose hours are counted.
+    """
+
+    final: Sequence[FinalRow] = ()
+    final_note: str = ""
+    beliefs: Sequence[Belief] = ()
+    answers: Sequence[SampleAnswer] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    closing: str = ""
+    device: str = "device"

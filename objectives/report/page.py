@@ -18,6 +18,7 @@ from objectives.report import scales
 from objectives.report.given import Belief
 from objectives.report.given import FinalRow
 from objectives.report.given import SampleAnswer
+from objectives.report.given import Told
 from objectives.report.history import duration
 from objectives.report.history import History
 from objectives.report.history import state_of
@@ -83,13 +84,7 @@ def render(
     history: History,
     shares: Mapping[str, float],
     sections: Sequence[str],
-    final: Sequence[FinalRow],
-    final_note: str,
-    beliefs: Sequence[Belief],
-    answers: Sequence[SampleAnswer],
-    settings: Mapping[str, str],
-    closing: str,
-    device: str,
+    told: Told,
 ) -> str:
     """The whole page.
 
@@ -98,25 +93,19 @@ def render(
         history: The trials.
         shares: Parameter -> importance, most important first.
         sections: The figures, as `figure` returns them.
-        final: Rows of the final test.
-        final_note: How far their scores may be believed.
-        beliefs: What a model says of trials, the best first.
-        answers: To prompts of the validation.
-        settings: What a reader should know about the run, as name -> text.
-        closing: What a reader can do next.
-        device: What the trials trained on, whose hours are counted.
+        told: What is not in the trials.
     """
     body = [
         f"<h1>{_text(title)}</h1>",
         _subtitle(history),
-        _tiles(history, device),
-        _facts(history, shares, settings),
-        _best_table(beliefs, history),
-        _final_table(final, final_note, history.value_name),
+        _tiles(history, told.device),
+        _facts(history, shares, told.settings),
+        _best_table(told.beliefs, history),
+        _final_table(told.final, told.final_note, history.value_name),
         *sections,
-        _answers_table(answers),
+        _answers_table(told.answers),
         _trials_table(history),
-        f"<h2>Next</h2><p>{_text(closing)}</p>" if closing else "",
+        f"<h2>Next</h2><p>{_text(told.closing)}</p>" if told.closing else "",
     ]
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

@@ -24,10 +24,9 @@ from objectives.report import figures
 from objectives.report import page
 from objectives.report.curves import curves
 from objectives.report.curves import learning_curves
-from objectives.report.given import Belief
 from objectives.report.given import CellBox
 from objectives.report.given import FinalRow
-from objectives.report.given import SampleAnswer
+from objectives.report.given import Told
 from objectives.report.history import History
 from objectives.report.history import importance
 from objectives.report.partition import partition
@@ -65,13 +64,7 @@ def write_report(
     value_name: str = "value",
     cells: Sequence[CellBox] = (),
     to_unit: ToUnit | None = None,
-    final: Sequence[FinalRow] = (),
-    final_note: str = "",
-    beliefs: Sequence[Belief] = (),
-    answers: Sequence[SampleAnswer] = (),
-    settings: Mapping[str, str] | None = None,
-    closing: str = "",
-    device: str = "device",
+    told: Told | None = None,
 ) -> Path:
     """Writes `report.html`, readable alone, and `<figure>.png` beside it; old ones are replaced.
 
@@ -87,13 +80,7 @@ def write_report(
         cells: The cells of the partition; none: no figure of the partition.
         to_unit: Parameters -> shares 0..1 of their axes as the cells have them; by default each
             parameter's own linear or log scale.
-        final: Rows of the final test.
-        final_note: How far their scores may be believed.
-        beliefs: What a model says of trials, the best first; none: the best value is the best.
-        answers: What base and best adapter say to prompts of the validation.
-        settings: What a reader should know about the run (base, data, sampler), as name -> text.
-        closing: What a reader can do next.
-        device: What the trials trained on, whose hours are counted.
+        told: What is not in the trials; None: nothing.
 
     Returns:
         The path of the page.
@@ -101,14 +88,14 @@ def write_report(
     Raises:
         UserError: When the folder cannot be written.
     """
-    chosen = beliefs[0].trial if beliefs else None
+    told = told or Told()
+    chosen = told.beliefs[0].trial if told.beliefs else None
     history = History.of(study, space, value_name, chosen)
     shares = importance(history)
-    sections = _sections(history, shares, cells, to_unit, final)
+    sections = _sections(history, shares, cells, to_unit, told.final)
     drawn = {section.slug: _drawn(section) for section in sections}
     html = [text for text, _ in drawn.values()]
-    told = (final, final_note, beliefs, answers, settings or {}, closing, device)
-    text = page.render(title, history, shares, html, *told)
+    text = page.render(title, history, shares, html, told)
     pictures = {slug: picture for slug, (_, picture) in drawn.items()}
     try:
         return _write(folder, text, pictures)

@@ -17,6 +17,7 @@ from objectives.report.given import Belief
 from objectives.report.given import CellBox
 from objectives.report.given import FinalRow
 from objectives.report.given import SampleAnswer
+from objectives.report.given import Told
 from objectives.report.history import duration
 from objectives.report.history import is_interrupted
 from objectives.report.scales import number
@@ -227,17 +228,19 @@ def report(
         value_name=plan.experiment.value_name,
         cells=cells,
         to_unit=(lambda params: inspection.unit(space, params) or {}) if cells else None,
-        final=final,
-        final_note=final_note,
-        beliefs=beliefs,
-        answers=answers,
-        settings={
-            **settings,
-            "sampler": plan.settings.sampler,
-            "storage": storage.shown(plan.url),
-        },
-        closing=closing,
-        device="GPU" if storage.accelerators() else "CPU",
+        told=Told(
+            final=final,
+            final_note=final_note,
+            beliefs=beliefs,
+            answers=answers,
+            settings={
+                **settings,
+                "sampler": plan.settings.sampler,
+                "storage": storage.shown(plan.url),
+            },
+            closing=closing,
+            device="GPU" if storage.accelerators() else "CPU",
+        ),
     )
 
 

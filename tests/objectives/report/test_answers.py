@@ -24,6 +24,7 @@ from objectives.model.answers import answer
 from objectives.model.bench import Bench
 from objectives.objective import LoraObjective
 from objectives.report.given import SampleAnswer
+from objectives.report.given import Told
 from objectives.report.report import write_report
 from objectives.result.answers import sample_answers
 from objectives.settings.combinations import check_combinations
@@ -111,7 +112,8 @@ def test_the_report_shows_them_as_they_are(tmp_path: Path) -> None:
     shown = SampleAnswer("Say <b>", "the row's", "base's &", "tuned\nin lines")
     study = study_of(trial(1.0))
     space = history_of(trial(1.0)).space
-    page = write_report(study, tmp_path, title="t", space=space, answers=[shown]).read_text()
+    told = Told(answers=[shown])
+    page = write_report(study, tmp_path, title="t", space=space, told=told).read_text()
     assert "<h2>Answers</h2>" in page and "none of the test" in page
     assert "Say &lt;b&gt;" in page and "base&#x27;s &amp;" in page and "tuned<br>in lines" in page
 

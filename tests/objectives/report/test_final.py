@@ -22,6 +22,7 @@ from objectives.job import Report
 from objectives.model.bench import Bench
 from objectives.objective import LoraObjective
 from objectives.report.given import FinalRow
+from objectives.report.given import Told
 from objectives.report.report import write_report
 from objectives.result.best_adapter import save_best
 from objectives.result.final import FINAL
@@ -175,7 +176,7 @@ def test_the_metric_of_each_task_is_named_everywhere(
     save_best(experiment, study, rows, tmp_path)
     card = (tmp_path / "best_adapter" / "README.md").read_text()
     assert "| validation loss | colours acc | overlap f1 |" in card and "(no error) |" in card
-    page = write_report(study, tmp_path, title="-", space={}, final=rows).read_text()
+    page = write_report(study, tmp_path, title="-", space={}, told=Told(final=rows)).read_text()
     assert "colours acc" in page and "overlap f1" in page and "(no error)" in page
     assert "nan" not in card and "± nan" not in page
 

@@ -31,6 +31,7 @@ from objectives.report import page
 from objectives.report.given import Belief
 from objectives.report.given import CellBox
 from objectives.report.given import FinalRow
+from objectives.report.given import Told
 from objectives.report.history import History
 from objectives.report.history import importance
 from objectives.report.report import _sections
@@ -65,7 +66,8 @@ class Page(HTMLParser):
 
 def write(study: optuna.Study, folder: Path, **more: Any) -> str:
     space = more.pop("space", {"rank": SPACE["rank"]})
-    path = write_report(study, folder, title="T", space=space, **more)
+    told = Told(**{name: more.pop(name) for name in Told.__annotations__ if name in more})
+    path = write_report(study, folder, title="T", space=space, told=told, **more)
     assert Page(path).open == []
     return path.read_text(encoding="utf-8")
 
@@ -82,9 +84,8 @@ def told(study: optuna.Study, **more: Any) -> str:
         page.figure(each.slug, each.heading, each.caption, "", "")
         for each in _sections(history, shares, (), None, final)
     ]
-    return page.render(
-        "T", history, shares, sections, final, "", beliefs, (), {}, closing, "device"
-    )
+    given = Told(final=final, beliefs=beliefs, closing=closing)
+    return page.render("T", history, shares, sections, given)
 
 
 # -- the whole report ----------------------------------------------------------------------------
@@ -222,9 +223,8 @@ def test_text_from_users_is_escaped(tmp_path: Path) -> None:
         tmp_path,
         title=evil,
         space=space,
-        final=[FinalRow(evil, 1.0, 1.0, {evil: (0.5, 0.1)})],
         cells=[CellBox({}, {})],
-        settings={evil: evil},
+        told=Told([FinalRow(evil, 1.0, 1.0, {evil: (0.5, 0.1)})], settings={evil: evil}),
     )
     assert "script" not in Page(path).tags
     assert path.read_text(encoding="utf-8").count("&lt;script&gt;") > 8

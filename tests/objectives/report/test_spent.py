@@ -11,6 +11,7 @@ import pytest
 from trials import study_of
 from trials import trial
 
+from objectives.report.given import Told
 from objectives.report.report import write_report
 from objectives.report.spent import shares
 from objectives.report.spent import Spent
@@ -92,7 +93,7 @@ def test_trials_that_say_nothing_and_those_that_failed() -> None:
 def test_the_first_screen_says_it(
     done: list[FrozenTrial], steps: str, hours: str, tmp_path: Path
 ) -> None:
-    page = write_report(study_of(*done), tmp_path, title="T", space={}, device="GPU")
+    page = write_report(study_of(*done), tmp_path, title="T", space={}, told=Told(device="GPU"))
     text = page.read_text()
     assert steps in text and hours in text
     assert text.index(hours) < text.index("<h2>All trials</h2>")

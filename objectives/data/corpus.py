@@ -86,6 +86,7 @@ class Corpus:
         notes: What of the rows is not learned from, or twice, or is no test; a line each.
         asked: A few prompts of the validation, from its beginning to its end; none of texts.
         end: Token at which an answer is learned to end; None: the chat template has none.
+        is_chat: Whether a chat template has written the rows out.
     """
 
     train: tuple[Sample | Preference, ...]
@@ -95,6 +96,7 @@ class Corpus:
     notes: tuple[str, ...] = ()
     asked: tuple[Asked, ...] = ()
     end: int | None = None
+    is_chat: bool = False
 
 
 def count_steps(n_samples: int, effective_batch: int, epochs: float) -> int:

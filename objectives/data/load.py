@@ -91,6 +91,7 @@ def load_corpus(
         ),
         asked_in(tokens["validation"], data, per_row, MOST_ASKED),
         tokenizer.eos_token_id if chat is None else chat.end,
+        is_chat=chat is not None,
     )
 
 

@@ -11,6 +11,7 @@ to and adapters where `save_adapter` is, and trains nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from dataclasses import field
@@ -51,6 +52,7 @@ from objectives.model.targets import resolve
 from objectives.output import unwritable
 from objectives.settings.config import Experiment
 from objectives.settings.search.space import Hyperparameters
+from objectives.settings.sections.scoring import is_function
 from objectives.settings.sections.training import starts_in_base
 from objectives.settings.sections.training import TrainingSettings
 
@@ -145,7 +147,20 @@ def load_data(
     """
     tokenizer = load_tokenizer(experiment.model)
     preferences = experiment.training.method == "dpo"
-    return tokenizer, load_corpus(experiment.data, tokenizer, cache, preferences=preferences)
+    corpus = load_corpus(experiment.data, tokenizer, cache, preferences=preferences)
+    notes = (*corpus.notes, *_notes_of_scoring(experiment, corpus))
+    return tokenizer, replace(corpus, notes=notes)
+
+
+def _notes_of_scoring(experiment: Experiment, corpus: Corpus) -> Iterator[str]:
+    scoring = experiment.scoring
+    tasks = [task for task in (*scoring.goals, *scoring.test) if not is_function(task)]
+    if corpus.is_chat and tasks:
+        yield (
+            f"scoring: lm-eval asks {', '.join(dict.fromkeys(tasks))} without the chat template "
+            "that writes the rows out, so that scores are of prompts that were not learned; a "
+            "function of your own can ask by it"
+        )
 
 
 def new_adapter(bench: Bench, settings: TrainingSettings, chosen: Hyperparameters) -> PeftModel:

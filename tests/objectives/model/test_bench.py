@@ -8,6 +8,7 @@ from pathlib import Path
 import shutil
 
 import pytest
+from rows_of_text import CHAT
 from safetensors.torch import load_file
 from to_the_end import trained
 import torch
@@ -31,6 +32,7 @@ from objectives.model.base import notes_of_dtype
 from objectives.model.bench import Bench
 from objectives.model.bench import load_adapter
 from objectives.model.bench import load_bench
+from objectives.model.bench import load_data
 from objectives.model.bench import release
 from objectives.model.bench import save_adapter
 from objectives.scoring.criterion import measure
@@ -134,6 +136,25 @@ def test_mistakes_are_named_before_anything_is_trained(
     assert "\n" not in str(caught.value)
     error = caught.value
     assert error.__cause__ is None and (error.__suppress_context__ or error.__context__ is None)
+
+
+def test_a_task_that_asks_chats_without_their_template_is_told_of(
+    tiny_experiment: Experiment,
+) -> None:
+    chats = {"template": "chat", "chat_template": CHAT}
+    asked = ScoringSettings(objective="quiz", test=["river", "scores:mine"])
+    for data, scoring, told in (
+        (chats, asked, True),
+        (chats, ScoringSettings(), False),
+        ({}, asked, False),
+    ):
+        changed = {
+            "data": tiny_experiment.data.model_copy(update=data),
+            "scoring": scoring,
+        }
+        _, corpus = load_data(tiny_experiment.model_copy(update=changed))
+        note = "scoring: lm-eval asks quiz, river without the chat template"
+        assert any(line.startswith(note) for line in corpus.notes) is told
 
 
 @pytest.mark.parametrize("bits", [None, "4bit"])

@@ -48,6 +48,7 @@ class BoundPruner(BasePruner):
     The first ten trials race, since a few curves forecast nothing: after a ninth and a third of a
     training one goes on only if it is in the best third of those that came so far (asynchronous
     successive halving, Li et al. 2020, algorithm 2). So many are looked at for the price of a few.
+    Where several run at once, as many more race.
 
     It works with every sampler and storage, in any number of workers, and keeps nothing between
     calls: what it says follows from the trials alone. Steps may be of any size, and trials may
@@ -61,7 +62,9 @@ class BoundPruner(BasePruner):
         risk: How likely a trial that is stopped may have become the best. Larger stops more. For a
             trial that goes on it is less: its square after one stop, its cube after two.
         n_startup_trials: Complete trials before any is stopped.
-        race: Whether the first trials race. With False each is stopped only by what is forecast.
+        race: Whether the first trials race.
+        last_step: That of a whole trial, if it is known. Then the race waits for no complete one,
+            which matters where many workers begin together.
 
     Raises:
         ValueError: An argument is out of its range.
@@ -82,7 +85,12 @@ class BoundPruner(BasePruner):
     """
 
     def __init__(
-        self, *, risk: float = 0.05, n_startup_trials: int = 1, race: bool = True
+        self,
+        *,
+        risk: float = 0.05,
+        n_startup_trials: int = 1,
+        race: bool = True,
+        last_step: float | None = None,
     ) -> None:
         check_number("risk", risk, "0 < risk < 1", "0.05")
         if not 0 < risk < 1:
@@ -94,29 +102,44 @@ class BoundPruner(BasePruner):
                 f"({n_startup_trials=}); 1 is usual."
             )
         self._risk, self._n_startup_trials = float(risk), int(n_startup_trials)
-        self._race = checked_flag("race", race)
+        self._race, self._last_step = checked_flag("race", race), last_step
+        if last_step is not None:
+            check_number("last_step", last_step, "last_step > 0", "8")
+            if not 0 < last_step < math.inf:
+                raise ValueError(
+                    f"`last_step > 0` must hold, but got ({last_step=}); None is what complete "
+                    "trials say."
+                )
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
         sign, trials = sign_of(study.direction), trials_of(study)
         reports = reported(trial, sign)
         ends = [e for t in trials if is_feasible(t) and (e := ended_with(t, sign)) is not None]
-        if not reports or len(ends) < self._n_startup_trials:
+        is_early = len(ends) < self._n_startup_trials
+        if not reports or (is_early and self._last_step is None):
             return False
         step, value = reports[-1]
         if value <= _best_last_report(trials, sign):
             return False
-        before, end = _stops(trial, trials), _usual_end(trials)
+        before, end = _stops(trial, trials), _usual_end(trials, self._last_step)
         if step <= max(before, default=-math.inf) or step >= end:
             return False
         told = [t for t in trials if t.intermediate_values and t.number != trial.number]
-        races = self._race and trial.number < _RACERS and not before
-        if races and _is_at_rung(reports, end):
+        if self._race and not before and _is_racer(trial, trials) and _is_at_rung(reports, end):
             if not _is_ahead(value, step, [reported(t, sign) for t in told]):
                 return True
+        if is_early:
+            return False
         curves = _curves([*told[-_MOST_CURVES:], trial], sign)
         known = Curves.of(curves, [step])
         risk = self._risk ** (1 + len(before))
         return known is not None and known.ends(curves[-1:]).chance_below(min(ends)) < risk
+
+
+def _is_racer(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
+    """Whether a trial is one of the first, of which there are more where more run at once."""
+    running = sum(t.state is TrialState.RUNNING for t in trials)
+    return trial.number < _RACERS + max(running - 1, 0)
 
 
 def _is_at_rung(reports: Sequence[tuple[float, float]], end: float) -> bool:
@@ -151,8 +174,10 @@ def _curves(trials: Sequence[FrozenTrial], sign: float) -> list[Curve]:
     return curves
 
 
-def _usual_end(trials: Sequence[FrozenTrial]) -> float:
+def _usual_end(trials: Sequence[FrozenTrial], known: float | None) -> float:
     """The step at which trials end: there is nothing left to save there."""
+    if known is not None:
+        return known
     whole = (t for t in trials if t.state is TrialState.COMPLETE and t.intermediate_values)
     lasts = [max(trial.intermediate_values) for trial in whole]
     return statistics.median(lasts) if lasts else math.inf

@@ -59,7 +59,7 @@ PRUNERS: dict[str, Callable[[int], BasePruner]] = {
     "median": lambda steps: MedianPruner(),
     "halving": lambda steps: SuccessiveHalvingPruner(min_resource=1),
     "hyperband": lambda steps: HyperbandPruner(min_resource=1, max_resource=steps),
-    "bound": lambda steps: BoundPruner(),
+    "bound": lambda steps: BoundPruner(last_step=steps),
     "forecast": lambda steps: BoundPruner(race=False),
 }
 PEERS = {  # name: its module in `peers`, the class in it, what it needs

@@ -58,7 +58,7 @@ PRUNERS: Mapping[str, Callable[[int | None], optuna.pruners.BasePruner]] = {
     "asha": lambda parts: optuna.pruners.SuccessiveHalvingPruner(
         min_resource=1, reduction_factor=3
     ),
-    "bound": lambda parts: optuna_partition.BoundPruner(),
+    "bound": lambda parts: optuna_partition.BoundPruner(last_step=parts),
 }
 
 

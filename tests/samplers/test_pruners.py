@@ -91,6 +91,22 @@ def test_at_the_first_report_the_race_is_successive_halving_s_first_rung() -> No
     assert 3 < sum(decided[::2]) < 9
 
 
+@pytest.mark.parametrize("last_step", [8, None])
+def test_workers_that_begin_together_race_where_the_last_step_is_known(
+    last_step: int | None,
+) -> None:
+    """None has come to its end yet. It is Optuna's successive halving again."""
+    theirs = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=3)
+    ours, halving = study_of(pruner=BoundPruner(last_step=last_step)), study_of(pruner=theirs)
+    decided: dict[optuna.Study, list[bool]] = {}
+    for study in (ours, halving):
+        for trial in [study.ask() for _ in range(16)]:
+            trial.report(curve(trial)[0], 1)
+            decided.setdefault(study, []).append(trial.should_prune())
+    assert decided[ours] == (decided[halving] if last_step else [False] * 16)
+    assert sum(decided[halving]) > 7
+
+
 def test_the_race_is_over_after_the_first_trials_and_may_be_left_out() -> None:
     stopped = []
     for race, n_before in ((True, 0), (True, 10), (False, 0)):
@@ -286,6 +302,8 @@ def test_an_infeasible_value_is_nothing_to_beat() -> None:
         ({"n_startup_trials": 2.5}, "`n_startup_trials` must be an integer"),
         ({"n_startup_trials": True}, "`n_startup_trials` must be an integer"),
         ({"race": "no"}, "`race` must be True or False"),
+        ({"last_step": 0}, "`last_step > 0` must hold"),
+        ({"last_step": "8"}, "`last_step > 0` must hold"),
     ],
 )
 def test_a_mistake_gets_a_message(arguments: dict[str, Any], message: str) -> None:

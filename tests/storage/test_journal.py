@@ -54,6 +54,11 @@ size = os.path.getsize(url.removeprefix("journal:///")) + 100_000
 resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 trial.set_user_attr("long", "a" * 200_000)
 """
+UNTIL_ANOTHER_DIES = """
+import pathlib, time
+while not pathlib.Path(url.removeprefix("journal:///")).with_name("dead").exists():
+    time.sleep(0.02)
+"""
 
 
 def worker(url: str, *death: str, trials: int = 30) -> subprocess.Popen[str]:
@@ -119,10 +124,11 @@ def test_a_worker_killed_in_the_lock_stops_nobody(
 def test_a_worker_killed_in_the_middle_of_a_line_loses_that_line(path: Path) -> None:
     """By the kernel, which has written half of it."""
     url = f"journal:///{path}"
-    others = [worker(url) for _ in range(2)]
+    others = [worker(url, UNTIL_ANOTHER_DIES) for _ in range(2)]
     dying = worker(url, IN_A_LINE)
     dying.communicate(timeout=120)
     assert dying.returncode == -signal.SIGXFSZ
+    path.with_name("dead").touch()
     check(path, others)
     assert "a" * 1000 not in path.read_text()
 

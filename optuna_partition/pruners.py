@@ -31,8 +31,9 @@ __all__ = ["BoundPruner"]
 _MOST_CURVES = 200  # the latest, so that the time of a report levels off: at some 50 ms
 _RACERS = 10
 """The first trials of a study: what they report says little of ends yet, and much of ranks."""
-_RUNGS = (1 / 9, 1 / 3)  # shares of a whole trial, beyond which one of them goes on only if
-_BEST_SHARE = 1 / 3  # it is in the best third
+_RUNGS = (1 / 9, 1 / 3)
+"""Shares of a whole trial: there a racer is stopped that is not in the best share of all."""
+_BEST_SHARE = 1 / 3
 
 
 @final
@@ -60,8 +61,10 @@ class BoundPruner(BasePruner):
 
     Args:
         risk: How likely a trial that is stopped may have become the best. Larger stops more. For a
-            trial that goes on it is less: its square after one stop, its cube after two.
-        n_startup_trials: Complete trials before any is stopped.
+            trial that goes on it is less: its square after one stop, its cube after two. The race
+            goes by ranks alone.
+        n_startup_trials: Complete trials before any is stopped; with `last_step` before any is by
+            what is forecast.
         race: Whether the first trials race.
         last_step: That of a whole trial, if it is known. Then the race waits for no complete one,
             which matters where many workers begin together.
@@ -125,9 +128,10 @@ class BoundPruner(BasePruner):
         if step <= max(before, default=-math.inf) or step >= end:
             return False
         told = [t for t in trials if t.intermediate_values and t.number != trial.number]
-        if self._race and not before and _is_racer(trial, trials) and _is_at_rung(reports, end):
-            if not _is_ahead(value, step, [reported(t, sign) for t in told]):
-                return True
+        races = self._race and not before and _is_racer(trial, trials)
+        at_rung = races and _is_at_rung(reports, end)
+        if at_rung and not _is_ahead(value, step, [reported(t, sign) for t in told]):
+            return True
         if is_early:
             return False
         curves = _curves([*told[-_MOST_CURVES:], trial], sign)

@@ -189,8 +189,9 @@ def test_the_same_on_every_storage_and_in_a_new_process(tmp_path: Path) -> None:
     assert TrialState.PRUNED in {state for state, _ in ends(memory)}
 
 
-def test_the_first_trials_and_the_leader_are_spared() -> None:
-    study = study_of(pruner=BoundPruner(n_startup_trials=7))
+@pytest.mark.parametrize("options", [{}, {"last_step": 8, "race": False}])
+def test_the_first_trials_and_the_leader_are_spared(options: dict[str, Any]) -> None:
+    study = study_of(pruner=BoundPruner(n_startup_trials=7, **options))
     study.optimize(trained, n_trials=30)
     assert all(state is TrialState.COMPLETE for state, _ in ends(study)[:7])
     assert study.best_trial.state is TrialState.COMPLETE
@@ -247,6 +248,20 @@ def test_the_start_of_a_search_is_as_many_points_as_five_trainings_pay_for(
     cursors = [trial.system_attrs["partition"]["cursor"] for trial in study.trials[1:]]
     has_fit = [bool(cursor[-1]) for cursor in cursors]
     assert has_fit.index(True) == starts - 1
+
+
+def test_a_trial_of_the_start_that_runs_counts_as_a_whole_one() -> None:
+    """Whatever it has reported: it is not stopped yet."""
+    study = optuna.create_study(sampler=BaMSOOSampler())
+    for n in range(6):
+        trial = study.ask()
+        end = value(trial)
+        trial.report(end + 1, 1)
+        if n < 2:
+            trial.report(end, 8)
+            study.tell(trial, end)
+    cursors = [trial.system_attrs["partition"]["cursor"] for trial in study.trials[1:]]
+    assert [bool(cursor[-1]) for cursor in cursors] == [False] * 4 + [True]
 
 
 @pytest.mark.parametrize("sampler", [optuna.samplers.TPESampler(seed=0), BaMSOOSampler(seed=0)])

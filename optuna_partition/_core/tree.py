@@ -13,9 +13,7 @@ from collections.abc import Container
 from collections.abc import Hashable
 from collections.abc import Iterator
 from collections.abc import Sequence
-import heapq
 import math
-from typing import TypeAlias
 
 from optuna_partition._core import cells
 from optuna_partition._core.axes import Axis
@@ -30,16 +28,11 @@ from optuna_partition._core.node import Observation
 from optuna_partition._core.node import Order
 from optuna_partition._core.node import Reading
 from optuna_partition._core.node import State
+from optuna_partition._core.ranking import Ranking
 from optuna_partition._core.repair import FailedCells
 
 
 __all__ = ["Tree"]
-
-
-_RANKED = (State.KNOWN, State.FAILED, State.BOUNDED)
-_Entry: TypeAlias = tuple[float, Order, Cell, Node]
-"""Depth or value, then the order; leaves share one where two workers opened cells at once."""
-_Ranked: TypeAlias = tuple[float, int, Order, Cell, Node]
 
 
 class Tree:
@@ -47,7 +40,7 @@ class Tree:
 
     Args:
         axes: The axes of the space.
-        group: In which group a cell competes; `best` is by group.
+        group: In which group a cell competes in the `ranking`.
         growth: Where it begins and what a cut gives, if not the whole of the axes.
         news: Is told of the leaves that are held when what is observed in them changes.
     """
@@ -60,7 +53,6 @@ class Tree:
         news: Callable[[Cell], None] = lambda cell: None,
     ) -> None:
         self.axes = tuple(axes)
-        self.group = group
         self._growth = growth or Whole(self.axes)
         self._news = news
         self.deepest = 0
@@ -72,13 +64,10 @@ class Tree:
         self._searches: dict[Node, Search] = {}  # leaf -> the search for a free point inside
         self._known: dict[int, tuple[Point, float]] = {}
         self.incumbent: float | None = None  # least feasible value observed
-        self._failed = FailedCells(self.axes, self._known, self._rank)
+        self.ranking = Ranking(group)
+        self._failed = FailedCells(self.axes, self._known, self.ranking.add)
         self._flying: set[Node] = set()
         self._n_bounds = 0
-        # Heaps hold every leaf that ever had the state; a stale entry is dropped when it surfaces.
-        self._empty: list[_Entry] = []
-        self._ranked: dict[Hashable, list[_Entry]] = {}
-        self._all_ranked: list[_Ranked] | None = None  # once asked for
         whole = self._growth.root
         self.root = self._add(whole, cells.sides(self.axes, whole), depth=0, order=(0,))
         self._classify(self.root)
@@ -215,12 +204,6 @@ class Tree:
         free = (c for c in left if not self.has(cells.centre(self.axes, c)))
         return next(free, None)
 
-    def first_empty(self) -> Node | None:
-        """The largest leaf nobody evaluates, the leftmost of them."""
-        while self._empty and not self.is_empty(self._empty[0][-1]):
-            heapq.heappop(self._empty)
-        return self._empty[0][-1] if self._empty else None
-
     def flying(self) -> list[Node]:
         """The leaves in flight, the largest first and the leftmost of these."""
         return sorted(self._flying, key=lambda leaf: (leaf.depth, leaf.order, leaf.cell))
@@ -242,57 +225,12 @@ class Tree:
             value: What a leaf is worth, no better than the best value inside; of equals the
                 largest comes first.
         """
-        if self._all_ranked is None:
-            self._all_ranked = []
-            for leaf in self.leaves():
-                if leaf.state in _RANKED:
-                    self._rank(leaf)
-        ranked = self._all_ranked
-        while ranked:
-            found, *_, leaf = ranked[0]
-            free = self.first_free(leaf) if leaf.state in _RANKED else None
-            if free is None:
-                heapq.heappop(ranked)
-            elif (worth := value(leaf)) == found:
-                return free
-            else:
-                heapq.heapreplace(ranked, (worth, leaf.depth, leaf.order, leaf.cell, leaf))
-        return None
+        return self.ranking.best_free(value, self.first_free)
 
     def least_bounded(self) -> Node | None:
         """The leaf of the least bound, the leftmost of equals, if any has one."""
         bounded = (leaf for leaf in self.leaves() if leaf.state is State.BOUNDED)
         return min(bounded, key=lambda leaf: leaf.value, default=None)
-
-    def best(self, group: Hashable) -> Node | None:
-        """The leaf of the least value in a group that can be opened, the first of equals."""
-        ranked = self._ranked.get(group, [])
-        while ranked:
-            value, *_, leaf = ranked[0]
-            if leaf.state in _RANKED and leaf.value == value:
-                return leaf
-            heapq.heappop(ranked)
-        return None
-
-    def groups(self) -> list[Hashable]:
-        """The groups that have a leaf which can be opened."""
-        return [group for group in self._ranked if self.best(group) is not None]
-
-    def tied(self, best: Node, tolerance: float) -> list[Node]:
-        """The other leaves of the best one's group within a tolerance of its value, in order."""
-        ranked = self._ranked[self.group(best)]
-        found: dict[Cell, Node] = {}
-        entries = []
-        while ranked and ranked[0][0] - best.value <= tolerance:
-            entry = heapq.heappop(ranked)
-            value, *_, leaf = entry
-            if leaf.state in _RANKED and leaf.value == value:
-                found.setdefault(leaf.cell, leaf)
-                entries.append(entry)
-        for entry in entries:
-            heapq.heappush(ranked, entry)
-        found.pop(best.cell, None)
-        return list(found.values())
 
     @property
     def n_points(self) -> float:
@@ -389,7 +327,7 @@ class Tree:
         self._unfile(leaf)
         if values:
             leaf.state, leaf.value = State.KNOWN, min(values)
-            self._rank(leaf)
+            self.ranking.add(leaf)
         elif Reading.FLYING in readings:
             leaf.state, leaf.value = State.FLYING, math.nan
             self._flying.add(leaf)
@@ -398,18 +336,10 @@ class Tree:
             self._failed.add(leaf)
         elif leaf.bound is not None:
             leaf.state, leaf.value = State.BOUNDED, leaf.bound
-            self._rank(leaf)
+            self.ranking.add(leaf)
         else:
             leaf.state, leaf.value = State.EMPTY, math.nan
-            heapq.heappush(self._empty, (leaf.depth, leaf.order, leaf.cell, leaf))
-
-    def _rank(self, leaf: Node) -> None:
-        if leaf.axis is not None:
-            ranked = self._ranked.setdefault(self.group(leaf), [])
-            heapq.heappush(ranked, (leaf.value, leaf.order, leaf.cell, leaf))
-            if self._all_ranked is not None:
-                entry = (leaf.value, leaf.depth, leaf.order, leaf.cell, leaf)
-                heapq.heappush(self._all_ranked, entry)
+            self.ranking.add_empty(leaf)
 
     def _unfile(self, leaf: Node) -> None:
         """Takes a leaf out of where its state has put it, but for the heaps."""

@@ -101,7 +101,7 @@ class _Published(BeliefPartition):
         posterior, fit = renewed(self._belief(tree.axes), Evidence.of(tree), cursor.fit)
         asking = _Asking(replace(cursor, fit=fit), posterior)
         while True:
-            leaf = tree.first_empty()
+            leaf = tree.ranking.first_empty()
             if leaf is not None and not self._spares(leaf, asking):
                 return asking.choice(leaf)
             if leaf is None and not self._opens_next(asking):

@@ -167,7 +167,7 @@ class _Divided(Partition[Cursor]):
 
     def _wanted(self) -> Cell | None:
         """The next cell to evaluate that an opened cell waits for."""
-        if (leaf := self.tree.first_empty()) is not None:
+        if (leaf := self.tree.ranking.first_empty()) is not None:
             return leaf.cell
         wanting = [opening for opening in self._opening.values() if opening.missing]
         if not wanting:
@@ -208,7 +208,7 @@ class _Divided(Partition[Cursor]):
         kept = [node for node in optimal if node.state is not State.OPENING]
         if self._rule.locally_biased:
             return kept
-        return kept + [leaf for head in kept for leaf in self.tree.tied(head, _TIE)]
+        return kept + [leaf for head in kept for leaf in self.tree.ranking.tied(head, _TIE)]
 
     def _best_by_size(self) -> dict[float, tuple[float, Node]]:
         """The best value and cell of each size.
@@ -218,8 +218,8 @@ class _Divided(Partition[Cursor]):
         no cell waits when an iteration begins.
         """
         best: dict[float, tuple[float, Node]] = {}
-        for size in self.tree.groups():
-            leaf = self.tree.best(size)
+        for size in self.tree.ranking.groups():
+            leaf = self.tree.ranking.best(size)
             assert leaf is not None and isinstance(size, float)
             best[size] = (leaf.value, leaf)
         for opening in self._opening.values():

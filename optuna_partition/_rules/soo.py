@@ -53,7 +53,7 @@ class Swept(Partition[Cursor]):
 
     def choose(self, cursor: Cursor) -> Choice[Cursor]:
         opened: list[Cell] = []
-        while (leaf := self.tree.first_empty()) is None:
+        while (leaf := self.tree.ranking.first_empty()) is None:
             cell, cursor = self.open_next(cursor)
             if cell is None:
                 return Choice(None, tuple(opened), cursor)
@@ -100,7 +100,7 @@ class Swept(Partition[Cursor]):
         return None
 
     def _best(self, depth: int) -> tuple[float, Node] | None:
-        leaf = self.tree.best(depth)
+        leaf = self.tree.ranking.best(depth)
         return None if leaf is None else (leaf.value, leaf)
 
     def reach(self, cell: Cell) -> Node | None:

@@ -109,7 +109,7 @@ def test_the_heaps_answer_as_a_scan_of_all_leaves(
         leaves = sorted(tree.leaves(), key=lambda leaf: (leaf.depth, leaf.order))
         empty = [leaf for leaf in leaves if leaf.state is State.EMPTY]
         flying = [f for f in leaves if f.state is State.FLYING and f.axis is not None]
-        assert tree.first_empty() is (empty[0] if empty else None)
+        assert tree.ranking.first_empty() is (empty[0] if empty else None)
         assert tree.first_flying() is (flying[0] if flying else None)
         assert tree.flying() == [leaf for leaf in leaves if leaf.state is State.FLYING]
         for depth in range(tree.deepest + 1):
@@ -119,7 +119,9 @@ def test_the_heaps_answer_as_a_scan_of_all_leaves(
                 if leaf.depth == depth and leaf.axis is not None
                 if leaf.state in (State.KNOWN, State.FAILED)
             ]
-            assert tree.best(depth) is min(ranked, key=lambda leaf: leaf.value, default=None)
+            assert tree.ranking.best(depth) is min(
+                ranked, key=lambda leaf: leaf.value, default=None
+            )
 
 
 def first_free(tree: Tree, leaf: Node) -> Cell | None:

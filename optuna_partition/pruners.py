@@ -107,11 +107,11 @@ class BoundPruner(BasePruner):
         self._risk, self._n_startup_trials = float(risk), int(n_startup_trials)
         self._race, self._last_step = checked_flag("race", race), last_step
         if last_step is not None:
-            check_number("last_step", last_step, "last_step > 0", "8")
+            check_number("last_step", last_step, "0 < last_step < inf", "8")
             if not 0 < last_step < math.inf:
                 raise ValueError(
-                    f"`last_step > 0` must hold, but got ({last_step=}); None is what complete "
-                    "trials say."
+                    f"`0 < last_step < inf` must hold, but got ({last_step=}); None is what "
+                    "complete trials say."
                 )
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:

@@ -353,8 +353,9 @@ def test_an_infeasible_value_is_nothing_to_beat() -> None:
         ({"n_startup_trials": 2.5}, "`n_startup_trials` must be an integer"),
         ({"n_startup_trials": True}, "`n_startup_trials` must be an integer"),
         ({"race": "no"}, "`race` must be True or False"),
-        ({"last_step": 0}, "`last_step > 0` must hold"),
-        ({"last_step": "8"}, "`last_step > 0` must hold"),
+        ({"last_step": 0}, "`0 < last_step < inf` must hold"),
+        ({"last_step": math.inf}, "`0 < last_step < inf` must hold"),
+        ({"last_step": "8"}, "`0 < last_step < inf` must hold"),
     ],
 )
 def test_a_mistake_gets_a_message(arguments: dict[str, Any], message: str) -> None:

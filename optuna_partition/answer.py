@@ -22,9 +22,9 @@ from optuna_partition._rules.belief import thinned
 from optuna_partition._rules.belief import winsorised
 from optuna_partition._rules.repeats import is_noisy
 from optuna_partition._space.union import Union
+from optuna_partition._study.fold.readings import is_feasible
+from optuna_partition._study.fold.readings import sign_of
 from optuna_partition._study.optuna import trials_of
-from optuna_partition._study.readings import is_feasible
-from optuna_partition._study.readings import sign_of
 
 
 __all__ = ["Best", "best_trial", "ranked_trials"]

@@ -27,10 +27,10 @@ from optuna_partition._space.conditional import ConditionalSpace
 from optuna_partition._space.space import AnySpace
 from optuna_partition._space.space import Space
 from optuna_partition._study.attributes import Ask
-from optuna_partition._study.readings import has_told
-from optuna_partition._study.readings import is_feasible
-from optuna_partition._study.readings import sign_of
-from optuna_partition._study.record import History
+from optuna_partition._study.fold.history import History
+from optuna_partition._study.fold.readings import has_told
+from optuna_partition._study.fold.readings import is_feasible
+from optuna_partition._study.fold.readings import sign_of
 
 
 __all__ = ["CellInfo", "TreeCell", "cells", "is_feasible", "search_space", "tree", "unit"]

@@ -19,11 +19,11 @@ from optuna_partition._rules.curves import Curves
 from optuna_partition._space.union import Union
 from optuna_partition._study.arguments import check_number
 from optuna_partition._study.arguments import checked_flag
+from optuna_partition._study.fold.readings import ended_with
+from optuna_partition._study.fold.readings import is_feasible
+from optuna_partition._study.fold.readings import reported
+from optuna_partition._study.fold.readings import sign_of
 from optuna_partition._study.optuna import trials_of
-from optuna_partition._study.readings import ended_with
-from optuna_partition._study.readings import is_feasible
-from optuna_partition._study.readings import reported
-from optuna_partition._study.readings import sign_of
 
 
 __all__ = ["BoundPruner"]

@@ -19,10 +19,10 @@ from optuna_partition._known.units import unit_of
 from optuna_partition._rules.source import Earlier
 from optuna_partition._rules.source import Source
 from optuna_partition._study.attributes import is_ours
+from optuna_partition._study.fold.readings import is_feasible
+from optuna_partition._study.fold.readings import is_interrupted
+from optuna_partition._study.fold.readings import sign_of
 from optuna_partition._study.optuna import trials_of
-from optuna_partition._study.readings import is_feasible
-from optuna_partition._study.readings import is_interrupted
-from optuna_partition._study.readings import sign_of
 
 
 __all__ = ["Previous", "read_previous"]

@@ -22,10 +22,10 @@ from optuna_partition._nomad.variables import Variable
 from optuna_partition._nomad.variables import variable
 from optuna_partition._space.space import Space
 from optuna_partition._study.attributes import Poll
+from optuna_partition._study.fold.history import ATTEMPTS
+from optuna_partition._study.fold.readings import is_interrupted
+from optuna_partition._study.fold.readings import sign_of
 from optuna_partition._study.optuna import enqueued
-from optuna_partition._study.readings import is_interrupted
-from optuna_partition._study.readings import sign_of
-from optuna_partition._study.record import ATTEMPTS
 
 
 __all__ = ["Known", "best_value"]

@@ -31,19 +31,24 @@ import math
 import re
 from typing import Any
 from typing import final
-from typing import TypeAlias
 
 from optuna_partition._core import cells
 from optuna_partition._core.axes import Axis
-from optuna_partition._core.axes import Interval
 from optuna_partition._core.cells import Cell
-from optuna_partition._core.cells import Point
 from optuna_partition._core.growth import Growth
 from optuna_partition._core.node import Node
 from optuna_partition._core.node import Order
-from optuna_partition._core.node import Reading
 from optuna_partition._core.node import State
 from optuna_partition._core.tree import Tree
+from optuna_partition._rules.division import best_value
+from optuna_partition._rules.division import CENTRE
+from optuna_partition._rules.division import divide
+from optuna_partition._rules.division import is_flying
+from optuna_partition._rules.division import Places
+from optuna_partition._rules.division import readings_of
+from optuna_partition._rules.division import Sample
+from optuna_partition._rules.division import sampled
+from optuna_partition._rules.division import samples
 from optuna_partition._rules.rule import Choice
 from optuna_partition._rules.rule import Partition
 from optuna_partition._rules.rule import Rule
@@ -52,13 +57,6 @@ from optuna_partition._rules.rule import Rule
 __all__ = ["Cursor", "DIRECT"]
 
 _TIE = 1e-13  # values this close to the best of their size are as good (Gablonsky's code)
-
-_Sample: TypeAlias = tuple[int, Interval]
-"""A point on an axis through a cell's centre: the axis, and the part of it whose centre it is."""
-_CENTRE: _Sample = (-1, (0, 0))  # stands for a cell's own centre among its samples
-_Readings: TypeAlias = dict[_Sample, list[float | Reading]]
-_Places: TypeAlias = dict[int, tuple[Point, _Sample | None]]
-"""Trial number -> its point, and which sample of the cell that is, if it is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +120,9 @@ class _Opening:
 
     node: Node
     stamp: Order
-    missing: tuple[_Sample, ...] = ()
+    missing: tuple[Sample, ...] = ()
     value: float = math.inf
-    places: _Places = field(default_factory=dict)
+    places: Places = field(default_factory=dict)
 
 
 @final
@@ -173,7 +171,7 @@ class _Divided(Partition[Cursor]):
         if not wanting:
             return None
         first = min(wanting, key=lambda opening: (opening.stamp, opening.node.cell))
-        return _sampled(first.node, first.missing[0])
+        return sampled(first.node, first.missing[0])
 
     def _ahead(self) -> Cell | None:
         """A cell inside the best one in flight, so that no ask waits for a result.
@@ -194,7 +192,7 @@ class _Divided(Partition[Cursor]):
 
     def _at_centre(self, leaf: Node) -> float:
         """The value at a leaf's own centre, infinite while there is none."""
-        return _value(_readings(self.tree, leaf, {}).get(_CENTRE, []))
+        return best_value(readings_of(self.tree, leaf, {}).get(CENTRE, []))
 
     # ---- the hull ----
 
@@ -266,13 +264,14 @@ class _Divided(Partition[Cursor]):
     def _look(self, opening: _Opening) -> None:
         """Sees what an opening cell waits for, and cuts it when that is nothing."""
         node = opening.node
-        found = _readings(self.tree, node, opening.places)
-        opening.value = _value(found.get(_CENTRE, []))
-        readings = {sample: found.get(sample, []) for sample in _samples(self.tree, node)}
+        found = readings_of(self.tree, node, opening.places)
+        opening.value = best_value(found.get(CENTRE, []))
+        readings = {sample: found.get(sample, []) for sample in samples(self.tree, node)}
         opening.missing = tuple(sample for sample, said in readings.items() if not said)
-        if all(said and not _is_flying(said) for said in readings.values()):
+        if all(said and not is_flying(said) for said in readings.values()):
             del self._opening[node.cell]
-            _divide(self.tree, opening, {sample: _value(s) for sample, s in readings.items()})
+            values = {sample: best_value(s) for sample, s in readings.items()}
+            divide(self.tree, node, opening.stamp, values)
 
 
 # ---- the hull, in numbers ----
@@ -301,83 +300,3 @@ def _hull(d: list[float], f: list[float], least: float, epsilon: float) -> list[
             continue
         kept.append(j)
     return kept[::-1]
-
-
-# ---- division ----
-
-
-def _value(readings: Sequence[float | Reading]) -> float:
-    """The best of the values, infinite where there is none."""
-    return min((r for r in readings if not isinstance(r, Reading)), default=math.inf)
-
-
-def _is_flying(readings: Sequence[float | Reading]) -> bool:
-    """Whether there is no value yet and one may come."""
-    return Reading.FLYING in readings and all(isinstance(r, Reading) for r in readings)
-
-
-def _longest(node: Node) -> list[int]:
-    most = max(node.sides)
-    return [i for i, side in enumerate(node.sides) if side == most]
-
-
-def _samples(tree: Tree, node: Node) -> list[_Sample]:
-    """c + delta e_i, c - delta e_i, in the order of evaluation."""
-    return [
-        (i, part) for i in _longest(node) for part in cells.outer_parts(tree.axes[i], node.cell[i])
-    ]
-
-
-def _sampled(node: Node, sample: _Sample) -> Cell:
-    """The cell whose centre is the sample."""
-    i, part = sample
-    return node.cell[:i] + (part,) + node.cell[i + 1 :]
-
-
-def _readings(tree: Tree, node: Node, places: _Places) -> _Readings:
-    """What is known at the samples of a cell and at its centre.
-
-    Args:
-        tree: The tree.
-        node: A leaf.
-        places: Where in the leaf its observations are, as far as that is known; completed here.
-    """
-    found: _Readings = {}
-    for number, observation in node.observations.items():
-        point, place = places.get(number, (None, None))
-        if point is not observation.point:
-            place = _place(tree, node, observation.point)
-            places[number] = observation.point, place
-        if place is not None:
-            found.setdefault(place, []).append(observation.reading)
-    return found
-
-
-def _place(tree: Tree, node: Node, point: Point) -> _Sample | None:
-    """The sample of a cell that a point is, `_CENTRE`, or None."""
-    centre = cells.centre(tree.axes, node.cell)
-    pairs = enumerate(zip(point, centre, strict=True))
-    off = [i for i, (x, c) in pairs if x is not c and not tree.axes[i].at_centre(node.cell[i], x)]
-    if len(off) != 1:
-        return None if off else _CENTRE
-    i = off[0]
-    axis = tree.axes[i]
-    parts = cells.outer_parts(axis, node.cell[i])
-    return next(((i, part) for part in parts if axis.at_centre(part, point[i])), None)
-
-
-def _divide(tree: Tree, opening: _Opening, values: dict[_Sample, float]) -> None:
-    """Cuts a cell on its longest axes, the one with the best sample first."""
-    node, axes = opening.node, _longest(opening.node)
-    pairs = {i: [sample for sample in values if sample[0] == i] for i in axes}
-    orders: dict[_Sample, Order] = {}
-    for rank, i in enumerate(axes):
-        for k, sample in enumerate(sorted(pairs[i], key=values.__getitem__)):
-            orders[sample] = (*opening.stamp, 2 * rank + k)
-    by_sample = sorted(axes, key=lambda i: min(values[sample] for sample in pairs[i]))
-    cuts = []
-    for k, i in enumerate(by_sample):
-        middle = (*opening.stamp, 2 * len(axes) + k)  # behind all new ones, as it is put in last
-        parts = tree.axes[i].cut(node.cell[i])
-        cuts.append((i, [orders.get((i, part), middle) for part in parts]))
-    tree.cut(node, *cuts)

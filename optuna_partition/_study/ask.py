@@ -40,6 +40,8 @@ from optuna_partition._study.ends import has_one_point
 from optuna_partition._study.ends import is_used_up
 from optuna_partition._study.ends import unfailed
 from optuna_partition._study.ends import used_up
+from optuna_partition._study.fold.history import History
+from optuna_partition._study.fold.readings import sign_of
 from optuna_partition._study.guesses import first_params
 from optuna_partition._study.inferred import has_other_range
 from optuna_partition._study.inferred import SearchSpaces
@@ -60,8 +62,6 @@ from optuna_partition._study.outside.by_trial import random_by_trial
 from optuna_partition._study.outside.chosen import Chosen
 from optuna_partition._study.outside.chosen import chosen_of
 from optuna_partition._study.outside.rest import RestSampler
-from optuna_partition._study.readings import sign_of
-from optuna_partition._study.record import History
 
 
 __all__ = ["PartitionSampler"]

@@ -13,18 +13,18 @@ from optuna.trial import FrozenTrial
 
 from optuna_partition._core import cells
 from optuna_partition._core.cells import Point
-from optuna_partition._rules.slices import on_slice
+from optuna_partition._core.slices import on_slice
 from optuna_partition._rules.source import KnowledgeOf
 from optuna_partition._study.attributes import Completion
 from optuna_partition._study.attributes import KEY
 from optuna_partition._study.attributes import shown
 from optuna_partition._study.claims import Claimant
 from optuna_partition._study.claims import claims_on
+from optuna_partition._study.fold.history import History
+from optuna_partition._study.fold.readings import is_asking
 from optuna_partition._study.guesses import good_point_on_slice
 from optuna_partition._study.optuna import show
 from optuna_partition._study.optuna import trials_of
-from optuna_partition._study.readings import is_asking
-from optuna_partition._study.record import History
 
 
 __all__ = ["Asking"]

@@ -17,8 +17,8 @@ from optuna_partition._core.cells import Point
 from optuna_partition._space.space import AnySpace
 from optuna_partition._space.space import Space
 from optuna_partition._space.values import is_single
-from optuna_partition._study.readings import is_interrupted
-from optuna_partition._study.record import ATTEMPTS
+from optuna_partition._study.fold.history import ATTEMPTS
+from optuna_partition._study.fold.readings import is_interrupted
 
 
 __all__ = [

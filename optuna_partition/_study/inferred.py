@@ -27,11 +27,11 @@ from optuna_partition._space.space import Space
 from optuna_partition._space.values import internal_of
 from optuna_partition._space.values import single
 from optuna_partition._study.arguments import searched
+from optuna_partition._study.fold.readings import has_told
 from optuna_partition._study.optuna import fixed_by
 from optuna_partition._study.optuna import Identity
 from optuna_partition._study.optuna import identity
 from optuna_partition._study.optuna import trials_of
-from optuna_partition._study.readings import has_told
 
 
 __all__ = ["InferredSpace", "SearchSpaces", "has_other_range", "is_space_known"]

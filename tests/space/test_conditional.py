@@ -36,7 +36,7 @@ from optuna_partition import BaMSOOSampler
 from optuna_partition import SOOSampler
 from optuna_partition._space.branching import Branch
 from optuna_partition._space.branching import Branches
-from optuna_partition._study.readings import has_told
+from optuna_partition._study.fold.readings import has_told
 from optuna_partition.inspection import cells
 
 

@@ -27,7 +27,7 @@ from optuna_partition import NOMADSampler
 from optuna_partition import SOOSampler
 from optuna_partition._rules.soo import SOO
 from optuna_partition._space.space import Space
-from optuna_partition._study.record import History
+from optuna_partition._study.fold.history import History
 from optuna_partition.inspection import cells
 
 

@@ -30,7 +30,7 @@ from optuna_partition._rules.rule import Rule
 from optuna_partition._rules.soo import SOO
 from optuna_partition._space.space import Space
 from optuna_partition._study.ask import PartitionSampler
-from optuna_partition._study.record import History
+from optuna_partition._study.fold.history import History
 
 
 SPACE: dict[str, BaseDistribution] = {

@@ -34,6 +34,8 @@ from optuna_partition._study.attributes import Ask
 from optuna_partition._study.attributes import fit_of
 from optuna_partition._study.attributes import FITS
 from optuna_partition._study.attributes import with_fit
+from optuna_partition._study.fold.history import History
+from optuna_partition._study.fold.readings import sign_of
 from optuna_partition._study.optuna import Identity
 from optuna_partition._study.optuna import identity
 from optuna_partition._study.optuna import trials_of
@@ -41,8 +43,6 @@ from optuna_partition._study.optuna import write
 from optuna_partition._study.outside.chosen import Chosen
 from optuna_partition._study.outside.chosen import chosen_of
 from optuna_partition._study.outside.chosen import OutsideSampler
-from optuna_partition._study.readings import sign_of
-from optuna_partition._study.record import History
 
 
 __all__ = ["BranchSampler", "branch_of", "decided_in"]

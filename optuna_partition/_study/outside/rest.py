@@ -24,6 +24,8 @@ from optuna_partition._rules.repeats import next_again
 from optuna_partition._rules.rule import Rule
 from optuna_partition._space.space import Space
 from optuna_partition._space.values import single
+from optuna_partition._study.fold.history import History
+from optuna_partition._study.fold.readings import sign_of
 from optuna_partition._study.optuna import enqueued
 from optuna_partition._study.optuna import id_of
 from optuna_partition._study.optuna import TrialIdentity
@@ -33,8 +35,6 @@ from optuna_partition._study.outside.branches import decided_in
 from optuna_partition._study.outside.chosen import Chosen
 from optuna_partition._study.outside.chosen import chosen_of
 from optuna_partition._study.outside.chosen import OutsideSampler
-from optuna_partition._study.readings import sign_of
-from optuna_partition._study.record import History
 
 
 __all__ = ["RestSampler"]

@@ -11,7 +11,6 @@ while it runs, and when it has ended.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from dataclasses import replace
 from typing import Any
 from typing import Generic
@@ -28,16 +27,18 @@ from optuna_partition._rules.rule import Choice
 from optuna_partition._rules.rule import CursorT
 from optuna_partition._rules.rule import Rule
 from optuna_partition._rules.source import Knowledge
-from optuna_partition._space.early import provisional_params
 from optuna_partition._space.space import AnySpace
 from optuna_partition._study.attributes import Ask
-from optuna_partition._study.attributes import Completion
-from optuna_partition._study.optuna import enqueued
-from optuna_partition._study.readings import ended_with
-from optuna_partition._study.readings import is_feasible
-from optuna_partition._study.readings import is_interrupted
-from optuna_partition._study.readings import reported
-from optuna_partition._study.readings import value_of
+from optuna_partition._study.fold.readings import ended_with
+from optuna_partition._study.fold.readings import is_feasible
+from optuna_partition._study.fold.readings import is_interrupted
+from optuna_partition._study.fold.readings import reported
+from optuna_partition._study.fold.readings import value_of
+from optuna_partition._study.fold.where import Asked
+from optuna_partition._study.fold.where import asked_point
+from optuna_partition._study.fold.where import is_elsewhere
+from optuna_partition._study.fold.where import names_all
+from optuna_partition._study.fold.where import point_of
 
 
 __all__ = ["ATTEMPTS", "History"]
@@ -45,21 +46,6 @@ __all__ = ["ATTEMPTS", "History"]
 _ELSEWHERE = -(2**40)  # and below: numbers that no trial has
 ATTEMPTS = 3
 """How often a point is evaluated when its worker dies before it counts as failed."""
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """What a trial was asked for, as one history reads it.
-
-    Args:
-        ask: What the trial carries.
-        point: Where it was to lie; None where its space is another one.
-        fits: Whether the log of the ask is of this history's tree.
-    """
-
-    ask: Ask
-    point: Point | None
-    fits: bool
 
 
 class History(Generic[CursorT]):
@@ -135,7 +121,7 @@ class History(Generic[CursorT]):
             return not trial.state.is_finished()
         if self.space.point_of(ask.named) != point or ask.repeat != repeat:
             return False
-        if trial.state.is_finished() and self._is_elsewhere(trial, point):
+        if trial.state.is_finished() and is_elsewhere(self.space, trial, point):
             return False
         return trial.state is not TrialState.FAIL or ask.failed
 
@@ -230,7 +216,7 @@ class History(Generic[CursorT]):
         self.misfits.pop(trial.number, None)
         if asked is not None:
             self._replay_once(trial.number, asked)
-        point = self._point(trial, asked)
+        point = point_of(self.space, trial, asked, inferred=self._inferred)
         if point is not None:
             log = asked.ask if asked is not None and asked.fits else None
             self._observe(trial, point, None if log is None else self.space.lift(log.named))
@@ -244,12 +230,12 @@ class History(Generic[CursorT]):
         self._settled.discard(trial.number)
         return True
 
-    def _asked(self, trial: FrozenTrial) -> _Asked | None:
+    def _asked(self, trial: FrozenTrial) -> Asked | None:
         """What the trial was asked for; None where no partition sampler asked."""
         ask = Ask.of(trial)
         if ask is None:
             return None
-        asked = _Asked(ask, self._asked_point(trial, ask), self._fits(ask))
+        asked = Asked(ask, asked_point(self.space, trial, ask), self._fits(ask))
         if asked.point is not None:
             self._count(asked.point, ask.repeat)
         return asked
@@ -270,7 +256,7 @@ class History(Generic[CursorT]):
             return False
         return True
 
-    def _replay_once(self, number: int, asked: _Asked) -> None:
+    def _replay_once(self, number: int, asked: Asked) -> None:
         """Puts the log that a trial carries into the tree, once, or the trial to the misfits."""
         if not asked.fits:
             self.misfits[number] = replace(asked.ask, opened=(), bounds=())
@@ -291,69 +277,20 @@ class History(Generic[CursorT]):
             self._partition.bound(cell, value)
         self.cursor = self._rule.join(self.cursor, cursor)
 
-    def _release_asked_point(self, trial: FrozenTrial, asked: _Asked, point: Point | None) -> None:
+    def _release_asked_point(self, trial: FrozenTrial, asked: Asked, point: Point | None) -> None:
         """Blocks or frees the point that a trial was asked for, where it was not evaluated."""
         if asked.point is None:
             return
-        names_all = self._names_all(asked.ask, asked.point)
+        whole = names_all(self.space, asked.ask, asked.point)
         if not trial.state.is_finished():
-            if names_all:
+            if whole:
                 self._settled.add(trial.number)
-        elif point == asked.point or not self._is_elsewhere(trial, asked.point):
+        elif point == asked.point or not is_elsewhere(self.space, trial, asked.point):
             if is_interrupted(trial) and (cell := self.space.lift(asked.ask.named)) is not None:
                 self.tree.interrupted[trial.number] = cell
-        elif names_all:  # else it has not left its point, but come to more parameters
+        elif whole:  # else it has not left its point, but come to more parameters
             # under a number of its own, as the trial counts where it lies
             self.tree.observe(_ELSEWHERE - trial.number, asked.point, Reading.FAILED)
-
-    # ---- where a trial lies ----
-
-    def _asked_point(self, trial: FrozenTrial, ask: Ask) -> Point | None:
-        """The point of an ask, whatever its rule, and of what its branch turned out to have.
-
-        None where its space is another one.
-        """
-        point = self.space.point_of(ask.named)
-        if point is None or self._names_all(ask, point):
-            return point
-        more = {name: x for name, x in trial.params.items() if name not in ask.axes}
-        return self.space.point({**self.space.params(point), **more}) or point
-
-    def _names_all(self, ask: Ask, point: Point) -> bool:
-        """Whether all that there is at its point was known when it was asked for."""
-        return self.space.present(point).keys() <= {*ask.axes}
-
-    def _point(self, trial: FrozenTrial, asked: _Asked | None) -> Point | None:
-        """Where a trial lies: where it was asked to, unless its parameters say otherwise.
-
-        Its objective may end before it has suggested them all. Of another tree, one that is
-        complete has suggested all there are in its branch. A claim that was not confirmed is not
-        its own.
-        """
-        if asked is not None and asked.point is not None:
-            may_lack = asked.fits or trial.state is not TrialState.COMPLETE
-            partly = may_lack and not asked.ask.announced
-            if not trial.state.is_finished():
-                return asked.point
-            if self.space.at(asked.point, trial.params, partly=partly):
-                return asked.point
-        if trial.state.is_finished():
-            return self.space.point(trial.params)
-        return self._to_come(trial)
-
-    def _to_come(self, trial: FrozenTrial) -> Point | None:
-        """Where a trial will lie that nobody asked a cell for, if that is known."""
-        completed = Completion.of(trial)
-        if completed is not None:
-            point = self.space.whole(completed.space, completed.point)
-            if point is not None:
-                return point
-        guessed = provisional_params(trial, self.space.distributions) if self._inferred else {}
-        return self.space.point({**guessed, **enqueued(trial), **trial.params})
-
-    def _is_elsewhere(self, trial: FrozenTrial, point: Point) -> bool:
-        """Whether the objective could not take its point: it suggests another range, for one."""
-        return not self.space.at(point, trial.params, partly=True)
 
     # ---- what it says there ----
 

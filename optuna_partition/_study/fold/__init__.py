@@ -1,0 +1,1 @@
+"""Trials -> tree: what a trial says, where it lies, and the history of them all."""

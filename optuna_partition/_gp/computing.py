@@ -25,11 +25,12 @@ from optuna_partition._threads import one_thread
 __all__ = ["computing"]
 
 _logger = logging.getLogger(f"optuna.{__name__}")
+_said: set[type[Exception]] = set()
 
 
 @contextmanager
 def computing(device: str) -> Iterator[None]:
-    """Turns what linear algebra raises into `BeliefFailed`, and says so once per process.
+    """Turns what linear algebra raises into `BeliefFailed`; a process says each kind once.
 
     Inside, neither the default device nor the gradients nor the threads are what a user has set
     around a study.
@@ -49,7 +50,7 @@ def computing(device: str) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except (BotorchError, NanError, NotPSDError, RuntimeError, ValueError) as error:
-        _say_once(f"{type(error).__name__}: {error}")
+        _say_once(error)
         raise BeliefFailed(str(error)) from error
 
 
@@ -77,9 +78,12 @@ def _default(device: str) -> AbstractContextManager[Any]:
     return nullcontext() if torch.get_default_device().type == "cpu" else torch.device(device)
 
 
-@cache
-def _say_once(reason: str) -> None:
+def _say_once(error: Exception) -> None:
+    """By its type: messages name numbers of points."""
+    if type(error) in _said:
+        return
+    _said.add(type(error))
     _logger.warning(
         "The model of `BaMSOOSampler` could not be fitted; the search goes on as `SOOSampler`'s "
-        f"until it can ({reason})."
+        f"until it can ({type(error).__name__}: {error})."
     )

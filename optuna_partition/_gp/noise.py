@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-from statistics import NormalDist
 from typing import Any
 
 from botorch.models import SingleTaskGP
 from gpytorch.likelihoods import FixedNoiseGaussianLikelihood
 from gpytorch.likelihoods import GaussianLikelihood
-import numpy as np
 from torch import Tensor
 
 from optuna_partition._gp.kernel import above
 from optuna_partition._gp.kernel import float64
 from optuna_partition._gp.kernel import log_normal
-from optuna_partition._rules.belief import Array
 
 
-__all__ = ["LEAST_ERROR", "censored_moments", "likelihood_of", "quieten", "roughen"]
+__all__ = ["likelihood_of", "quieten", "roughen"]
 
 _LEAST_NOISE = 1e-6  # variance; BoTorch's 1e-4 keeps a smooth function from its last digits
 _FIRST_NOISE = 1e-2  # from less, a fit takes noise for the function
 _MUCH_NOISE = 0.5  # half of what there is to explain
 _MOST_UNSEEN = 1e-4  # where a repeat shows none; a training of one seed is still a bit rough
 _NOISE_PRIOR = log_normal(2.0, 3.0)  # its logarithm 3 about -7 where a fit maximises
-LEAST_ERROR = 1e-100
-"""Of a forecast; what was measured has none."""
-_FARTHEST = 30.0  # standard deviations
-_NORMAL = NormalDist()
 
 
 def likelihood_of(own: Tensor | None) -> GaussianLikelihood | FixedNoiseGaussianLikelihood:
@@ -64,14 +57,3 @@ def _of_all(model: SingleTaskGP) -> Any:
     """The noise that all values have."""
     likelihood = model.likelihood
     return getattr(likelihood, "second_noise_covar", likelihood.noise_covar)
-
-
-def censored_moments(most: float, means: Array, errors: Array) -> tuple[Array, Array]:
-    """Mean and deviation of the lesser of normal values and a number, (n,) each (Tobin 1958)."""
-    d = ((most - means) / np.maximum(errors, LEAST_ERROR)).clip(-_FARTHEST, _FARTHEST)
-    at = np.array([(_NORMAL.cdf(x), _NORMAL.pdf(x)) for x in d])
-    below, density = at.T
-    first = d * (1 - below) - density
-    second = below - d * density + d**2 * (1 - below)
-    mean = np.minimum(means + errors * first, most)
-    return mean, errors * np.sqrt(np.maximum(second - first**2, 0.0))

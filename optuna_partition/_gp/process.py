@@ -25,8 +25,6 @@ from optuna_partition._gp.fit import cost
 from optuna_partition._gp.fit import load
 from optuna_partition._gp.fit import theta_of
 from optuna_partition._gp.knowledge import worth_repeating
-from optuna_partition._gp.noise import censored_moments
-from optuna_partition._gp.noise import LEAST_ERROR
 from optuna_partition._gp.noise import quieten
 from optuna_partition._gp.noise import roughen
 from optuna_partition._gp.sources import Expectations
@@ -240,15 +238,12 @@ class _Targets:
 
     @classmethod
     def of(cls, evidence: Evidence, squash: Callable[[Array], Array]) -> _Targets:
-        """What is forecast may be below where squashed values end."""
-        y, early = squash(evidence.y), evidence.early
+        """As a fit sees them; what is forecast is no value far above already."""
+        targets, early = cls._standardised(squash(evidence.y)), evidence.early
         if early is None:
-            return cls._standardised(y)
-        errors = np.sqrt(np.diag(early.noise))
-        expected, left = censored_moments(y.max(), evidence.y, errors)
-        targets = cls._standardised(np.where(evidence.measured, y, expected))
-        share = left / np.maximum(errors, LEAST_ERROR) / targets.scale
-        return replace(targets, noise=early.noise * share * share[:, None])
+            return targets
+        errors = early.errors / targets.scale
+        return replace(targets, noise=early.correlation * errors * errors[:, None])
 
     @classmethod
     def _standardised(cls, y: Array) -> _Targets:

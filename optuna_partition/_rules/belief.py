@@ -107,17 +107,19 @@ class Early:
     """What of some evidence is forecast, because its trials have not come to their end.
 
     Args:
-        noise: Covariances of the forecasts' errors, (n, n); 0 where values were measured.
+        errors: Deviations of the forecasts, (n,); 0 where values were measured.
+        correlation: Of these errors, (n, n); 0 where values were measured.
         rest: Share of an evaluation that would measure it, (n,): 1 where it was measured, and inf
             where a trial is on its way there.
     """
 
-    noise: Array
+    errors: Array
+    correlation: Array
     rest: Array
 
     def of(self, rows: NDArray[np.intp]) -> Early:
         """Of some rows."""
-        return Early(self.noise[np.ix_(rows, rows)], self.rest[rows])
+        return Early(self.errors[rows], self.correlation[np.ix_(rows, rows)], self.rest[rows])
 
 
 @dataclass(frozen=True)
@@ -162,7 +164,8 @@ class Evidence:
     @property
     def measured(self) -> NDArray[np.bool_]:
         """Which rows are no forecast, (n,)."""
-        return np.ones(len(self.y), bool) if self.early is None else np.diag(self.early.noise) == 0
+        early = self.early
+        return np.ones(len(self.y), bool) if early is None else np.diag(early.correlation) == 0
 
     @property
     def is_noiseless(self) -> bool:

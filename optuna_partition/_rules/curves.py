@@ -50,9 +50,12 @@ _KINDS = ((1.0, 1.0), (0.3, 0.5), (0.3, 1.5), (0.05, 0.5), (0.05, 1.5))
 _FLAT = 1e-6  # prior precision of a, beside curves that are worth 1 each
 _ROUNDING = 1e-9  # of levels: no difference
 _DEEPEST = 10.0  # below the best end, in distances of the usual value from it
-_FARTHEST = 700.0  # level; beyond, its exponential is infinite
+_HIGHEST = 2.0  # level above the usual one of its step: seven times as far from the best
+_STRAY = 5.0  # robust deviations: what goes up by more has diverged, and says nothing of others
+_FARTHEST = 300.0  # level; with a unit of 1e100, the square of its exponential is finite
 _BOTH = np.array([0, 1])  # y and v
 _NORMAL = NormalDist()
+_QUANTILES = np.array([_NORMAL.inv_cdf((i + 0.5) / 64) for i in range(64)])
 
 
 @dataclass(frozen=True)
@@ -103,12 +106,20 @@ class Forecasts:
         return self.scale.value(self.levels)
 
     @property
-    def covariance(self) -> Array:
-        """Of the values, (m, m), as far as a deviation of the levels moves them."""
+    def correlation(self) -> Array:
+        """Of their errors, (m, m)."""
         deviations = np.sqrt(np.diag(self.doubt))
-        high, low = (self.scale.value(self.levels + s * deviations) for s in (1, -1))
-        slopes = (high - low) / 2 / np.maximum(deviations, 1e-12)
-        return self.doubt * slopes * slopes[:, None]
+        found: Array = self.doubt / deviations / deviations[:, None]
+        return found
+
+    def drawn_in(self, most: float) -> tuple[Array, Array]:
+        """Medians and deviations of the ends as values, (m,) each, none counted above `most`.
+
+        A level in doubt may be a value of any size, but none that is far below the best.
+        """
+        deviations = np.sqrt(np.diag(self.doubt))
+        values = self.scale.value(self.levels[:, None] + deviations[:, None] * _QUANTILES)
+        return np.minimum(self.medians, most), np.minimum(values, most).std(axis=1)
 
     def chance_below(self, value: float) -> float:
         """How likely the first end is at most a value (Abramowitz and Stegun 1964, 26.7.8)."""
@@ -126,7 +137,7 @@ class _Scale:
 
     @classmethod
     def of(cls, ends: Array, reported: Array) -> _Scale:
-        """By the ends, as far as they differ; a curve far above or below all others counts little.
+        """By the ends, as far as they differ.
 
         A report far below every end is no best value: beside it all the others would be the same.
         """
@@ -204,6 +215,7 @@ class _Regression:
         centre = np.array([y.mean(), v.mean()]) if len(y) else np.zeros(2)
         spread = float(then[rows].std()) if len(y) else 0.0
         prior = (_RESIDUAL * (spread if spread > _ROUNDING else 1.0)) ** 2
+        dy = _without_strays(dy, math.sqrt(prior))
         root = np.linalg.inv(np.linalg.cholesky(kind.correlation(x, x) + kind.own(len(x))))
         design = root @ np.column_stack([np.ones(len(y)), y - centre[0], v - centre[1]])
         precision = np.diag([_FLAT, prior / _DRIFT**2, prior / _DRIFT**2])
@@ -232,6 +244,24 @@ class _Regression:
         return np.stack([state[0] + change, -change]), doubt + signs[..., None, None] * fresh
 
 
+def _without_strays(dy: Array, least: float) -> Array:
+    """Changes of level, those that rise far more than usual drawn in.
+
+    A curve that diverges would otherwise put all others in doubt. Those that fall far stay: who
+    stops a trial has to know of them.
+
+    Args:
+        dy: The changes, (n,).
+        least: A deviation that is usual.
+    """
+    if not len(dy):
+        return dy
+    usual = np.median(dy)
+    deviation = np.median(np.abs(dy - usual)) / _NORMAL.inv_cdf(0.75)
+    found: Array = np.minimum(dy, usual + _STRAY * max(deviation, least))
+    return found
+
+
 @dataclass(frozen=True)
 class Curves:
     """All curves of a study.
@@ -239,11 +269,13 @@ class Curves:
     Args:
         grid: Steps, ascending, (g,).
         scale: Of levels.
+        highest: Levels at each step and at the end above which all are the same, (g + 1,).
         regressions: From each step to the next, the last to the end.
     """
 
     grid: Array
     scale: _Scale
+    highest: Array
     regressions: tuple[_Regression, ...]
 
     @classmethod
@@ -263,19 +295,23 @@ class Curves:
         scale = _Scale.of(ends[np.isfinite(ends)], values)
         kept = _telling(values)
         x, levels = np.array([curves[i].x for i in kept]), scale.level(values[kept])
+        highest = np.nanmedian(levels, axis=0) + _HIGHEST
+        levels = np.minimum(levels, highest)
         before = np.column_stack([np.full(len(kept), math.nan), levels])
         columns = (before[:, :-2].T, before[:, 1:-1].T, before[:, 2:].T)
         kinds = (
             tuple(_Regression.of(_Kind(*kind), x, *of) for of in zip(*columns, strict=True))
             for kind in _KINDS
         )
-        return cls(grid, scale, max(kinds, key=lambda each: sum(r.evidence for r in each)))
+        likeliest = max(kinds, key=lambda each: sum(r.evidence for r in each))
+        return cls(grid, scale, highest, likeliest)
 
     @one_thread()
     def ends(self, curves: Sequence[Curve]) -> Forecasts:
         """The ends of some curves, all at once, since they err alike."""
         x, m = np.array([curve.x for curve in curves]), len(curves)
         levels = self.scale.level(np.array([self._known(curve) for curve in curves]))
+        levels = np.minimum(levels, self.highest[:-1])
         last = levels.shape[1] - 1 - np.isfinite(levels)[:, ::-1].argmax(axis=1)
         state, doubt, freedom = np.zeros((2, m)), np.zeros((2, 2, m, m)), math.inf
         for j, regression in enumerate(self.regressions):

@@ -38,6 +38,7 @@ from optuna_partition._rules.belief import MOST_VALUES
 from optuna_partition._rules.belief import ranking
 from optuna_partition._rules.belief import thinned
 from optuna_partition._rules.belief import units
+from optuna_partition._rules.belief import winsorised
 from optuna_partition._rules.curves import Curve
 from optuna_partition._rules.curves import Curves
 
@@ -136,11 +137,13 @@ def _with_forecasts(
     if known is None or not numbers:
         return measured, None
     ends = known.ends([curves[number] for number in numbers])
-    forecast = [(said[n], float(end)) for n, end in zip(numbers, ends.medians, strict=True)]
+    most = winsorised(np.array([*(value for _, value in measured), *ends.medians])).max()
+    middle, errors = ends.drawn_in(float(most))
+    forecast = [(said[n], float(value)) for n, value in zip(numbers, middle, strict=True)]
     rest = _rests([curves[n] for n in numbers], [c for c in curves.values() if c.end is not None])
     held = _held(said, curves)
     rest[[o.point in held or not _is_a_centre(axes, o.point) for o, _ in forecast]] = math.inf
-    return [*measured, *forecast], _early(len(measured), ends.covariance, rest)
+    return [*measured, *forecast], _early(len(measured), errors, ends.correlation, rest)
 
 
 def _is_open(number: int, curves: Mapping[int, Curve]) -> bool:
@@ -197,12 +200,13 @@ def _is_a_centre(axes: Sequence[Axis], point: Point) -> bool:
     return all(axis.centre(axis.pin(axis.unit(x))) == x for axis, x in pairs)
 
 
-def _early(n_measured: int, covariance: Array, rest: Array) -> Early:
+def _early(n_measured: int, errors: Array, correlation: Array, rest: Array) -> Early:
     """Of rows that were measured and, after these, of rows that are forecast."""
     n = n_measured + len(rest)
-    noise = np.zeros((n, n))
-    noise[n_measured:, n_measured:] = covariance
-    return Early(noise, np.concatenate([np.ones(n_measured), rest]))
+    among = np.zeros((n, n))
+    among[n_measured:, n_measured:] = correlation
+    none = np.zeros(n_measured)
+    return Early(np.concatenate([none, errors]), among, np.concatenate([none + 1, rest]))
 
 
 # ---- constraints and failures ----

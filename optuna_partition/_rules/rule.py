@@ -116,7 +116,7 @@ class Rule(ABC, Generic[CursorT]):
     @property
     @abstractmethod
     def name(self) -> str:
-        """The rule with the options that change its choices; trials carry it."""
+        """The rule with the options that its tree depends on; trials carry it."""
 
     @property
     @abstractmethod

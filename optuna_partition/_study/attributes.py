@@ -73,7 +73,7 @@ class Ask:
     """What a trial carries that a partition sampler asked for.
 
     Args:
-        rule: Name of the rule that asked, with the options that change its choices.
+        rule: Name of the rule that asked, with the options that its tree depends on.
         space: Fingerprint of the search space the cells live in.
         axes: Names of its parameters, in order.
         cell: The cell that the trial evaluates at its centre.

@@ -72,13 +72,14 @@ def test_a_stopped_point_is_as_good_as_new_and_cheaper() -> None:
     x = np.random.default_rng(2).random((10, 2))
     y = ((x - 0.5) ** 2).sum(axis=1)
     stopped = int(y.argmin())
-    noise, domain = np.zeros((10, 10)), Domain.of((Continuous(20), Continuous(20)))
-    noise[stopped, stopped] = 0.1**2
+    domain = Domain.of((Continuous(20), Continuous(20)))
+    is_stopped = np.arange(10) == stopped
 
     def taken_up(left: float) -> np.ndarray | None:
         rest = np.ones(10)
         rest[stopped] = left
-        evidence = Evidence(x, y, x[:0], 10, early=Early(noise, rest))
+        early = Early(0.1 * is_stopped, np.diag(1.0 * is_stopped), rest)
+        evidence = Evidence(x, y, x[:0], 10, early=early)
         fitted = GaussianProcess(domain).fit(evidence, None)
         known = x[y.argsort()[1]]  # a new point where all is known
         return worth_repeating(fitted.exact, evidence, known, stopped_only=True)

@@ -10,6 +10,7 @@ from scipy import stats
 
 from optuna_partition._rules.curves import _Kind
 from optuna_partition._rules.curves import _Regression
+from optuna_partition._rules.curves import _Scale
 from optuna_partition._rules.curves import Curve
 from optuna_partition._rules.curves import Curves
 from optuna_partition._rules.curves import Forecasts
@@ -131,6 +132,61 @@ def test_the_chance_is_students() -> None:
         assert found.chance_below(value) == pytest.approx(stats.t.cdf(t, found.freedom), abs=0.01)
 
 
+def test_a_forecast_in_doubt_is_drawn_in_before_its_deviation_is_taken() -> None:
+    """Were it drawn in as a value, one of 9 with an error of 9 would be the best of all."""
+    scale = _Scale(1.2, 0.3)
+    levels, deviations = np.array([0.2, 0.5, 0.0, 3.0]), np.array([0.01, 0.3, 2.0, 3.0])
+    shape = np.array([[1, 0.5, 0, 0], [0.5, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+    found = Forecasts(levels, shape * deviations * deviations[:, None], 9.0, scale)
+    told = levels + deviations * np.random.default_rng(0).standard_normal((400_000, 4))
+    told = np.minimum(scale.value(told), 1.9)
+    middle, deviation = found.drawn_in(1.9)
+    assert middle == pytest.approx(np.median(told, axis=0), abs=1e-2)
+    # 64 quantiles lack what is beyond 2.4 deviations.
+    assert deviation == pytest.approx(told.std(axis=0), rel=2e-2)
+    assert found.correlation == pytest.approx(shape)
+
+
+def known_with(*strays: Curve, n: int) -> tuple[Curves, float]:
+    """What n curves and some others teach, and the best end."""
+    curves = falling(np.random.default_rng(7), n)
+    known = Curves.of([*curves, *strays])
+    assert known is not None
+    return known, min(curve.values[-1] for curve in curves)
+
+
+@pytest.mark.parametrize("n", [12, 20, 60])
+@pytest.mark.parametrize("value", [9.0, 1e6, 1e100])
+@pytest.mark.parametrize("came", [3, 8, None])
+def test_one_curve_that_diverges_puts_no_other_in_doubt(
+    n: int, value: float, came: int | None
+) -> None:
+    """Whether it was stopped there, came to its end, or has only ended with such a value."""
+    usual = falling(np.random.default_rng(8), 1)[0]
+    values = np.where(STEPS == came, value, usual.values)[:came]
+    stray = Curve(usual.x, STEPS[:came], values, value if came != 3 else None)
+    bad = Curve(np.array([0.9, 0.5]), STEPS[:2], 1 + 4 * 0.6**2 + 1.5 * np.exp(-STEPS[:2] / 2))
+    clean, best = known_with(n=n)
+    known, _ = known_with(stray, n=n)
+    assert clean.ends([bad]).chance_below(best) < 0.01
+    assert known.ends([bad]).chance_below(best) < 0.02
+    # and is itself as good as the worst
+    middle, deviations = known.ends([Curve(usual.x, STEPS[:1], np.array([value]))]).drawn_in(3.0)
+    assert middle[0] - deviations[0] > best
+
+
+def test_curves_that_come_back_keep_a_spike_from_being_the_end() -> None:
+    rng = np.random.default_rng(9)
+    spiky = [
+        Curve(c.x, STEPS, c.values + 3.0 * (STEPS == 3) * (i % 5 == 0), c.end)
+        for i, c in enumerate(falling(rng, 40))
+    ]
+    good = min(falling(rng, 20), key=lambda c: c.values[-1])
+    known, best = Curves.of(spiky), min(c.values[-1] for c in spiky)
+    at_spike = Curve(good.x, STEPS[:3], good.values[:3] + 3.0 * (STEPS[:3] == 3))
+    assert end(known, at_spike).chance_below(best + 0.1) > 0.05
+
+
 def curve(*reports: tuple[float, float], end: float | None = None, x: float = 0.5) -> Curve:
     steps, values = np.array(reports).T
     return Curve(np.array([x]), steps, values, end)
@@ -156,7 +212,9 @@ def test_what_people_report_has_a_forecast(curves: list[Curve]) -> None:
         found = end(Curves.of([*curves, asked]), asked)
         assert np.isfinite(found.levels).all() and found.doubt[0, 0] > 0
         assert 0 <= found.chance_below(0.5) <= 1
-        assert not np.isnan(found.medians).any() and not np.isnan(found.covariance).any()
+        least, most = found.scale.best - found.scale.unit, found.scale.best + found.scale.unit
+        middle, deviation = found.drawn_in(most)
+        assert least <= middle[0] <= most and 0 <= deviation[0] <= most - least
 
 
 def test_without_an_end_there_is_nothing_to_learn() -> None:

@@ -101,20 +101,23 @@ class ConstrainedPosterior:
         )
 
     def bounds(self, x: Array) -> tuple[Array, Array]:
-        """As if what is likely to be infeasible had failed: it has the worst value there is."""
+        """As if what is likely to be infeasible had failed: it has the worst value there is.
+
+        While nothing is feasible it is how unlikely that is, alone.
+        """
         mean, deviation = self.value.bounds(x)
         with computing(self.value.process.device), torch.no_grad():
             likely = self.feasibility(self.value.process.tensor(x)).cpu().numpy()
         feasible = self.value.evidence.y[self.value.evidence.feasible]
         if not len(feasible):
-            return -likely, deviation
+            return -likely, np.zeros_like(deviation)
         return np.where(likely < _LIKELY, max(feasible), mean), deviation
 
     def promising(self, box: Box) -> Array:
         return self.value.promising(box, self.feasibility)
 
     def worth_repeating(self, new: Array, *, stopped_only: bool) -> Array | None:
-        return self.value.worth_repeating(new, stopped_only=stopped_only)
+        return self.value.worth_repeating(new, self.feasibility, stopped_only=stopped_only)
 
 
 @dataclass(frozen=True)
@@ -152,9 +155,13 @@ def around_zero(y: Array) -> Array:
     """A constraint's values with those far from 0 drawn in, each on its side (SCBO's bilog).
 
     Eriksson and Poloczek 2021, section 3: what matters is where 0 is. Their unit is the median.
+    Where none is below 0, as of max(excess, 0) or of 0 and 1, what is 0 is met as well as usual
+    violations are violated: the bound itself would be met by chance.
     """
     size = np.abs(y)
     known = size[np.isfinite(size) & (size > 0)]
     unit = float(np.median(known)) if len(known) else 1.0
     most = known.max() if len(known) else 1.0
+    if not (y < 0).any():
+        y, size = np.where(y == 0, -unit, y), np.maximum(size, np.where(y == 0, unit, 0))
     return np.copysign(np.log1p(np.minimum(size, most) / unit), y)

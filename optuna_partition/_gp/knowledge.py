@@ -19,12 +19,14 @@ per cost: Snoek, Larochelle and Adams 2012, section 3.2).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import math
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 import torch
+from torch import Tensor
 
 from optuna_partition._gp.exact import Exact
 from optuna_partition._rules.belief import Array
@@ -40,7 +42,12 @@ _Z = np.array([NormalDist().inv_cdf((i + 0.5) / _QUANTILES) for i in range(_QUAN
 
 
 def worth_repeating(
-    exact: Exact, evidence: Evidence, new: Array, *, stopped_only: bool
+    exact: Exact,
+    evidence: Evidence,
+    new: Array,
+    feasibility: Callable[[Tensor], Tensor] | None = None,
+    *,
+    stopped_only: bool,
 ) -> Array | None:
     """The evaluated point whose repeat is worth more than an evaluation of a new one.
 
@@ -48,6 +55,8 @@ def worth_repeating(
         exact: The model.
         evidence: What it has seen.
         new: The most promising point, (D,).
+        feasibility: Points (k, D) -> the logarithm of how likely they meet constraints, (k,). A
+            gain counts by that, where a point has not shown it.
         stopped_only: Whether only points may be taken up whose evaluation was stopped.
 
     Returns:
@@ -58,8 +67,12 @@ def worth_repeating(
         stopped, rest = _stopped(exact, evidence)
         x = np.concatenate([answers, stopped, new[None]])
         means, covariances = exact.joint(exact.tensor(x))
+        met = np.ones(len(x))
+        if feasibility is not None:
+            likely = feasibility(exact.tensor(x[len(answers) :]))
+            met[len(answers) :] = likely.exp().cpu().numpy()
     gains = _gains(means.cpu().numpy(), covariances.cpu().numpy(), exact.noise, len(answers))
-    worth = gains / np.concatenate([np.ones(len(answers)), rest, [1.0]])
+    worth = met * gains / np.concatenate([np.ones(len(answers)), rest, [1.0]])
     is_answer = np.arange(len(worth) - 1) < len(answers)
     least = np.where(is_answer, math.inf if stopped_only else _LEAST_GAIN, 0.0)
     old = np.where(worth[:-1] > np.maximum(least, worth[-1]), worth[:-1], 0.0)

@@ -294,16 +294,28 @@ class Fitted:
         if self.process.candidates_func is not None:
             return self._candidates(self.process.candidates_func, box)
         with computing(self.process.device):
-            improvement = Improvement(self.exact, self.best, feasibility)
+            best = self.best
+            if best is None and feasibility is None:  # too few have a constraint for a model of it
+                best = float(self.targets.y[self.evidence.measured].min())
+            improvement = Improvement(self.exact, best, feasibility)
             process = self.process
             return promising(improvement, process.domain, self.evidence, box, process.seed)
 
-    def worth_repeating(self, new: Array, *, stopped_only: bool) -> Array | None:
+    def worth_repeating(
+        self,
+        new: Array,
+        feasibility: Callable[[Tensor], Tensor] | None = None,
+        *,
+        stopped_only: bool,
+    ) -> Array | None:
+        """See `Posterior`; with a feasibility by how likely a point meets constraints, too."""
         early = self.evidence.early
         if self.best is None or (stopped_only and early is None):
             return None
         with computing(self.process.device):
-            return worth_repeating(self.exact, self.evidence, new, stopped_only=stopped_only)
+            return worth_repeating(
+                self.exact, self.evidence, new, feasibility, stopped_only=stopped_only
+            )
 
     def _candidates(self, choose: CandidatesFunc, box: Box) -> Array:
         """A user's choice, called as `optuna_integration.BoTorchSampler` calls it: maximising.

@@ -267,19 +267,25 @@ class _Isolating(BeliefPartition):
             values[leaf] = min(float(mean), values.get(leaf, math.inf))
         found: dict[int, list[tuple[float, Node]]] = {}
         for leaf in self.tree.leaves():
-            value = leaf.value if leaf.state is State.FAILED else values.get(leaf)
+            value = values.get(leaf)
+            if value is None and leaf.state is State.FAILED and leaf.axis is not None:
+                value = leaf.value
             if value is not None:
                 found.setdefault(leaf.depth, []).append((value, leaf))
         return found
 
     def _places(self, leaf: Node) -> list[Point]:
-        """Where the model says what a leaf is worth: where it has values, or at its centre."""
+        """Where the model says what a leaf is worth: where it has values, or at its centre.
+
+        While nothing is feasible it says how likely that is, also where it was found not to be.
+        """
         if self.tree.is_empty(leaf):
             return [cells.centre(self.tree.axes, leaf.cell)]
         if leaf.axis is None:
             return []
+        lost = {Reading.INFEASIBLE, Reading.FAILED} if self.tree.incumbent is None else set()
         known = leaf.observations.values()
-        return [o.point for o in known if not isinstance(o.reading, Reading)]
+        return [o.point for o in known if not isinstance(o.reading, Reading) or o.reading in lost]
 
     def _promising(self, posterior: Posterior, node: Node) -> Cell | None:
         """The tiny cell around the most promising point of a cell that nobody has asked for."""

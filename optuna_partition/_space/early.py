@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fractions import Fraction
+from functools import cache
+from itertools import count
+from itertools import islice
 import math
 from typing import Any
 
@@ -14,10 +17,6 @@ from optuna_partition._space.space import Space
 
 
 __all__ = ["provisional_params", "first_value"]
-
-
-_ROOTS = tuple(math.sqrt(p) % 1 for p in (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43))
-"""Steps of a Kronecker sequence: no multiple of one is a whole number, so no two values meet."""
 
 
 def first_value(
@@ -42,12 +41,19 @@ def first_value(
     (axis,) = space.axes
     grids = [size for size in before if math.isfinite(size)]
     if not math.isfinite(axis.size()):
-        step = _ROOTS[(len(before) - len(grids)) % len(_ROOTS)]
+        step = _step(len(before) - len(grids))
         return space.params((Fraction((0.5 + number * step) % 1),))[""]
     digit = number // int(math.prod(grids))
     first, last = axis.whole()
     centre = axis.centre((first, last))
     return space.params((first + (centre - first + digit) % (last - first + 1),))[""]
+
+
+@cache
+def _step(axis: int) -> float:
+    """Of a Kronecker sequence: no multiple of a prime's root is whole, so no two values meet."""
+    primes = (n for n in count(2) if all(n % d for d in range(2, math.isqrt(n) + 1)))
+    return math.sqrt(next(islice(primes, axis, None))) % 1
 
 
 def provisional_params(

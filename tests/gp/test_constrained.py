@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 import math
 from typing import cast
@@ -29,6 +30,7 @@ from optuna_partition._rules.belief import Fit
 from optuna_partition._rules.belief import renewed
 from optuna_partition._rules.evidence import evidence_of
 from optuna_partition._rules.evidence import for_candidates_func
+from optuna_partition._rules.evidence import Reports
 
 
 AXES = (Continuous(30), Continuous(30))
@@ -170,11 +172,71 @@ def test_a_fit_of_other_models_is_made_anew() -> None:
     assert len(plain.theta) == PROCESS.n_parameters
 
 
-@pytest.mark.parametrize("y", [[0.0, 0.0], [-3.0, -3.0], [math.inf, -1.0, 2.0], [-1e300, 1e-3]])
+@pytest.mark.parametrize("y", [[0.0, -1.0], [-3.0, -3.0], [math.inf, -1.0, 2.0], [-1e300, 1e-3]])
 def test_values_around_zero_stay_on_their_side(y: list[float]) -> None:
     shaped = around_zero(np.array(y))
     assert np.isfinite(shaped).all()
     assert (np.sign(shaped) == np.sign(y)).all()
+
+
+@pytest.mark.parametrize("y", [[0.0, 0.0], [0.0, 2.0, math.inf], [1.0, 0.0, 1.0], [0.0, 1e-300]])
+def test_what_says_nothing_below_0_is_met_where_it_is_0(y: list[float]) -> None:
+    """max(excess, 0), or whether it was too much: the bound itself would be met by chance."""
+    shaped = around_zero(np.array(y))
+    assert np.isfinite(shaped).all()
+    assert (np.sign(shaped) == np.where(np.array(y) == 0, -1, 1)).all()
+
+
+@pytest.mark.parametrize("clip", [lambda x: max(x, 0.0), lambda x: float(x > 0)])
+def test_a_constraint_may_only_say_what_is_violated(clip: Callable[[float], float]) -> None:
+    tree = Tree(AXES, lambda node: node.depth)
+    for number, (u, v) in enumerate(places(40)):
+        told: float | Reading = Reading.INFEASIBLE if u < 0.5 else float(u**2 + v**2)
+        tree.observe(number, point(u, v), told, (("low", clip(0.5 - u)),), float(u**2 + v**2))
+    found = weighed(evidence_of(tree))
+    inside = found.value.evidence.x[found.value.evidence.feasible]
+    with torch.no_grad():
+        likely = found.feasibility(torch.tensor(inside[inside[:, 0] > 0.6])).exp()
+    assert likely.min() > 0.75
+    x = found.promising(WHOLE)[0]
+    assert 0.4 < x[0] < 0.65 and x[1] < 0.1
+
+
+def test_what_was_stopped_is_taken_up_as_far_as_it_is_likely_feasible() -> None:
+    """A trial that is stopped has not come to its constraint."""
+    tree, reports = grown(40), {}
+    for number, (u, v) in enumerate([(0.1, 0.1), (0.3, 0.02)], 40):
+        tree.observe(number, point(u, v), 9.0, (), 9.0)
+        reports[number] = Reports([1.0], [u**2 + v**2], None)
+    for number, o in tree.said().items():
+        if number < 40 and o.value is not None:
+            reports[number] = Reports([1.0, 2.0], [o.value, o.value], o.value)
+    found = weighed(evidence_of(tree, reports))
+    new = np.array([0.5, 0.0])
+    assert found.value.worth_repeating(new, stopped_only=True) is not None
+    assert found.worth_repeating(new, stopped_only=True) is None
+
+
+def test_while_nothing_is_feasible_the_values_say_nothing() -> None:
+    tree = Tree(AXES, lambda node: node.depth)
+    for number, (u, v) in enumerate(places(12)):
+        value = 6000 * float(u**2 + v**2)
+        tree.observe(number, point(u, v), Reading.INFEASIBLE, (("low", 0.99 - u),), value)
+    _, deviation = weighed(evidence_of(tree)).bounds(places(5, seed=1))
+    assert (deviation == 0).all()
+
+
+def test_one_infeasible_trial_and_others_that_run_are_enough_for_a_model() -> None:
+    tree = Tree(AXES, lambda node: node.depth)
+    tree.observe(0, point(0.2, 0.2), Reading.INFEASIBLE, (("low", 0.5),), 0.3)
+    reports = {0: Reports([1.0, 2.0], [0.5, 0.3], 0.3)}
+    for number, (u, v) in enumerate(places(4), 1):
+        tree.observe(number, point(u, v), Reading.FLYING)
+        reports[number] = Reports([1.0], [float(u**2 + v**2)], None)
+    evidence = evidence_of(tree, reports)
+    assert evidence.constraints == () and len(evidence.y) == 5
+    posterior = Constrained(PROCESS).fit(evidence, None)
+    assert np.isfinite(posterior.promising(WHOLE)).all()
 
 
 def test_a_constraint_that_never_varies_has_a_model() -> None:

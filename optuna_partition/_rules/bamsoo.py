@@ -8,9 +8,10 @@ start            the centre of the space, then small Latin hypercubes, until tri
                  model, further ones and the sweep in turn
 belief's turn    the most promising point of the whole space, by the model's acquisition; or one
                  of the best points once more, where that is worth more under noise
-star             the centres of the outer parts of every axis through the centre
+star             the outer parts of every axis through the centre, each cut off of what the axes
+                 before it have left
 sweep's turn     the most promising point of one cell: the next one that a sweep of SOO opens;
-                 every other time one of the star's, while there are any
+                 every other time an empty one of the star's, while there are any
 value of a leaf  the least mean of the belief at the points observed inside it; where there are
                  none, its mean at the centre
 ===============  ==============================================================================
@@ -222,14 +223,18 @@ class _Isolating(BeliefPartition):
         return tells(self.tree, point, stopped)
 
     def _next_of_star(self, posterior: Posterior, asking: _Asking) -> Cell | None:
-        """The leaf of the star that may be best, of those in which nothing is observed."""
+        """The most promising point of the star's leaf that may be best, of the empty ones.
+
+        The model likes best what it knows. Here it has to say what is best where it knows nothing:
+        with the first axis in its lower third, for one, and all others as they may be.
+        """
         leaves = list(self._star(asking))
         if not leaves:
             return None
         means, deviations = posterior.bounds(
             centres(self.tree.axes, (leaf.cell for leaf in leaves))
         )
-        return leaves[int(np.argmin(means - deviations))].cell
+        return self._promising(posterior, leaves[int(np.argmin(means - deviations))])
 
     def _star(self, asking: _Asking) -> Iterator[Node]:
         """The outer parts of every axis through the centre, opening the centre cell by axes."""

@@ -194,6 +194,16 @@ def test_every_cell_s_turn_comes_though_the_model_looks_elsewhere(fails_below: f
     assert len(ninths) == 9
 
 
+def test_the_model_says_what_is_best_in_every_outer_third_of_an_axis() -> None:
+    """Not only what lies there beside the centre of all other axes."""
+    rest = asked(BaMSOO(Nearests(doubt=0.0)), lambda x: sum(x), 4, 60)[STARTS:]
+    thirds = {(i, int(3 * x)) for point in rest for i, x in enumerate(point)}
+    assert {(i, third) for i in range(4) for third in (0, 2)} <= thirds
+    beside = [point for point in rest if sum(x == 0.5 for x in point) == 3]
+    assert len(beside) < 3
+    assert min(sum(others) for x, *others in rest if x > 2 / 3) < 0.8
+
+
 def test_the_model_keeps_away_from_where_trials_failed() -> None:
     """The best values are next to a region in which every trial fails, as with learning rates."""
 

@@ -128,18 +128,23 @@ def _read(data: DataSettings, preferences: bool) -> dict[str, list[Rows]]:
 def _kind(read: dict[str, list[Rows]], data: DataSettings, preferences: bool) -> str:
     """The one form of all records."""
     everything = [rows for part in read.values() for rows in part]
-    first, kind = everything[0], kind_of_records(everything[0])
+    first, way = everything[0], _way(everything[0])
     for rows in everything:
-        other = kind_of_records(rows)
-        if (other == "preference") != preferences:
+        other = _way(rows)
+        if (rows.layout.form == "preference") != preferences:
             raise UserError(_other_training(rows, preferences))
-        if other != kind:
+        if other != way:
             raise UserError(
                 f"{first.source} has rows of {_form(first)} and {rows.source} of {_form(rows)}, "
-                "which are written otherwise; take sources of one format"
-                + _common_form({kind, other}, data)
+                "which are learned otherwise; take sources of one format"
+                + _common_form({way, other}, data)
             )
-    return kind
+    return kind_of_records(first)
+
+
+def _way(rows: Rows) -> str:
+    """The kind of its records, and of one kind: which are learned whole, and which are chats."""
+    return _form(rows) if rows.layout.form in ("text", "preference") else kind_of_records(rows)
 
 
 def _form(rows: Rows) -> str:
@@ -147,13 +152,14 @@ def _form(rows: Rows) -> str:
     return rows.layout.form + (" in turns" if turns else "")
 
 
-def _common_form(kinds: set[str], data: DataSettings) -> str:
+def _common_form(ways: set[str], data: DataSettings) -> str:
     if data.template == "chat":
         return ""
     chat = ', or set `[data] template` = "chat", which makes chats of '
-    if kinds == {"instruction", "chat"}:
+    if ways == {"instruction", "chat"}:
         return f"{chat}instructions"
-    return f"{chat}texts" if kinds == {"completion", "answer"} else ""
+    texts = ({"completion", "answer"}, {"preference", "preference in turns"})
+    return f"{chat}texts" if ways in texts else ""
 
 
 def _other_training(rows: Rows, preferences: bool) -> str:

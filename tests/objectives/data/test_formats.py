@@ -269,6 +269,7 @@ def test_a_tokenizer_that_does_not_tell_where_its_tokens_are(file: Path) -> None
 TEXT = {"text": "Rhine"}
 ANSWERED = {"prompt": "Name a river.", "completion": "Rhine"}
 IN_TURNS = {"prompt": [USER], "completion": [ANSWER]}
+PREFERRED = {"prompt": [USER], "chosen": [ANSWER], "rejected": [ANSWER | {"content": "apple"}]}
 
 
 @pytest.mark.parametrize(
@@ -277,11 +278,14 @@ IN_TURNS = {"prompt": [USER], "completion": [ANSWER]}
         (ROW, TEXT, {}, "rows of instruction and PATH of text, WHY; take sources of one format"),
         (ROW, MESSAGES, {}, 'of one format, or set `[data] template` = "chat", which makes chats'),
         (ANSWERED, IN_TURNS, {}, "rows of completion and PATH of completion in turns, WHY; "),
+        (PREFERENCE, PREFERRED, {}, "rows of preference and PATH of preference in turns, WHY; "),
+        (TEXT, ANSWERED, {}, "rows of text and PATH of completion, WHY; take sources of one"),
+        (ANSWERED, TEXT, {}, "rows of completion and PATH of text, WHY; take sources of one"),
         (ROW, ANSWERED, {"template": "chat"}, "of completion in turns, WHY; take sources of one"),
         (TEXT, TEXT, {"template": "chat"}, "`[data] template` = 'chat': makes chats of rows with"),
     ],
 )
-def test_sources_that_are_not_written_alike(
+def test_sources_that_are_not_learned_alike(
     file: Path,
     tiny_tokenizer: PreTrainedTokenizerFast,
     row: dict[str, Any],
@@ -294,8 +298,8 @@ def test_sources_that_are_not_written_alike(
     train = [str(write_rows(file, [row])), str(second)]
     data = DataSettings.model_validate({"train": train, "validation_rows": 1, **settings})
     with pytest.raises(UserError) as refused:
-        load_corpus(data, tiny_tokenizer, None)
-    expected = message.replace("PATH", str(second)).replace("WHY", "which are written otherwise")
+        load_corpus(data, tiny_tokenizer, None, preferences="chosen" in row)
+    expected = message.replace("PATH", str(second)).replace("WHY", "which are learned otherwise")
     assert expected in str(refused.value)
     if settings:
         assert 'set `[data] template` = "chat"' not in str(refused.value)

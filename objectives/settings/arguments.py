@@ -62,15 +62,14 @@ def one_process_arguments(parsed: argparse.Namespace) -> list[str]:
 
     A password in the file does not go on a screen.
     """
-    pairs = [
-        ("--study" if name == "name" else f"--{name.replace('_', '-')}", str(each))
+    options = [  # of one word each: a value may begin with a dash
+        f"--{'study' if name == 'name' else name.replace('_', '-')}={each}"
         for name, value in vars(parsed).items()
         if name not in NOT_A_WORKER_S and value is not None
         for each in (value if isinstance(value, list) else [value])
     ]
     cold = [] if parsed.warm is None else ["--cold"]
-    texts = [text for pair in pairs for text in pair]
-    return [str(parsed.file), *texts, *cold]
+    return [str(parsed.file), *options, *cold]
 
 
 @final

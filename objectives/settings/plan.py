@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.engine import URL
+
 from objectives.settings.budget import Budget
 from objectives.settings.budget import read_budget
 from objectives.settings.config import Experiment
@@ -13,7 +15,12 @@ from objectives.settings.own.experiment import OwnExperiment
 from objectives.settings.sections.study import StudySettings
 
 
-__all__ = ["LoraPlan", "OwnPlan", "Plan"]
+__all__ = ["LoraPlan", "OwnPlan", "Plan", "database_in"]
+
+
+def database_in(folder: Path) -> str:
+    """The URL of the study in its folder, whatever letters the path has."""
+    return URL.create("sqlite", database=str(folder / "study.db")).render_as_string()
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from objectives.errors import UserError
 from objectives.settings.config import Experiment
 from objectives.settings.config_errors import describe_option
+from objectives.settings.plan import database_in
 from objectives.settings.plan import LoraPlan
 from objectives.settings.sections.proxy import ProxySettings
 
@@ -87,7 +88,7 @@ def _proxy(plan: LoraPlan, settings: ProxySettings, *, of_proxy: bool) -> LoraPl
         plan,
         experiment=_smaller(plan.experiment, settings, name, seconds),
         name=name,
-        url=plan.settings.storage or f"sqlite:///{folder / 'study.db'}",
+        url=plan.settings.storage or database_in(folder),
         folder=folder,
         workers=None if of_proxy else plan.workers or 1,
         search_only=True,

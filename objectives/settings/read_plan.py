@@ -29,6 +29,7 @@ from objectives.settings.config_errors import describe_option
 from objectives.settings.engines import read_engine
 from objectives.settings.own.experiment import check_own
 from objectives.settings.own.experiment import OwnExperiment
+from objectives.settings.plan import database_in
 from objectives.settings.plan import LoraPlan
 from objectives.settings.plan import OwnPlan
 from objectives.settings.proxy import with_proxy
@@ -74,7 +75,7 @@ def read_plan(
     one_process = (sys.executable, "-m", "objectives.tune", *one_process_arguments(parsed))
     common: dict[str, Any] = dict(
         name=name,
-        url=settings.storage or f"sqlite:///{folder / 'study.db'}",
+        url=settings.storage or database_in(folder),
         folder=folder,
         workers=parsed.workers,
         engine=engine,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
+import re
 from typing import Any
 
 import optuna
@@ -18,6 +20,7 @@ from objectives.owner import keep_owner
 from objectives.settings.comparable import check_comparable
 from objectives.settings.comparable import check_direction
 from objectives.settings.comparable import keep_experiment
+from objectives.settings.plan import database_in
 from objectives.settings.plan import OwnPlan
 from objectives.settings.plan import Plan
 from objectives.settings.proxy import proxy_name
@@ -63,6 +66,8 @@ def check_plan(plan: Plan) -> None:
             "take a file, for example --storage sqlite:///study.db"
         )
     study = existing_study(plan)
+    if study is None:
+        _check_former_place(plan)
     check_owner(plan.folder, _storage(plan), study, partial(_attributes, plan.url))
     if study is not None and not _begins_anew(plan, study):
         for line in check_comparable(study, plan.experiment, storage.shown(plan.url)):
@@ -70,6 +75,19 @@ def check_plan(plan: Plan) -> None:
     _earlier_studies(plan)  # whether they are there
     if plan.settings.energy:
         check_can_measure(plan.settings.country)
+
+
+def _check_former_place(plan: Plan) -> None:
+    """Where a path with a ? or a % once led, which it now has as any other letter."""
+    former = f"sqlite:///{plan.folder / 'study.db'}"
+    if plan.url != database_in(plan.folder):
+        return
+    with suppress(storage.StorageError):  # no study can be there
+        if _load_by_name(plan.name, former) is not None:
+            raise UserError(
+                f"--study {plan.name}: is in {storage.shown(former)}, where its folder's name "
+                f"once led; copy that file to {plan.folder / 'study.db'}, and it goes on"
+            )
 
 
 def begin_anew_if_all_failed(plan: OwnPlan) -> None:
@@ -153,23 +171,25 @@ def _earlier_studies(plan: Plan) -> list[optuna.Study]:
     Raises:
         UserError: One is not there, or is the plan's own.
     """
-    return [_told_of(plan, *each.partition("@")) for each in plan.settings.previous]
+    return [_told_of(plan, each) for each in plan.settings.previous]
 
 
-def _told_of(plan: Plan, name: str, at: str, url: str) -> optuna.Study:
+def _told_of(plan: Plan, given: str) -> optuna.Study:
     """An earlier study; where its URL is a bad one, a message of whose it is."""
+    with_url = re.fullmatch(r"(.+?)@([\w+]+://.*)", given)  # a name may have an @ of its own
+    name, url = with_url.groups() if with_url else (given, None)
     try:
-        return _earlier(plan, name, at, url)
+        return _earlier(plan, name, url)
     except storage.StorageError as error:
         why = str(error).replace("`storage`", "the URL", 1)
         raise UserError(f"--previous {name}: {why}") from None
 
 
-def _earlier(plan: Plan, name: str, at: str, url: str) -> optuna.Study:
-    told = f"--previous {name}" + (f"@{storage.shown(url)}" if at else "")
-    own = Path(plan.settings.output) / name / "study.db"
-    if not at:  # beside this one
-        url = plan.settings.storage or f"sqlite:///{own}"
+def _earlier(plan: Plan, name: str, url: str | None) -> optuna.Study:
+    told = f"--previous {name}" + (f"@{storage.shown(url)}" if url is not None else "")
+    own = Path(plan.settings.output) / name
+    if url is None:  # beside this one
+        url = plan.settings.storage or database_in(own)
     if (name, url) == (plan.name, plan.url):
         raise UserError(f"{told}: is this study itself; leave it out, or give --study a new name")
     found = f"there is no study of that name in {storage.shown(url)}; "
@@ -177,7 +197,7 @@ def _earlier(plan: Plan, name: str, at: str, url: str) -> optuna.Study:
     if plan.search_only and name == proxy_name(plan.name):
         told = "--proxy with --search-only"
         way_out = "run the command once without --search-only, which makes it"
-    if url == f"sqlite:///{own}" and not own.exists() or not storage.exists(url):
+    if url == database_in(own) and not own.exists() or not storage.exists(url):
         raise UserError(f"{told}: {found}{way_out}")
     study = _load_by_name(name, url)
     if study is None:

@@ -16,6 +16,8 @@ import pytest
 from trainers import own
 from trainers import trials
 
+from objectives.settings.plan import database_in
+
 
 def test_a_study_in_another_storage_is_refused(tmp_path: Path) -> None:
     file, other = own(tmp_path), f"sqlite:///{tmp_path}/other.db"
@@ -39,6 +41,37 @@ def test_a_study_that_has_moved_goes_on(tmp_path: Path) -> None:
         to_storage=other,
     )
     ended = run(file, "--storage", other, "--trials", "2", "--search-only")
+    assert ended.returncode == 0 and "1 of 2 trials finished" in ended.stdout
+
+
+def test_a_study_may_have_any_name(tmp_path: Path) -> None:
+    """Also for the workers that the command starts, and for a study that begins from it."""
+    file, runs, name = own(tmp_path), tmp_path / "runs", "-why? 50%41 me@home"
+    options = (f"--study={name}", "--trials", "1")
+    ended = run(file, *options, "--workers", "1")
+    assert ended.returncode == 0, ended.stderr
+    assert [each.name for each in runs.iterdir()] == [name]
+    assert (runs / name / "study.db").is_file()
+    more = run(file, *options[:1], "--trials", "2", "--search-only")
+    assert more.returncode == 0 and "1 of 2 trials finished" in more.stdout
+    after = ("--study", "after", "--sampler", "bamsoo", f"--previous={name}", "--search-only")
+    begun = run(file, *after, *options[1:])
+    assert begun.returncode == 0 and f"previous       {name}: 2 complete" in begun.stdout
+
+
+def test_a_study_is_found_where_a_path_once_led(tmp_path: Path) -> None:
+    file, runs = own(tmp_path), tmp_path / "runs"
+    options = ("--study", "why?", "--search-only", "--trials")
+    assert run(file, *options, "1").returncode == 0
+    now, former = database_in(runs / "why?"), f"sqlite:///{runs / 'why'}"
+    optuna.copy_study(from_study_name="why?", from_storage=now, to_storage=former)
+    for each in (runs / "why?").glob("study.db*"):
+        each.unlink()
+    message = bad(file, *options, "2")
+    assert f"--study why?: is in {former}, where its folder's name once led" in message
+    (told,) = re.findall(r"copy that file to (.*), and it goes on", message)
+    shutil.copy(runs / "why", told)
+    ended = run(file, *options, "2")
     assert ended.returncode == 0 and "1 of 2 trials finished" in ended.stdout
 
 

@@ -65,7 +65,8 @@ def test_a_study_begins_with_the_best_of_an_earlier_one(untested: Path) -> None:
         (("--previous", "tyny"), "--previous tyny: there is no study of that name in sqlite:///"),
         (("--previous", "tiny"), "is this study itself"),
         (("--previous", "a@nothing://x"), "--previous a: the URL = nothing://x: there is no such"),
-        (("--previous", "a@foo"), "--previous a: the URL must be a database URL"),
+        (("--previous", "a@b://x:y"), "--previous a: the URL must be a database URL"),
+        (("--previous", "a@foo"), "--previous a@foo: there is no study of that name in"),
         (("--previous", "tiny", "--sampler", "soo"), "bamsoo learns from earlier studies"),
     ],
 )

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import csv
-import gzip
 from pathlib import Path
 
+from objectives.data.reading.opened import opened
 from objectives.errors import UserError
 
 
@@ -22,8 +22,7 @@ def checked_header(path: Path, separator: str) -> list[str]:
         UserError: A row has not, or a quotation mark has no partner, or a name cannot be right.
     """
     csv.field_size_limit(LONGEST)
-    opened = gzip.open if path.suffix == ".gz" else open
-    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+    with opened(path) as file:
         rows = csv.reader(file, delimiter=separator, strict=True)
         header: list[str] = []
         try:

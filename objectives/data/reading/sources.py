@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-import gzip
+import glob
 import json
 from pathlib import Path
 from typing import Any
 
 from objectives.data import hub
 from objectives.data.reading.csv_check import checked_header
+from objectives.data.reading.opened import opened
+from objectives.data.reading.opened import UNREADABLE
 from objectives.errors import UserError
+from objectives.settings.sections.paths import ending
 from objectives.settings.sections.paths import kind_of
 from objectives.settings.sections.paths import KINDS
 from objectives.settings.sections.sources import SourceSettings
@@ -48,18 +51,17 @@ def _of_file(path: Path) -> Iterator[tuple[int, Any]]:
     kind = kind_of(path.name)
     if kind is None:
         raise UserError(f"{path}: must end in {', '.join(KINDS)}; convert it")
-    if kind != "json" or path.suffix not in (".json", ".jsonl", ".gz"):
+    if kind != "json":
         return enumerate(_of_table(path, kind), start=1)
     text = _text(path)
-    return _lines(path, text) if ".jsonl" in path.suffixes[-2:] else _list(path, text)
+    return _lines(path, text) if ending(path.name)[0] == ".jsonl" else _list(path, text)
 
 
 def _text(path: Path) -> str:
     try:
-        content = path.read_bytes()
-        packed = path.suffix == ".gz"
-        return (gzip.decompress(content) if packed else content).decode("utf-8-sig")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        with opened(path) as file:
+            return file.read()
+    except UNREADABLE as error:
         raise UserError(f"{path}: cannot be read as UTF-8 text ({error}); convert it") from None
 
 
@@ -129,7 +131,7 @@ def _of_table(path: Path, kind: str) -> list[dict[str, Any]]:
         more = _csv_options(path) if kind == "csv" else {}
         if kind == "text":
             more = {"sample_by": "paragraph"}
-        return _load(kind, data_files=str(path), split="train", **more)
+        return _load(kind, data_files=glob.escape(str(path)), split="train", **more)
     except UserError:
         raise
     except Exception as error:  # pandas', Arrow's and the file system's
@@ -144,7 +146,7 @@ def _csv_options(path: Path) -> dict[str, Any]:
     from datasets import Features
     from datasets import Value
 
-    separator = "\t" if ".tsv" in path.suffixes[-2:] else ","
+    separator = "\t" if ending(path.name)[0] == ".tsv" else ","
     names = checked_header(path, separator)
     features = Features({name: Value("string") for name in names})
     more = {"keep_default_na": False, "index_col": False}

@@ -15,6 +15,7 @@ from objectives.settings.config_errors import refuse
 
 __all__ = [
     "KINDS",
+    "ending",
     "existing_or_hub",
     "folder",
     "folder_or_hub",
@@ -32,7 +33,7 @@ KINDS = {
     ".txt": "text",
 }
 """Files of rows by what their names end with, and which reader of `datasets` takes them."""
-PACKED = (".gz", ".zst", ".bz2", ".xz")
+PACKED = (".gz", ".bz2", ".xz")
 """What the name of such a file may end with beyond that."""
 
 
@@ -67,11 +68,17 @@ def rows_or_hub(value: str, info: ValidationInfo) -> str:
     return source
 
 
+def ending(name: str) -> tuple[str, str]:
+    """What a file's name ends with in small letters, and how it is packed: (".csv", ".gz")."""
+    path = Path(name.lower())
+    if path.suffix in PACKED:
+        return Path(path.stem).suffix, path.suffix
+    return path.suffix, ""
+
+
 def kind_of(name: str) -> str | None:
     """Which of `datasets`' readers a file's name asks for, also where the file is packed."""
-    path = Path(name)
-    suffix = Path(path.stem).suffix if path.suffix in PACKED else path.suffix
-    return KINDS.get(suffix.lower())
+    return KINDS.get(ending(name)[0])
 
 
 def folder_or_hub(value: str, info: ValidationInfo) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import bz2
 from collections.abc import Callable
 import csv
 from dataclasses import replace
 import gzip
 import json
+import lzma
 from pathlib import Path
 import subprocess
 import sys
@@ -57,11 +59,13 @@ def as_table(separator: str) -> Callable[[Path], None]:
     return write
 
 
-def packed(write: Callable[[Path], Any]) -> Callable[[Path], None]:
+def packed(
+    write: Callable[[Path], Any], compress: Callable[[bytes], bytes] = gzip.compress
+) -> Callable[[Path], None]:
     def write_packed(file: Path) -> None:
         plain = file.with_suffix("")
         write(plain)
-        file.write_bytes(gzip.compress(plain.read_bytes()))
+        file.write_bytes(compress(plain.read_bytes()))
         plain.unlink()
 
     return write_packed
@@ -69,6 +73,10 @@ def packed(write: Callable[[Path], Any]) -> Callable[[Path], None]:
 
 def as_json(file: Path) -> None:
     write_rows(file, ROWS)
+
+
+def as_lines(file: Path) -> None:
+    file.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
 
 
 def folder(path: Path) -> None:
@@ -83,6 +91,16 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
     "rows.jsonl.gz": packed(as_json),
     "rows.json.gz": packed(as_json),
     "rows.csv.gz": packed(as_table(",")),
+    "rows.jsonl.xz": packed(as_json, lzma.compress),
+    "rows.csv.bz2": packed(as_table(","), bz2.compress),
+    "ROWS.TSV.GZ": packed(as_table("\t")),
+    "R.TSV": as_table("\t"),
+    "ROWS.JSONL": as_lines,
+    "ROWS.JSONL.gz": packed(as_lines),
+    "ROWS.JSON": as_json,
+    "rows.jsonl.json": as_json,
+    "r?w*s[1].csv": as_table(","),
+    "rows[1].parquet": lambda file: Dataset.from_list(ROWS).to_parquet(file),
     "rows.csv": as_table(","),
     "rows.tsv": as_table("\t"),
     "rows.parquet": lambda file: Dataset.from_list(ROWS).to_parquet(file),
@@ -127,11 +145,18 @@ def test_the_paragraphs_of_a_text(tmp_path: Path) -> None:
     assert found == ["One line,\nand another.", "A second."]
 
 
+WHOLE = gzip.compress(b"rows of text" * 100, mtime=0)
+FLIPPED = WHOLE[:10] + bytes([WHOLE[10] | 0b110]) + WHOLE[11:]  # no such kind of block
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("rows.parquet", b"no Parquet", "cannot be read ("),
         ("rows.jsonl.gz", b"no gzip", "cannot be read as UTF-8 text ("),
+        ("rows.jsonl.gz", FLIPPED, "cannot be read as UTF-8 text ("),
+        ("rows.csv.gz", FLIPPED, "cannot be read ("),
+        ("rows.jsonl.xz", b"no xz", "cannot be read as UTF-8 text ("),
         (
             "rows.json",
             b'{"v": 1, "data": []}',

@@ -142,11 +142,17 @@ class ChatTemplate:
 
     @property
     def asks(self) -> bool:
-        """Whether it says by marks, or by a heading, where the assistant's words begin."""
+        """Whether it says by marks, or by a heading, where the assistant's words begin.
+
+        So it is taken to do where it refuses a turn of the user's alone.
+        """
         if self._marked:
             return True
         user = [{"role": "user", "content": "a"}]
-        return self.text_of(user, None, is_prompt=True) != self.text_of(user, None)
+        try:
+            return self.text_of(user, is_prompt=True) != self.text_of(user)
+        except NotWritten:
+            return True
 
     @property
     def end(self) -> int | None:

@@ -93,6 +93,16 @@ def test_a_line_tells_of_calls_that_the_template_leaves_out(
     assert any("leaves out words of 1 of the first 1 train rows" in line for line in notes)
 
 
+def test_a_template_that_wants_a_system_turn_takes_rows_that_have_one(
+    file: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    strict = "{% if messages[0].role != 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    rows = [{"messages": [{"role": "system", "content": "Be brief."}, USER, ANSWER]}]
+    corpus = corpus_of(file, rows, tiny_tokenizer, chat_template=strict + CHAT)
+    plain = corpus_of(file, rows, tiny_tokenizer, chat_template=CHAT)
+    assert corpus.train == plain.train and corpus.notes == plain.notes
+
+
 def test_a_template_that_is_no_jinja_is_the_mistake_of_no_row(
     file: Path, tiny_tokenizer: PreTrainedTokenizerFast
 ) -> None:

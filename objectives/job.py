@@ -74,9 +74,10 @@ class Training:
         validation_loss: At the end, as `Validation.loss`.
         tokens: Tokens read, padding left out.
         seconds_setup: Until the first step.
-        seconds_training: The steps and their validations.
+        seconds_training: The steps from there and their validations.
         resumed_at: Steps that an earlier, interrupted training had done; 0 from zero.
         accuracy: At the end, as `Validation.accuracy`.
+        seconds_before: The earlier training's steps and validations.
     """
 
     validation_loss: float
@@ -85,6 +86,7 @@ class Training:
     seconds_training: float
     resumed_at: int = 0
     accuracy: float | None = None
+    seconds_before: float = 0.0
 
 
 @dataclass(frozen=True)

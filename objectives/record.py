@@ -28,7 +28,8 @@ _PACKAGES = (
 def measured(outcome: Finished) -> dict[str, Any]:
     """User attributes of a trial with a value.
 
-    `tokens_per_second` are those of `seconds_training`, in which the validations are.
+    `tokens` and `tokens_per_second` are of all steps and validations, also of those that an
+    earlier trial has made; `seconds_training` are this one's.
     """
     training = outcome.training
     scores = {"scores": dict(outcome.scores)} if outcome.scores else {}
@@ -36,7 +37,8 @@ def measured(outcome: Finished) -> dict[str, Any]:
     resumed = {"resumed_at": training.resumed_at} if training.resumed_at else {}
     return {
         "tokens": training.tokens,
-        "tokens_per_second": training.tokens / training.seconds_training,
+        "tokens_per_second": training.tokens
+        / (training.seconds_before + training.seconds_training),
         "seconds_setup": training.seconds_setup,
         "seconds_training": training.seconds_training,
         "seconds_scoring": outcome.seconds_scoring,

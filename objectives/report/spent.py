@@ -110,10 +110,14 @@ def _devices(trial: FrozenTrial) -> float:
 
 
 def _seconds(trial: FrozenTrial) -> float:
-    """A trial of a pack has its share of the device, and not all of it from begin to end."""
-    if "pack" not in trial.user_attrs:
+    """A trial of a pack has its share of the device, and not all of it from begin to end.
+
+    One that has failed has not kept its share: it is taken for an equal one.
+    """
+    pack = _number(trial, "pack")
+    if not pack:
         return duration(trial)
-    return math.fsum(_number(trial, part) for part in PARTS)
+    return math.fsum(_number(trial, part) for part in PARTS) or duration(trial) / pack
 
 
 def _number(trial: FrozenTrial, name: str) -> float:

@@ -74,8 +74,9 @@ class Learner:
         tokens: Read so far, padding left out; those of a step from its beginning.
         resumed_at: Steps that an earlier, interrupted training had done; 0 from zero.
         seconds_setup: Wall time until the first step; in a pack an equal part of it.
-        seconds: Wall time of steps and validations; in a pack an equal part of each that it took
-            part in, so that all adapters' add up to the pack's time.
+        seconds: Wall time of its own steps and validations; in a pack an equal part of each that
+            it took part in, so that all adapters' add up to the pack's time.
+        seconds_before: Those of an earlier, interrupted training that it goes on from.
     """
 
     model: PeftModel
@@ -93,7 +94,7 @@ class Learner:
         self.losses: list[float] = []
         self.validations: list[Validation] = []
         self.tokens = self.resumed_at = 0
-        self.seconds_setup = self.seconds = self._seconds_before = 0.0
+        self.seconds_setup = self.seconds = self.seconds_before = 0.0
         self._ended: Ended | None = None
 
     @property
@@ -191,12 +192,12 @@ class Learner:
             self.seconds,
             self.resumed_at,
             self.validations[-1].accuracy,
+            self.seconds_before,
         )
 
     def prune(self) -> None:
         """Ends it after the validation that was given last."""
-        seconds = self.seconds_setup + self.seconds - self._seconds_before
-        self._ended = Pruned(seconds, self.resumed_at)
+        self._ended = Pruned(self.seconds_setup + self.seconds, self.resumed_at)
 
     def run_out_of_memory(self, pack: int | None = None) -> None:
         """Ends it in the middle of a step, of a pack of so many."""
@@ -222,7 +223,7 @@ class Learner:
         return State(
             step=self.steps_done,
             tokens=self.tokens,
-            seconds=self.seconds,
+            seconds=self.seconds_before + self.seconds,
             losses=tuple(self.losses),
             validations=tuple((v.step, v.loss, v.accuracy) for v in self.validations),
             update={
@@ -249,7 +250,7 @@ class Learner:
             accelerator.scaler.load_state_dict(state.update["scaler"])
         restore_generators(state.generators[accelerator.process_index])
         self.tokens, self.resumed_at = state.tokens, state.step
-        self.seconds = self._seconds_before = state.seconds
+        self.seconds_before = state.seconds
         self.losses += state.losses
         self.validations += (self._validation(*each) for each in state.validations)
 

@@ -75,18 +75,17 @@ def _validations(learner: Learner, checkpoint: Checkpoint | None) -> Iterator[Va
     ready = time.perf_counter()
     learner.seconds_setup = ready - began
     yield from tuple(learner.validations)
-    zero = ready - learner.seconds
     for batches in learner.batches():
         learner.step(_gradients(learner, model, batches))
         if learner.is_due:
             valid = learner.validated(
                 *validate(learner.bench, learner.model, learner.settings, learner.criterion)
             )
-            learner.seconds = time.perf_counter() - zero
+            learner.seconds = time.perf_counter() - ready
             if valid:
                 _save(checkpoint, learner)
                 yield learner.validations[-1]
-    learner.seconds = time.perf_counter() - zero
+    learner.seconds = time.perf_counter() - ready
     if learner.is_learning:
         learner.finish()
 

@@ -66,6 +66,13 @@ def test_a_trial_of_a_pack_has_its_share_of_the_device() -> None:
     assert spent(done).seconds == 60
 
 
+def test_a_trial_of_a_pack_that_failed_has_an_equal_share() -> None:
+    """It diverged or was interrupted, and has kept no part of its minute."""
+    diverged = trial(None, FAILED, user_attrs={"pack": 3, "failure": "nan"}, seconds=60)
+    interrupted = trial(None, FAILED, user_attrs={"pack": 2}, seconds=60)
+    assert spent([diverged, interrupted]).seconds == 20 + 30
+
+
 def test_trials_that_say_nothing_and_those_that_failed() -> None:
     silent = trial(1.0, seconds=10)
     strange = trial(1.0, user_attrs={"steps": "many", "devices": None}, seconds=10)

@@ -23,6 +23,7 @@ from transformers import get_scheduler
 from objectives.data.corpus import collate
 from objectives.data.corpus import step_batches
 from objectives.job import Failed
+from objectives.job import Finished
 from objectives.job import OutOfMemory
 from objectives.job import Pruned
 from objectives.job import Training
@@ -32,9 +33,12 @@ from objectives.model.bench import release
 from objectives.model.memory import DeviceFull
 from objectives.model.memory import is_out_of_memory
 from objectives.model.memory import raising_device_full
+from objectives.record import measured
 from objectives.settings.config import Experiment
 from objectives.settings.search.space import Hyperparameters
 from objectives.settings.sections.training import TrainingSettings
+from objectives.training.checkpoint import Checkpoint
+from objectives.training.checkpoint import made_with
 from objectives.training.learner import Learner
 from objectives.training.learner import validation_steps
 from objectives.training.loop import train
@@ -307,6 +311,32 @@ def test_tokens_are_counted_without_padding(bench: Bench) -> None:
     )
     assert learner.tokens == sum(b["input_ids"].numel() for step in batches for b in step)
     assert 0 < learner.seconds <= wall
+
+
+def test_a_training_that_goes_on_has_the_seconds_of_its_own_steps(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """The earlier one's, which here took a day, are that trial's; the pace is that of both."""
+    checkpoint = Checkpoint(tmp_path / "one.checkpoint", made_with(bench, SETTINGS, CHOSEN, ""))
+    try:
+        next(iter(train(Learner(bench, SETTINGS, CHOSEN), checkpoint)))
+        state = checkpoint.load()
+        assert state is not None and 0 < state.seconds < 86_400
+        checkpoint.save(replace(state, seconds=86_400.0))
+        release(bench, bench.base)
+        learner = Learner(bench, SETTINGS, CHOSEN)
+        for _ in train(learner, checkpoint):
+            pass
+    finally:
+        release(bench, bench.base)
+    training = learner.ended
+    assert isinstance(training, Training) and training.resumed_at > 0
+    assert 0 < training.seconds_training < 3600
+    told = measured(Finished(1.0, training, 0.0, None, 0))
+    assert told["seconds_training"] == training.seconds_training
+    assert told["tokens_per_second"] == pytest.approx(training.tokens / 86_400, rel=0.05)
+    last = checkpoint.load()
+    assert last is not None and 86_400 < last.seconds < 90_000
 
 
 def test_collate_pads_where_nothing_is_learnt(bench: Bench) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+import hashlib
 import os
 from pathlib import Path
+import re
 import socket
 
 
@@ -13,6 +15,7 @@ __all__ = ["NAME", "Process", "worker_name"]
 NAME = "STORAGE_WORKER"
 """Environment variable of a worker: its name among those of whoever started it, as its log has."""
 _NAMESPACE = Path("/proc/self/ns/pid")
+_ID = Path("/etc/machine-id")
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,9 @@ class Process:
     """A process of some machine.
 
     Attributes:
-        machine: Host and process namespace: containers may share the host's name and not its
-            processes.
+        machine: Host, process namespace and machine id: containers may share the host's name and
+            not its processes, and two hosts may have one name. "host/namespace-id", or without
+            the id where there is none.
         number: Its process id.
         start: In ticks since the machine's own, for after a reboot the number may be another's;
             "" where that cannot be told.
@@ -38,8 +42,11 @@ class Process:
         return cls(_machine(), number, _start(number) or "")
 
     def is_here(self) -> bool:
-        """Whether it is or was a process of this machine."""
-        return self.machine == _machine()
+        """Whether it is or was a process of this machine.
+
+        By host and namespace alone where it could not read the id, or is of a former version.
+        """
+        return self.machine in (_machine(), _place())
 
     def is_gone(self) -> bool:
         """Whether it is known to have ended: of another machine's processes that is not known."""
@@ -61,6 +68,20 @@ def worker_name() -> str:
 
 
 def _machine() -> str:
+    return "-".join(filter(None, (_place(), _id())))
+
+
+def _id() -> str:
+    """The machine's, hashed as systemd wants it; "" where it has none, as many containers."""
+    try:
+        found = _ID.read_bytes().strip()
+    except OSError:
+        return ""
+    whole = re.fullmatch(rb"[0-9a-f]{32}", found)  # another word stands for: not yet
+    return hashlib.sha256(found).hexdigest()[:8] if whole else ""
+
+
+def _place() -> str:
     namespace = _NAMESPACE.stat().st_ino if _NAMESPACE.exists() else 0
     return f"{socket.gethostname()}/{namespace}"
 
@@ -68,7 +89,7 @@ def _machine() -> str:
 def _start(number: int) -> str | None:
     """When a process started; "" if it has ended, and None where that cannot be told."""
     try:
-        stat = Path(f"/proc/{number}/stat").read_text()
+        stat = Path(f"/proc/{number}/stat").read_text(errors="replace")
     except OSError:  # of another user's process, where /proc is mounted with hidepid
         return None
     state, *fields = stat.rpartition(")")[2].split()  # the name, in brackets, may hold any

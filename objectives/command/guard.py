@@ -99,7 +99,8 @@ def _parents() -> Iterator[tuple[int, int]]:
     for folder in PROC.iterdir():
         if folder.name.isdecimal():
             with suppress(OSError):  # it has ended
-                state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+                stat = (folder / "stat").read_text(errors="replace")  # a name may be of any bytes
+                state, parent = stat.rpartition(")")[2].split()[:2]
                 if state not in "ZX":
                     yield int(folder.name), int(parent)
 

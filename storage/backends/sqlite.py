@@ -89,7 +89,8 @@ def network_file_system(file: Path, mounts: str | None = None) -> str | None:
         mounts: The table in the form of /proc/mounts, by default this machine's.
     """
     if mounts is None:
-        mounts = MOUNTS.read_text() if MOUNTS.exists() else ""
+        there = MOUNTS.exists()
+        mounts = MOUNTS.read_text(errors="surrogateescape") if there else ""  # as paths have it
     path, deepest, kind = Path(os.path.realpath(file)), -1, None
     for line in mounts.splitlines():
         _, folder, found, *_ = line.split()

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 import signal
 import socket
+import subprocess
 import sys
 import threading
 
@@ -143,6 +144,41 @@ def test_a_process_that_another_user_hides_is_not_known_to_be_gone(
     monkeypatch.setattr(os, "kill", forbidden)
     monkeypatch.setattr(_process, "Path", lambda name: tmp_path / name.strip("/"))
     assert other.is_here() and not other.is_gone()
+
+
+def test_hosts_of_one_name_are_two_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By their ids; a host without one, and a process of before they were kept, is as it was."""
+    monkeypatch.setattr(_process, "_ID", tmp_path / "machine-id")
+    before = Process.this()
+    found = []
+    for content in ("a" * 32, "b" * 32, "", "uninitialized"):
+        (tmp_path / "machine-id").write_text(f"{content}\n")
+        found.append(this := Process.this())
+        assert this.is_here() and before.is_here() and not (this.is_gone() or before.is_gone())
+    first, second, *without = found
+    assert len({first.machine, second.machine, before.machine}) == 3
+    assert without == [before, before] and "a" * 8 not in first.machine
+    assert not (first.is_here() or first.is_gone())
+    (tmp_path / "machine-id").write_text("b" * 32)
+    ended = Process(first.machine, first.number, "0")  # another has the number here
+    assert not ended.is_gone() and Process(second.machine, first.number, "0").is_gone()
+    study = optuna.create_study()
+    storage.mark_worker(study.ask())
+    worker = storage.worker_of(study.trials[0])
+    assert worker is not None and worker.host == socket.gethostname()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_a_process_may_have_a_name_of_any_bytes() -> None:
+    code = "open('/proc/self/comm', 'wb').write(b'\\xff)'); print(); input()"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as named:
+        assert named.stdout is not None and named.stdout.readline()
+        start = _process._start(named.pid)
+        named.communicate(b"\n")
+    assert start is not None and start.isdecimal()
 
 
 @pytest.mark.parametrize("theirs", ["anna", "a:b:0:c", 7, None, ["gpu"]])

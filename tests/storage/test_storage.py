@@ -246,7 +246,8 @@ def test_sqlite_on_a_network_file_system_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mounts = tmp_path / "mounts"
-    mounts.write_text(f"server:/export {tmp_path} nfs rw 0 0\n")
+    other = b"server:/o /mnt/\xe9t\xe9 nfs rw 0 0\n"  # in Latin-1
+    mounts.write_bytes(other + f"server:/export {tmp_path} nfs rw 0 0\n".encode())
     monkeypatch.setattr("storage.backends.sqlite.MOUNTS", mounts)
     message = refused(f"sqlite:///{tmp_path}/study.db")
     assert "network file system (nfs)" in message and "journal:///" in message

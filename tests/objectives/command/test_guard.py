@@ -22,7 +22,8 @@ from pathlib import Path
 folder = Path(sys.argv[1])
 if "deaf" in sys.argv:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-code = "import os, sys, time; open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)"
+code = "import os, sys, time; open('/proc/self/comm', 'wb').write(b'\\\\xff'); "  # no UTF-8
+code += "open(sys.argv[1], 'w').write(str(os.getpid())); time.sleep(600)"
 for name, session in (("child", False), ("elsewhere", True)):
     subprocess.Popen([sys.executable, "-c", code, folder / name], start_new_session=session)
 (folder / "first").write_text(str(os.getpid()))
@@ -60,7 +61,7 @@ def living(folder: Path) -> list[str]:
 def runs(pid: str) -> bool:
     """A zombie does not."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        state = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
     except OSError:
         return False
     return state not in "ZX"

@@ -71,7 +71,7 @@ def save_best(
         study.study_name,
         trial,
         rows,
-        looks=looks(study),
+        looks=looks(study, experiment.scoring.test),
         way=way,
         end=end,
         config=config,

@@ -226,12 +226,14 @@ class _Test:
     """One look at the test tasks, as the study keeps it.
 
     Attributes:
+        tasks: That it is made on.
         trials: Numbers of the best trials.
         date: When it began.
         rows: By name.
-        earlier: Date and trials of each look before it.
+        earlier: Date, trials and tasks of each look before it.
     """
 
+    tasks: Sequence[str]
     trials: list[int]
     date: str
     rows: dict[str, FinalRow]
@@ -243,13 +245,14 @@ class _Test:
         numbers = [trial.number for trial in trials]
         json = study.user_attrs.get(FINAL)
         if json is None:
-            return cls(numbers, _now(), {}, [])
+            return cls(tasks, numbers, _now(), {}, [])
         rows = {row.name: row for row in map(_ROW.validate_python, json["rows"])}
         same_tasks = all(row.scores.keys() == set(tasks) for row in rows.values())
         if set(json["trials"]) == set(numbers) and same_tasks:
-            return cls(numbers, json["date"], rows, json["earlier"])
-        look = {"date": json["date"], "trials": json["trials"]}
-        return cls(numbers, _now(), {}, [*json["earlier"], look])
+            return cls(tasks, numbers, json["date"], rows, json["earlier"])
+        tested = sorted({task for row in rows.values() for task in row.scores})
+        look = {"date": json["date"], "trials": json["trials"], "tasks": tested}
+        return cls(tasks, numbers, _now(), {}, [*json["earlier"], look])
 
     def forget_unnamed(self) -> None:
         """The rows whose metrics nobody knows: those to come could be of others."""
@@ -262,10 +265,10 @@ class _Test:
             yield f"final test: was already made on {self.date}: shown, not repeated"
         elif self.rows:
             yield f"final test: begun on {self.date}, goes on"
-        elif self.earlier:
-            first = self.earlier[0]
+        elif seen := _at(self.tasks, self.earlier):
+            first = seen[0]
             yield (
-                f"final test: look {len(self.earlier) + 1} at the test tasks, whose scores now "
+                f"final test: look {len(seen) + 1} at the test tasks, whose scores now "
                 f"flatter; the first was made on {first['date']}, of trials "
                 + ", ".join(map(str, first["trials"]))
             )
@@ -292,9 +295,14 @@ def _told(row: FinalRow) -> str:
     return "   ".join([f"{row.name:<14}", f"validation loss {row.validation_loss:.4f}", *scores])
 
 
-def looks(study: optuna.Study) -> int:
+def looks(study: optuna.Study, tasks: Sequence[str]) -> int:
     """How often adapters of the study have been scored on the test tasks, this time included."""
-    return 1 + len(study.user_attrs.get(FINAL, {}).get("earlier", ()))
+    return 1 + len(_at(tasks, study.user_attrs.get(FINAL, {}).get("earlier", ())))
+
+
+def _at(tasks: Sequence[str], looks: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The looks at one of the tasks; those of before tasks were kept may have been."""
+    return [look for look in looks if "tasks" not in look or {*look["tasks"]} & {*tasks}]
 
 
 def honesty(experiment: Experiment, looks: int) -> str:

@@ -175,7 +175,7 @@ def _report(
         "data": in_words(plan.experiment.data.train),
         **_costs(plan, study),
     }
-    note = honesty(plan.experiment, looks(study))
+    note = honesty(plan.experiment, looks(study, plan.experiment.scoring.test))
     return report(plan, study, beliefs, settings, _next(plan, study), rows, note, answers)
 
 

@@ -143,18 +143,33 @@ def test_one_that_broke_off_goes_on(
 
 
 def test_other_test_tasks_are_another_test(
-    experiment: Experiment, runner: Runner, study: optuna.Study, tmp_path: Path
+    experiment: Experiment, bench: Bench, study: optuna.Study, tmp_path: Path
 ) -> None:
-    with_test, scoring = final_test(experiment, runner, study, tmp_path), experiment.scoring
-    without = experiment.model_copy(update={"scoring": scoring.model_copy(update={"test": []})})
-    said: list[str] = []
-    rows = final_test(without, Runner(without, runner._bench, None), study, tmp_path, said.append)
-    assert [row.scores for row in rows] == [{}] * len(with_test)
-    assert "look 2 at the test tasks" in said[0]
-    final_test(experiment, runner, study, tmp_path, said.append)
-    assert "look 3 at the test tasks" in said[-4] and "of trials 0" in said[-4]
-    save_best(experiment, study, rows, tmp_path)
-    assert "This is look 3" in (tmp_path / "best_adapter" / "README.md").read_text()
+    """And a look at tasks of which none was looked at before is their first."""
+
+    def tested(*tasks: str) -> tuple[str, str]:
+        """What is said before the rows, and on the card."""
+        scoring = experiment.scoring.model_copy(update={"test": list(tasks)})
+        other = experiment.model_copy(update={"scoring": scoring})
+        scorer = Scorer.load(scoring, bench.tokenizer, tasks) if tasks else None
+        said: list[str] = []
+        rows = final_test(other, Runner(other, bench, scorer), study, tmp_path, said.append)
+        assert [list(row.scores) for row in rows] == [list(tasks)] * len(NAMES)
+        save_best(other, study, rows, tmp_path)
+        card = (tmp_path / "best_adapter" / "README.md").read_text()
+        return "\n".join(said[: -len(NAMES)]), card
+
+    for tasks in (("colours",), (), ("overlap",)):
+        said, card = tested(*tasks)
+        assert said == "" and "This is look" not in card
+    said, card = tested("colours", "overlap")
+    assert "look 3 at the test tasks" in said and "of trials 0" in said
+    assert "This is look 3" in card
+    kept = study.user_attrs[FINAL]
+    assert [look.pop("tasks") for look in kept["earlier"]] == [["colours"], [], ["overlap"]]
+    study.set_user_attr(FINAL, kept)  # as a version of before has it
+    said, card = tested("colours")
+    assert "look 5 at the test tasks" in said and "This is look 5" in card
 
 
 def test_the_metric_of_each_task_is_named_everywhere(

@@ -7,7 +7,6 @@ file; see objectives/settings/search/variants.py.
 from __future__ import annotations
 
 from typing import Annotated
-from typing import get_args
 from typing import Literal
 
 from pydantic import BaseModel
@@ -26,8 +25,8 @@ from objectives.settings.strict import STRICT
 
 __all__ = [
     "OF_PREFERENCES",
-    "PREFERENCE_LOSSES",
     "SEARCHABLE",
+    "PreferenceLoss",
     "TrainingSettings",
     "starts_in_base",
 ]
@@ -35,7 +34,6 @@ __all__ = [
 PreferenceLoss = Literal[
     "sigmoid", "sigmoid_norm", "hinge", "ipo", "nca_pair", "apo_zero", "apo_down"
 ]
-PREFERENCE_LOSSES: tuple[str, ...] = get_args(PreferenceLoss)
 OF_PREFERENCES = ("beta", "loss_type")
 """Settings that nothing depends on unless the method is "dpo"."""
 SEARCHABLE = (

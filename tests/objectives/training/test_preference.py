@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 import math
 from pathlib import Path
+from typing import get_args
 
 from datasets import Dataset
 from experiment_files import wide_search
@@ -30,7 +31,7 @@ from objectives.scoring.preference import with_references
 from objectives.settings.config import Experiment
 from objectives.settings.search.space import Hyperparameters
 from objectives.settings.sections.scoring import ScoringSettings
-from objectives.settings.sections.training import PREFERENCE_LOSSES
+from objectives.settings.sections.training import PreferenceLoss
 from objectives.settings.sections.training import TrainingSettings
 from objectives.training.learner import Learner
 from objectives.training.loop import train
@@ -139,7 +140,7 @@ def informed(bench: Bench, corpus: Corpus, micro_batch: int = 5) -> Bench:
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # TRL's and peft's own
-@pytest.mark.parametrize("kind", PREFERENCE_LOSSES)
+@pytest.mark.parametrize("kind", get_args(PreferenceLoss))
 def test_losses_are_trl_s(
     bench: Bench, tiny_model_folder: Path, kind: str, tmp_path: Path
 ) -> None:
@@ -154,7 +155,7 @@ def test_losses_are_trl_s(
 
 
 def test_every_loss_of_the_settings_is_there() -> None:
-    assert set(LOSSES) == set(PREFERENCE_LOSSES)
+    assert set(LOSSES) == set(get_args(PreferenceLoss))
 
 
 def test_micro_batches_change_no_loss(preferences: Bench) -> None:

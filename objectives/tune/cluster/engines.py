@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 import re
 
 from sqlalchemy.engine import make_url
@@ -41,6 +42,9 @@ def engine_of(plan: Plan) -> Cluster:
 
 def job_name(url: str, study: str) -> str:
     """The same for every call with this study, and for no other study."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "journal":  # whose path may begin at the working directory
+        url = f"journal:///{Path(parsed.database or '').absolute()}"
     plain = re.sub(r"[^\w.-]", "_", study, flags=re.ASCII)
     both = "\n".join((url, study)).encode()
     return f"tune-{plain}-{hashlib.sha256(both).hexdigest()[:8]}"

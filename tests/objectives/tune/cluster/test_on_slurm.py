@@ -55,6 +55,19 @@ def options(postgres: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str
     subprocess.run(["scancel", f"--name={job_name(postgres, 'tiny')}"], check=True)
 
 
+def test_journals_of_two_folders_have_jobs_of_two_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where each is called by the same relative path; an absolute one names the same jobs."""
+    names = []
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        folder.mkdir()
+        monkeypatch.chdir(folder)
+        names.append(job_name("journal:///study.log", "tiny"))
+        assert names[-1] == job_name(f"journal:///{folder}/study.log", "tiny")
+    assert len(set(names)) == 2
+
+
 @pytest.fixture
 def trainer(tmp_path: Path) -> Path:
     """An experiment whose trainer is the user's own, and quick."""

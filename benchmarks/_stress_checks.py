@@ -26,6 +26,7 @@ from optuna_partition._rules.soo import SOO
 from optuna_partition._space.space import Space as Axes
 from optuna_partition._study.attributes import Ask
 from optuna_partition._study.fold.history import ATTEMPTS
+from optuna_partition._study.fold.readings import has_died
 
 
 Point = tuple[tuple[str, object], ...]
@@ -120,14 +121,15 @@ def _point(params: dict[str, object]) -> Point:
 
 
 def _dead(trials: Sequence[FrozenTrial], space: Space) -> set[Point]:
-    """The points that workers left, fewer times than would make them count as failed."""
+    """The points that workers left, with fewer deaths than would make them count as failed."""
     axes = Axes(space)
-    left: Counter[Point] = Counter()
+    deaths: Counter[Point] = Counter()  # none where each run was stopped
     for trial in trials:
         ask = Ask.of(trial)
         if trial.state is TrialState.FAIL and ask is not None and not ask.announced:
-            left[_point(axes.params(cells.centre(axes.axes, ask.evaluated)))] += 1
-    return {point for point, times in left.items() if times < ATTEMPTS}
+            point = _point(axes.params(cells.centre(axes.axes, ask.evaluated)))
+            deaths[point] += has_died(trial)
+    return {point for point, times in deaths.items() if times < ATTEMPTS}
 
 
 def _outside(trials: Sequence[FrozenTrial], space: Space, early: set[int]) -> int:

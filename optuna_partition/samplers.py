@@ -285,8 +285,8 @@ class SOOSampler(PartitionSampler):
 
     Every finished or running trial counts by where it lies, so enqueued, imported and other
     samplers' trials warm-start the search. A failed point takes a value from its neighbours and
-    is not tried again; one whose run was interrupted is, three times at most. In ask and tell
-    ``study.tell(trial, state=TrialState.FAIL)`` says that the job was lost, and
+    is not tried again; one that Ctrl-C ends is, and one that is lost three times has failed. In
+    ask and tell ``study.tell(trial, state=TrialState.FAIL)`` says that the job was lost, and
     ``study.tell(trial, math.nan)`` that the objective has no value there.
 
     A trial that violates a constraint is a failed point, whatever its value. By Gablonsky's rule

@@ -12,6 +12,7 @@ from storage._devices import indices
 from storage._open import exists
 from storage._open import open
 from storage._process import worker_name
+from storage._recover import mark_stopped
 from storage._recover import put_back
 from storage._recover import recover
 from storage._turns import Turns
@@ -36,6 +37,7 @@ __all__ = [
     "exists",
     "heard",
     "indices",
+    "mark_stopped",
     "mark_worker",
     "of_one_machine",
     "open",

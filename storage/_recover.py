@@ -16,12 +16,21 @@ from optuna.trial import TrialState
 
 from optuna_partition._study.attributes import is_of_partition
 from optuna_partition._study.attributes import KEY
+from optuna_partition._study.attributes import STOPPED
 from optuna_partition._study.optuna import is_enqueued
 from storage._process import Process
 from storage._worker import process_of
 
 
-__all__ = ["fail", "is_here", "is_marked", "put_back", "recover", "try_again"]
+__all__ = [
+    "fail",
+    "is_here",
+    "is_marked",
+    "mark_stopped",
+    "put_back",
+    "recover",
+    "try_again",
+]
 
 RETRIES = 2
 HISTORY = "retry_history"
@@ -66,6 +75,14 @@ def fail(study: optuna.Study, trial: FrozenTrial) -> bool:
     return True
 
 
+def mark_stopped(trial: optuna.Trial) -> None:
+    """Writes down that a trial is ended by whoever ends its run, and not by its point.
+
+    Samplers of this project do so where `study.optimize` is interrupted.
+    """
+    trial.storage.set_trial_system_attr(trial._trial_id, STOPPED, True)
+
+
 def put_back(
     study: optuna.Study, finished: Callable[[optuna.Study], Sequence[FrozenTrial]]
 ) -> list[int]:
@@ -102,7 +119,8 @@ def _enqueue(study: optuna.Study, trial: FrozenTrial, most: int | None) -> bool:
     if not is_enqueued(trial) and (not trial.params or is_of_partition(trial)):
         return False
     trial = deepcopy(trial)  # Optuna appends to an attribute of it
-    trial.system_attrs.pop(KEY, None)
+    for key in (KEY, STOPPED):
+        trial.system_attrs.pop(key, None)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         RetryHeartbeatStaleTrialCallback(most)(study, trial)

@@ -136,6 +136,7 @@ def search_in_packs(
     room: Callable[[], float],
     exhausted: Callable[[], bool],
     mark: Callable[[optuna.Trial], None],
+    mark_stopped: Callable[[optuna.Trial], None],
     callbacks: Sequence[Callback],
     welcome: Welcome,
     unwelcome: Welcome,
@@ -149,13 +150,14 @@ def search_in_packs(
         room: How many trials may be asked for now, beside those that run.
         exhausted: Whether the next ask would repeat a trial: no other is asked for.
         mark: Called with each trial just asked for.
+        mark_stopped: Called with each trial that an interruption leaves.
         callbacks: Called with each trial just told.
         welcome: In this context an interruption may come; in a tell it would leave trials that
             nobody runs.
         unwelcome: In this one it may not, also inside of the other: between ask and mark.
     """
     while wait() and not exhausted():
-        with _Running(study) as running:
+        with _Running(study, mark_stopped) as running:
 
             def ask() -> Begun | None:
                 with unwelcome():
@@ -183,8 +185,8 @@ class _Running:
     They are not told: those that are left were interrupted, and may be another worker's by now.
     """
 
-    def __init__(self, study: optuna.Study) -> None:
-        self._study = study
+    def __init__(self, study: optuna.Study, mark_stopped: Callable[[optuna.Trial], None]) -> None:
+        self._study, self._mark_stopped = study, mark_stopped
         self._hearts: dict[int, tuple[optuna.Trial, BaseHeartbeatThread]] = {}
 
     def __enter__(self) -> _Running:
@@ -200,6 +202,8 @@ class _Running:
             heart.join()
         for trial, _ in self._hearts.values():
             with suppress(UpdateFinishedTrialError):  # another worker has failed it
+                if isinstance(error, KeyboardInterrupt):
+                    self._mark_stopped(trial)
                 self._study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
 
     def ask(self) -> optuna.Trial:

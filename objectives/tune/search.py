@@ -106,6 +106,7 @@ def search_packs(
                 room=room,
                 exhausted=lambda: is_exhausted(study),
                 mark=partial(storage.mark_worker, devices=_devices(plan)),
+                mark_stopped=storage.mark_stopped,
                 callbacks=callbacks,
                 welcome=interruption.welcome,
                 unwelcome=interruption.unwelcome,

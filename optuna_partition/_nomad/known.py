@@ -23,6 +23,7 @@ from optuna_partition._nomad.variables import variable
 from optuna_partition._space.space import Space
 from optuna_partition._study.attributes import Poll
 from optuna_partition._study.fold.history import ATTEMPTS
+from optuna_partition._study.fold.readings import has_died
 from optuna_partition._study.fold.readings import is_interrupted
 from optuna_partition._study.fold.readings import sign_of
 from optuna_partition._study.optuna import enqueued
@@ -128,7 +129,7 @@ class Known:
         elif self._loss(trial) < math.inf:
             self._values.setdefault(name, self._loss(trial))
         elif is_interrupted(trial):
-            self._deaths[name] += 1
+            self._deaths[name] += has_died(trial)
             if self._deaths[name] >= ATTEMPTS:
                 self._failed.add(name)
         else:

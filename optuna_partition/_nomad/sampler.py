@@ -26,18 +26,16 @@ from optuna_partition._study.arguments import checked_sampler
 from optuna_partition._study.arguments import checked_seed
 from optuna_partition._study.arguments import checked_space
 from optuna_partition._study.arguments import searched
-from optuna_partition._study.attributes import failed
 from optuna_partition._study.attributes import NOMAD
 from optuna_partition._study.claims import Claimant
 from optuna_partition._study.claims import claims_on
 from optuna_partition._study.claims import mutex
 from optuna_partition._study.ends import may_take_centre
+from optuna_partition._study.failures import write_why
 from optuna_partition._study.inferred import InferredSpace
 from optuna_partition._study.notices import Notices
 from optuna_partition._study.optuna import is_enqueued
-from optuna_partition._study.optuna import is_run_interrupted
 from optuna_partition._study.optuna import trials_of
-from optuna_partition._study.optuna import write
 from optuna_partition._study.outside.by_trial import name_of
 from optuna_partition._study.outside.by_trial import random_by_trial
 
@@ -183,8 +181,8 @@ class NOMADSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        if state is TrialState.FAIL and trial.params and not is_run_interrupted():
-            write(study, trial, *failed(trial, NOMAD))
+        if state is TrialState.FAIL:
+            write_why(study, trial, NOMAD)
         self._notices.constraints(study, trial)
         self._independent_sampler.after_trial(study, trial, state, values)
 

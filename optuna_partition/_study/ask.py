@@ -31,7 +31,6 @@ from optuna_partition._study.arguments import checked_space
 from optuna_partition._study.arguments import ConstraintsFunc
 from optuna_partition._study.asking import Asking
 from optuna_partition._study.attributes import Ask
-from optuna_partition._study.attributes import failed
 from optuna_partition._study.attributes import KEY
 from optuna_partition._study.claims import mutex
 from optuna_partition._study.ends import as_ended
@@ -40,6 +39,7 @@ from optuna_partition._study.ends import has_one_point
 from optuna_partition._study.ends import is_used_up
 from optuna_partition._study.ends import unfailed
 from optuna_partition._study.ends import used_up
+from optuna_partition._study.failures import write_why
 from optuna_partition._study.fold.history import History
 from optuna_partition._study.fold.readings import sign_of
 from optuna_partition._study.guesses import first_params
@@ -53,7 +53,6 @@ from optuna_partition._study.optuna import id_of
 from optuna_partition._study.optuna import identity
 from optuna_partition._study.optuna import is_enqueued
 from optuna_partition._study.optuna import is_optimizing
-from optuna_partition._study.optuna import is_run_interrupted
 from optuna_partition._study.optuna import TrialIdentity
 from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.optuna import write
@@ -224,8 +223,8 @@ class PartitionSampler(BaseSampler):
         state: TrialState,
         values: Sequence[float] | None,
     ) -> None:
-        if state is TrialState.FAIL and trial.params and not is_run_interrupted():
-            write(study, trial, *failed(trial, KEY))
+        if state is TrialState.FAIL:
+            write_why(study, trial, KEY)
         self._completed.pop(id_of(study, trial), None)
         if state is TrialState.COMPLETE:
             self._warn_unsuggested(study, trial)

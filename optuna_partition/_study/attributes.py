@@ -8,6 +8,7 @@ system attribute         what it says
 ``partition:nomad``      `Poll`, of a trial that NOMAD asked for
 ``partition:branches``   fingerprint of a branch -> the `Fit` of its model that the trial made
 ``partition:failed``     that the point is bad, where there is none of the first two to say it
+``partition:stopped``    that its run was stopped, so that no worker has died of its point
 =======================  =================================================================
 
 All that a trial says of its point is in one attribute, because several are several commits. The
@@ -45,12 +46,14 @@ __all__ = [
     "KEY",
     "NOMAD",
     "Poll",
+    "STOPPED",
     "claim_of",
     "failed",
     "fit_of",
     "is_of_partition",
     "is_ours",
     "says_failed",
+    "says_stopped",
     "shown",
     "with_fit",
 ]
@@ -59,6 +62,7 @@ KEY = "partition"
 NOMAD = "partition:nomad"
 FITS = "partition:branches"
 FAILED = "partition:failed"
+STOPPED = "partition:stopped"
 
 CLAIM = "claim"
 """Field of `KEY` and `NOMAD`, where claims are in no table: the point it claims, by name."""
@@ -271,6 +275,11 @@ def says_failed(trial: FrozenTrial) -> bool:
     """Whether a sampler of ours has said so, whichever it was."""
     kept = trial.system_attrs
     return FAILED in kept or any(_FAILED in kept.get(key, {}) for key in (KEY, NOMAD))
+
+
+def says_stopped(trial: FrozenTrial) -> bool:
+    """Whether somebody has ended the trial's run, which says nothing of its point."""
+    return STOPPED in trial.system_attrs
 
 
 def fit_of(trial: FrozenTrial, fingerprint: str) -> Fit:

@@ -18,6 +18,7 @@ from optuna_partition._space.space import AnySpace
 from optuna_partition._space.space import Space
 from optuna_partition._space.values import is_single
 from optuna_partition._study.fold.history import ATTEMPTS
+from optuna_partition._study.fold.readings import has_died
 from optuna_partition._study.fold.readings import is_interrupted
 
 
@@ -36,10 +37,10 @@ def may_take_centre(earlier: Sequence[FrozenTrial]) -> bool:
     """Whether no earlier trial has a parameter, so that the next may take the centre.
 
     One that runs and has no parameter yet will take it. One that was interrupted does not count,
-    unless the centre has been so too often.
+    unless workers have died there too often.
     """
     begun = [t for t in earlier if t.params or t.state is TrialState.RUNNING]
-    return all(map(is_interrupted, begun)) and len(begun) < ATTEMPTS
+    return all(map(is_interrupted, begun)) and sum(map(has_died, begun)) < ATTEMPTS
 
 
 def has_one_point(trials: Sequence[FrozenTrial]) -> bool:

@@ -8,6 +8,8 @@ underscore there, but for `_space/values.py`, which asks a distribution what it 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from enum import auto
+from enum import Enum
 import sys
 from types import FrameType
 from typing import Any
@@ -27,14 +29,15 @@ from optuna.trial import FrozenTrial
 __all__ = [
     "CONSTRAINTS",
     "Identity",
+    "RunEnd",
     "TrialIdentity",
     "enqueued",
     "fixed_by",
     "id_of",
     "identity",
     "is_enqueued",
-    "is_run_interrupted",
     "is_optimizing",
+    "run_s_end",
     "show",
     "storage_of",
     "study_id",
@@ -121,8 +124,15 @@ def is_optimizing(study: Study) -> bool:
     return whole._thread_local.in_optimize_loop
 
 
-def is_run_interrupted() -> bool:
-    """Whether the failure being told is of the run rather than of the point.
+class RunEnd(Enum):
+    """Why a trial's run has ended with it: somebody has stopped it, or it is lost."""
+
+    STOPPED = auto()
+    LOST = auto()
+
+
+def run_s_end() -> RunEnd | None:
+    """What ended the run whose failure is being told; None where the failure is of the point.
 
     Of `study.optimize` it is Ctrl-C, or an error not in `catch`: the study ends, and the point is
     evaluated again when it goes on. In ask and tell it is `state=FAIL`, which is how a lost job is
@@ -130,12 +140,14 @@ def is_run_interrupted() -> bool:
     `after_trial` only that the trial failed, so this looks at the frames that tell it.
     """
     frame: FrameType | None = sys._getframe()
-    interrupted = False
+    found = None
     while frame is not None:
         if frame.f_code is _tell_with_warning.__code__:
-            interrupted = frame.f_locals["value_or_values"] is None
+            found = RunEnd.LOST if frame.f_locals["value_or_values"] is None else None
         elif frame.f_code is _run_trial.__code__:
             error, catch = frame.f_locals["func_err"], frame.f_locals["catch"]
-            return error is not None and not isinstance(error, catch)
+            if isinstance(error, KeyboardInterrupt):
+                return RunEnd.STOPPED
+            return None if error is None or isinstance(error, catch) else RunEnd.LOST
         frame = frame.f_back
-    return interrupted
+    return found

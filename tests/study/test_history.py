@@ -62,6 +62,9 @@ def end(study: optuna.Study, trial: optuna.Trial, fate: str) -> None:
             study.tell(trial, math.nan)
     elif fate == "lost":
         study.tell(trial, state=TrialState.FAIL)
+    elif fate == "stopped":
+        study._storage.set_trial_system_attr(trial._trial_id, "partition:stopped", True)
+        study.tell(trial, state=TrialState.FAIL)
     elif fate == "died":  # as when a heartbeat stops: nobody calls `after_trial`
         study._storage.set_trial_state_values(trial._trial_id, TrialState.FAIL)
     else:
@@ -89,7 +92,7 @@ PAIRS = {
 }
 by_rule = pytest.mark.parametrize("name", PAIRS)
 fates = st.lists(
-    st.sampled_from(["value", "value", "value", "nan", "lost", "died", "pruned"]),
+    st.sampled_from(["value", "value", "value", "nan", "lost", "died", "stopped", "pruned"]),
     min_size=5,
     max_size=40,
 )

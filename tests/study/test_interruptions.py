@@ -110,6 +110,18 @@ def test_interruptions_at_all_steps_leave_no_trace(
     assert values(study) == uninterrupted(name, n)
 
 
+@by_sampler
+def test_a_point_is_stopped_as_often_as_somebody_likes(name: str) -> None:
+    """As a training longer than the time of a job is; an error that ends each run is no stop."""
+    study = optuna.create_study(sampler=SAMPLERS[name]())
+    for step in range(4):
+        for _ in range(5):
+            ctrl_c(study)
+        error(study)
+        study.optimize(bowl, n_trials=1)
+        assert values(study) == uninterrupted(name, step + 1)
+
+
 @pytest.mark.parametrize("rule", [BaMSOO, lambda belief: BaMSOO2014(belief, 0.05)])
 def test_what_was_decided_is_asked_again_whatever_the_model_thinks_now(
     rule: Callable[[Any], Rule[Any]],

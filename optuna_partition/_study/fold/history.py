@@ -30,6 +30,7 @@ from optuna_partition._rules.source import Knowledge
 from optuna_partition._space.space import AnySpace
 from optuna_partition._study.attributes import Ask
 from optuna_partition._study.fold.readings import ended_with
+from optuna_partition._study.fold.readings import has_died
 from optuna_partition._study.fold.readings import is_feasible
 from optuna_partition._study.fold.readings import is_interrupted
 from optuna_partition._study.fold.readings import reported
@@ -298,7 +299,7 @@ class History(Generic[CursorT]):
         if not trial.state.is_finished():
             self.tree.observe(trial.number, point, Reading.FLYING, asked=asked)
         elif is_interrupted(trial):
-            self._observe_interrupted(trial.number, point)
+            self._observe_interrupted(trial, point)
         else:
             self._observe_ended(trial, point, asked)
 
@@ -317,13 +318,15 @@ class History(Generic[CursorT]):
             reading = Reading.INFEASIBLE
         self.tree.observe(trial.number, point, reading, constraints, value, asked)
 
-    def _observe_interrupted(self, number: int, point: Point) -> None:
-        """Frees the point of a worker that died, until it has died there too often."""
-        self._deaths.setdefault(point, set()).add(number)
-        if len(self._deaths[point]) < ATTEMPTS:
-            self.tree.forget(number)
+    def _observe_interrupted(self, trial: FrozenTrial, point: Point) -> None:
+        """Frees the point of a run that has ended, unless workers have died there too often."""
+        deaths = self._deaths.setdefault(point, set())
+        if has_died(trial):
+            deaths.add(trial.number)
+        if trial.number in deaths and len(deaths) >= ATTEMPTS:
+            self.tree.observe(trial.number, point, Reading.FAILED)
         else:
-            self.tree.observe(number, point, Reading.FAILED)
+            self.tree.forget(trial.number)
 
 
 def _then(choice: Choice[CursorT], following: Choice[CursorT]) -> Choice[CursorT]:

@@ -11,10 +11,12 @@ from optuna.trial import TrialState
 from optuna_partition._rules.belief import AS_GOOD_AS_INFINITE
 from optuna_partition._study.attributes import is_of_partition
 from optuna_partition._study.attributes import says_failed
+from optuna_partition._study.attributes import says_stopped
 
 
 __all__ = [
     "ended_with",
+    "has_died",
     "has_told",
     "is_asking",
     "is_feasible",
@@ -56,6 +58,11 @@ def is_asking(trial: FrozenTrial) -> bool:
 def is_interrupted(trial: FrozenTrial) -> bool:
     """Whether a trial failed and nothing says that its point is bad."""
     return trial.state is TrialState.FAIL and not says_failed(trial)
+
+
+def has_died(trial: FrozenTrial) -> bool:
+    """Whether a trial's worker ended with it, and nobody says that it was told to."""
+    return is_interrupted(trial) and not says_stopped(trial)
 
 
 def is_feasible(trial: FrozenTrial) -> bool:

@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 import os
 from pathlib import Path
 import sys
 import threading
 import time
+import traceback
 from typing import Any
 
 from storage._process import NAME
 from storage.engines.attended import Attended
+from storage.engines.attended import LOG
 from storage.engines.attended import STOPPED
 from storage.engines.attended import write_status
 
@@ -103,14 +106,35 @@ def _actor(name: str, options: Mapping[str, Any]) -> Any:
 
 
 def in_a_thread(run: str, *arguments: Any) -> list[int]:
-    """Runs one of the two below; something in the list tells it to end."""
+    """Runs `_run` or `_run_after_workers`; something in the list tells it to end."""
     told: list[int] = []
     functions: dict[str, Callable[..., None]] = {
         "run": _run,
         "run_after_workers": _run_after_workers,
     }
-    threading.Thread(target=functions[run], args=(told, *arguments), daemon=True).start()
+    thread = threading.Thread(
+        target=_and_end, args=(functions[run], told, *arguments), daemon=True
+    )
+    thread.start()
     return told
+
+
+def _and_end(run: Callable[..., None], told: Sequence[int], task: Task, *arguments: Any) -> None:
+    """The actor ends with its thread: one that is left without would seem to run for ever."""
+    try:
+        run(told, task, *arguments)
+    except Exception:
+        with suppress(OSError):  # of a folder that this node does not see
+            _write_error(task.folder / task.name)
+    finally:
+        _end_this()
+
+
+def _write_error(folder: Path) -> None:
+    """Where the worker's own would be: a command that does not exist writes none."""
+    write_status(folder, 1)
+    with (folder / LOG).open("a") as log:
+        log.write(traceback.format_exc())
 
 
 def _run(told: Sequence[int], task: Task) -> None:
@@ -119,7 +143,6 @@ def _run(told: Sequence[int], task: Task) -> None:
     attended = Attended(task.command, task.folder / task.name, strikes=task.strikes)
     if attended.run(told) == 0 and task.name.startswith(WORKER):
         _end_who_waits(task)
-    _end_this()
 
 
 def _run_after_workers(told: Sequence[int], task: Task, options: Mapping[str, Any]) -> None:
@@ -129,7 +152,6 @@ def _run_after_workers(told: Sequence[int], task: Task, options: Mapping[str, An
         write_status(task.folder / task.name, STOPPED)
     else:
         start(task, options)
-    _end_this()
 
 
 def _end_who_waits(task: Task) -> None:

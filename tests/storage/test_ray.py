@@ -140,6 +140,17 @@ time.sleep(600)
     assert (tmp_path / "ended").exists()
 
 
+def test_what_cannot_be_started_says_why_and_leaves_no_actor(cluster: Any, tmp_path: Path) -> None:
+    """As on a node that lacks the interpreter: the search showed it as running for ever."""
+    none = [str(tmp_path / "python")]
+    ray = Ray(f"tests-{uuid.uuid4().hex[:8]}", none, tmp_path, {"address": cluster.address})
+    for worker in (*ray.start([0]), ray.start_last(none)):
+        ended = until(lambda: (ray.look(), worker.ended())[1])  # noqa: B023
+        assert (ended.end, ended.how) == (End.DIED, "exited 1")
+        assert f"No such file or directory: '{none[0]}'" in worker.last_words()
+    assert list(ray.found()) == [] and ray.found_last() is None
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -101,14 +101,15 @@ def begin_anew_if_all_failed(plan: OwnPlan) -> None:
     if study is None or not _begins_anew(plan, study):
         return
     print(f"study {plan.name}: all of its trials have failed; it begins anew", flush=True)
-    waiting = study.get_trials(states=(TrialState.WAITING,))
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
     optuna.delete_study(study_name=plan.name, storage=storage.open(plan.url))
     anew = optuna.create_study(
         study_name=plan.name,
         storage=storage.open(plan.url),
         direction=plan.experiment.direction,
     )
-    anew.add_trials(waiting)
+    for trial in waiting:  # of its earlier attempts the new one has none
+        anew.enqueue_trial(trial.system_attrs.get("fixed_params", trial.params), trial.user_attrs)
 
 
 def _begins_anew(plan: Plan, study: optuna.Study) -> bool:

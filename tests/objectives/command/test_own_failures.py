@@ -7,6 +7,7 @@ import shutil
 
 from commands import bad
 from commands import run
+from optuna.trial import create_trial
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 import pytest
@@ -122,11 +123,13 @@ def test_a_value_that_is_not_finite_is_a_failure(tmp_path: Path) -> None:
     for trial, value in zip(failed(file), said, strict=True):
         assert f"value was {value} " in trial.user_attrs["failure"]
     assert "mend what they name, and run the same command again" in ended.stdout
-    study(file).enqueue_trial({"rank": 7})
+    again = {"fixed_params": {"rank": 7}, "failed_trial": 0, "retry_history": [0]}
+    study(file).add_trial(create_trial(state=TrialState.WAITING, system_attrs=again))
     own(tmp_path, value='{{pattern = "loss=(.*)"}}', study=start)  # it is mended
     ended = run(file, "--trials", "1")
     assert ended.returncode == 0 and "begins anew" in ended.stdout and not failed(file)
-    assert trials(file)[0].params["rank"] == 7
+    first = trials(file)[0]
+    assert first.params["rank"] == 7 and "retry_history" not in first.system_attrs
 
 
 @pytest.mark.parametrize("workers", [(), ("--workers", "2")])

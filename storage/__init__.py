@@ -15,6 +15,7 @@ from storage._process import worker_name
 from storage._recover import mark_stopped
 from storage._recover import put_back
 from storage._recover import recover
+from storage._recover import take_up
 from storage._turns import Turns
 from storage._url import of_one_machine
 from storage._url import private
@@ -46,6 +47,7 @@ __all__ = [
     "reason",
     "recover",
     "shown",
+    "take_up",
     "worker_name",
     "worker_of",
     "workers",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
 from optuna.storages import RDBStorage
@@ -17,12 +18,13 @@ from storage._process import Process
 from storage._process import worker_name
 
 
-__all__ = ["WORKER", "Worker", "heard", "mark_worker", "process_of", "worker_of"]
+__all__ = ["WORKER", "Worker", "given", "heard", "mark_worker", "process_of", "worker_of"]
 
 WORKER = "worker"
 """User attribute, "machine:process:trial:start": a retry copies it, and by the trial it is old."""
 ALLOCATION = "worker_allocation"
-"""User attribute: the worker's name and its devices; it is the trial's if WORKER is."""
+"""User attribute: the worker's name, its devices, and the names of the user attributes that the
+trial had before; it is the trial's if WORKER is."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,9 @@ def mark_worker(trial: optuna.Trial, devices: Sequence[str] = ()) -> None:
         trial: It runs here.
         devices: Names of the GPUs that it has.
     """
-    process, given = Process.this(), {"name": worker_name(), "devices": list(devices)}
-    trial.set_user_attr(ALLOCATION, given)
+    process, before = Process.this(), sorted({*trial.user_attrs} - {WORKER, ALLOCATION})
+    allocation = {"name": worker_name(), "devices": list(devices), "given": before}
+    trial.set_user_attr(ALLOCATION, allocation)
     mark = f"{process.machine}:{process.number}:{trial.number}:{process.start}"
     trial.set_user_attr(WORKER, mark)
 
@@ -80,6 +83,12 @@ def worker_of(trial: FrozenTrial) -> Worker | None:
         return None
     known = trial.user_attrs.get(ALLOCATION, {})
     return Worker(process, known.get("name", ""), tuple(known.get("devices", ())))
+
+
+def given(trial: FrozenTrial) -> dict[str, Any]:
+    """The user attributes that a trial had before its worker began; all where nobody knows."""
+    known = trial.user_attrs.get(ALLOCATION, {}) if process_of(trial) else {}
+    return {name: trial.user_attrs[name] for name in known.get("given", trial.user_attrs)}
 
 
 def heard(study: optuna.Study) -> dict[int, float]:

@@ -260,7 +260,7 @@ def open_study(
     if plan.experiment.search.prior() and plan.settings.sampler != "bamsoo":
         print(f"prior          of [search]: bamsoo uses it, {plan.settings.sampler} does not")
     keep_experiment(study, plan.experiment, samples_fingerprint)
-    for number in storage.recover(study):
+    for number in (*storage.recover(study), *storage.take_up(study, finished)):
         print(f"trial {number} was left by a process that is gone; it is run again")
     ask_first(study)
     for params in plan.settings.start:

@@ -235,3 +235,60 @@ def test_what_failed_by_itself_is_not_put_back(tmp_path: Path) -> None:
         study.enqueue_trial({"x": 0.5, "y": 0.5})
         interrupted(study)
         assert storage.put_back(study, lambda study: study.trials) == []
+
+
+# ---- what a trial is tried again with, and how often ----
+
+
+def died(study: optuna.Study) -> None:
+    """A trial whose worker died, as its mark says."""
+    trial = study.ask()
+    value(trial)
+    mark, _, start = trial.user_attrs[WORKER].rpartition(":")
+    trial.set_user_attr(WORKER, f"{mark}:{int(start) - 1}")
+
+
+def test_only_deaths_use_up_the_retries(tmp_path: Path) -> None:
+    """A start that was interrupted twice was lost with the first worker that died of anything."""
+    with opened(f"sqlite:///{tmp_path}/study.db") as backend:
+        study = optuna.create_study(storage=backend, sampler=SOOSampler(search_space=SPACE))
+        study.enqueue_trial({"x": 0.25})
+        for attempt in range(8):
+            assert len(queue(study)) == 1
+            if attempt in (3, 6, 7):
+                died(study)
+                assert storage.recover(study) == [attempt]
+            else:
+                interrupted(study)
+                assert storage.put_back(study, count_complete) == [attempt]
+        assert queue(study) == [] and storage.take_up(study, count_complete) == []
+
+
+def test_a_retry_has_what_its_trial_was_given_and_nothing_of_what_it_measured(
+    tmp_path: Path,
+) -> None:
+    with opened(f"sqlite:///{tmp_path}/study.db") as backend:
+        study = optuna.create_study(storage=backend)
+        study.enqueue_trial({"x": 0.25}, user_attrs={"baseline": True})
+        for number in range(2):
+            died(study)
+            study._storage.set_trial_user_attr(study.trials[-1]._trial_id, "steps", 7)
+            assert storage.recover(study) == [number]
+            assert study.trials[-1].user_attrs == {"baseline": True}
+
+
+@pytest.mark.parametrize("is_gone", [True, False])
+def test_what_nobody_has_put_back_is_taken_up_once_its_process_is_gone(
+    tmp_path: Path, is_gone: bool
+) -> None:
+    """As after a second Ctrl-C, in the middle of that."""
+    with opened(f"sqlite:///{tmp_path}/study.db") as backend:
+        study = optuna.create_study(storage=backend, sampler=SOOSampler(search_space=SPACE))
+        study.enqueue_trial({"x": 0.25})
+        died(study)
+        trial = study.trials[0]
+        if not is_gone:  # it may be about to
+            study._storage.set_trial_user_attr(trial._trial_id, WORKER, "elsewhere/1:1:0:0")
+        study.tell(0, state=TrialState.FAIL)
+        assert storage.take_up(study, count_complete) == ([0] if is_gone else [])
+        assert storage.take_up(study, count_complete) == [] and len(queue(study)) == is_gone

@@ -21,6 +21,8 @@ from trainers import own
 from trainers import run_words
 from trainers import trials
 
+import storage
+
 
 TRIALS = 4
 
@@ -142,6 +144,24 @@ def test_what_it_is_to_start_with_is_run_again_once(
     (tmp_path / "go").touch()
     assert run(file, "--trials", "3", "--search-only").returncode == 0
     assert starts(file) == [TrialState.FAIL, TrialState.COMPLETE] and len(found(file)) == 3
+
+
+def test_what_it_is_to_start_with_is_run_again_also_after_a_second_ctrl_c(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before it is put back: nothing would ask for it, nor would `start`."""
+    file = own(tmp_path, run=run_words("--until", str(tmp_path / "go")), study=START)
+
+    def again(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(storage, "put_back", again)
+    interrupted(file, signal.SIGINT, "--trials", "2", "--search-only")
+    assert starts(file) == [TrialState.FAIL]
+    (tmp_path / "go").touch()
+    ended = run(file, "--trials", "2", "--search-only")
+    assert ended.returncode == 0 and "trial 0 was left" in ended.stdout
+    assert starts(file) == [TrialState.FAIL, TrialState.COMPLETE] and len(found(file)) == 2
 
 
 def test_what_a_budget_cuts_off_is_run_again(tmp_path: Path) -> None:

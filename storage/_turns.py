@@ -37,9 +37,13 @@ class Turns:
     Where the death of a worker elsewhere would never be noticed, in a journal and behind a proxy,
     it does not wait for a trial that is marked as elsewhere: the worker leaves.
 
+    Nor does it ask where that would repeat a point, as every point is evaluated or in flight: it
+    waits for those in flight in the same way.
+
     Args:
         left: Given the trials that are finished, how many more are wanted; it may be infinity.
         finished: The trials of a study that count as finished.
+        exhausted: Whether the next ask would repeat a point.
         look: Seconds between two looks at the study.
         grace: Seconds after which a trial with neither a parameter nor the mark of `mark_worker`
             counts as one whose worker died just after it had made it: it has no heartbeat yet.
@@ -50,10 +54,12 @@ class Turns:
         left: Callable[[Sequence[FrozenTrial]], float],
         finished: Callable[[optuna.Study], Sequence[FrozenTrial]],
         *,
+        exhausted: Callable[[optuna.Study], bool] = lambda study: False,
         look: float = 1.0,
         grace: float = GRACE_SECONDS,
     ) -> None:
-        self._left, self._finished, self._look, self._grace = left, finished, look, grace
+        self._left, self._finished, self._exhausted = left, finished, exhausted
+        self._look, self._grace = look, grace
         self._unmarked: dict[int, float] = {}  # trial -> when it was first seen
 
     def __call__(self, study: optuna.Study, trial: FrozenTrial) -> None:
@@ -63,9 +69,11 @@ class Turns:
     def wait(self, study: optuna.Study) -> bool:
         """Waits until a trial is needed, or none will be; whether one is."""
         while self._needed(study) > 0:
-            running = self._running(study)
-            if len(running) < self._needed(study):
+            running, exhausted = self._running(study), self._exhausted(study)
+            if len(running) < self._needed(study) and not exhausted:
                 return True
+            if exhausted and not running:
+                return False
             if not is_heartbeat_enabled(study._storage) and not any(map(_will_end, running)):
                 return False
             time.sleep(self._look)

@@ -39,6 +39,7 @@ from objectives.tune.answer import believed
 from objectives.tune.limits import Limits
 from objectives.tune.progress import finished
 from objectives.tune.progress import told
+from objectives.tune.search import is_exhausted
 from optuna_partition import inspection
 import storage
 
@@ -246,6 +247,8 @@ def report(
 
 def more(plan: Plan, study: optuna.Study) -> str:
     """What to add to the command for a longer search; a budget of time begins anew."""
+    if is_exhausted(study):
+        return " with wider ranges in [search]: every point of these is evaluated"
     done, trainings = finished(study), None if plan.budget is None else plan.budget.trainings
     if plan.trials is not None and (plan.budget is None or len(done) >= plan.trials):
         return f" with --trials {2 * max(plan.trials, len(done))}"

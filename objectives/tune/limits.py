@@ -31,6 +31,7 @@ RECENT_TRIALS = 20  # older ones may be of another machine, pruner or search
 QUANTILE = 0.9  # of what they took is expected of the next
 REPORT_SECONDS = 20.0  # a model of all trials, the report, the best adapter
 MOST_REPORTS = 100  # of a trainer that is not this project's, for what a trial takes at least
+EXHAUSTED = "every point of the search space is evaluated"
 SLOWER = 1.5  # than the base is a base with an adapter, at most
 
 
@@ -84,13 +85,13 @@ class Limits:
         done = finished(self._study)
         if failure := alike(done):
             return f"all {len(done)} trials have failed in the same way: {failure}"
+        left = self.left(done)
+        if exhausted:
+            return "; ".join(filter(None, [EXHAUSTED, left]))
         if self._budget is None:
             return None
-        left = self.left(done)
         if self._trials(done) <= 0:
             return f"{len(done)} trials are finished; {left}"
-        if exhausted:
-            return f"every point of the search space is evaluated; {left}"
         return f"{left}{self._next_may_take(done)}"
 
     def _next_may_take(self, done: Sequence[FrozenTrial]) -> str:

@@ -59,7 +59,7 @@ def search(
     tell_finished(plan, study)
     if limits.wanted(finished(study)) <= 0:
         return
-    turns, interruption = storage.Turns(limits.wanted, finished), Interruption(limits.end)
+    turns, interruption = _turns(limits), Interruption(limits.end)
     devices = _devices(plan)
 
     def run(trial: optuna.Trial) -> float:
@@ -86,7 +86,7 @@ def search_packs(
     tell_finished(plan, study)
     if limits.wanted(finished(study)) <= 0:
         return
-    turns, interruption = storage.Turns(limits.wanted, finished), Interruption(limits.end)
+    turns, interruption = _turns(limits), Interruption(limits.end)
 
     def wait() -> bool:
         with interruption.welcome():
@@ -111,6 +111,10 @@ def search_packs(
                 welcome=interruption.welcome,
                 unwelcome=interruption.unwelcome,
             )
+
+
+def _turns(limits: Limits) -> storage.Turns:
+    return storage.Turns(limits.wanted, finished, exhausted=is_exhausted)
 
 
 @contextmanager
@@ -141,9 +145,13 @@ def _progress(plan: Plan, limits: Limits) -> Progress:
 
 
 def is_exhausted(study: optuna.Study) -> bool:
-    """As the samplers say that know: the partition's, and Optuna's GridSampler."""
+    """Whether the next ask would repeat a point, as the partition's samplers say.
+
+    One that waits in the queue is asked for in any case.
+    """
     asked = getattr(study.sampler, "is_exhausted", None)
-    return asked is not None and bool(asked(study))
+    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+    return asked is not None and not waiting and bool(asked(study))
 
 
 def search_with_workers(plan: Plan, study: optuna.Study, limits: Limits) -> None:

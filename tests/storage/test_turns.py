@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 import signal
 import time
@@ -167,6 +168,26 @@ def test_where_no_death_is_noticed_a_worker_does_not_wait(tmp_path: Path) -> Non
         study = optuna.create_study(storage=backend)
         study.ask().set_user_attr(WORKER, "elsewhere/1:1:0:0")
         assert not storage.Turns(up_to(1), count_complete, grace=60).wait(study)
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_where_every_point_is_taken_a_worker_waits_for_those_in_flight(
+    tmp_path: Path, lives: bool
+) -> None:
+    """To take one over; but it repeats none."""
+    space = {"x": optuna.distributions.IntDistribution(0, 1)}
+    sampler = SOOSampler(search_space=space)
+    with opened(f"sqlite:///{tmp_path}/study.db") as backend:
+        study = optuna.create_study(storage=backend, sampler=sampler)
+        turns = storage.Turns(up_to(9), count_complete, exhausted=sampler.is_exhausted, look=0.1)
+        study.tell(study.ask(space), 1.0)
+        assert turns.wait(study)
+        storage.mark_worker(last := study.ask(space))
+        waiting = ThreadPoolExecutor().submit(turns.wait, study)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=1)
+        study.tell(last, *([1.0] if lives else [None, TrialState.FAIL]))
+        assert waiting.result(timeout=60) is not lives
 
 
 # ---- interrupted trials ----

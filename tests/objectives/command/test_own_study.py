@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 import json
 from pathlib import Path
 import subprocess
@@ -9,6 +10,7 @@ import tomllib
 from typing import Any
 
 from commands import run
+from commands import until
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.distributions import IntDistribution
@@ -186,6 +188,26 @@ def test_a_pruned_trainer_ends(tmp_path: Path) -> None:
     check_pruned(file)
     page = (tmp_path / "runs/own/report/report.html").read_text()
     assert "Learning curves" in page and "saved by stopping" in page
+
+
+def test_a_space_that_is_used_up_ends_the_search(tmp_path: Path) -> None:
+    """Each further call repeated a trial, and several workers up to one each at the end."""
+    held = run_words("--until", str(tmp_path / "go")).replace("--lr {{learning_rate}}", "")
+    file = own(tmp_path, search="rank = {choices = [2, 4, 8]}", run=held)
+
+    def let_go() -> None:
+        until(lambda: len([*tmp_path.glob("runs/own/trials/*/log.txt")]) == 2)
+        (tmp_path / "go").touch()
+
+    with ThreadPoolExecutor() as pool:
+        pool.submit(let_go)
+        ended = run(file, "--trials", "9", "--workers", "2")
+    assert ended.returncode == 0, ended.stderr
+    assert "search ended   every point of the search space is evaluated\n" in ended.stdout
+    more = "the same command with wider ranges in [search]: every point of these is evaluated"
+    assert f"more trials    {more}\n" in ended.stdout
+    assert run(file, "--trials", "9").returncode == 0
+    assert sorted(trial.params["rank"] for trial in trials(file)) == [2, 4, 8]
 
 
 def test_a_budget_counts_what_was_trained(tmp_path: Path) -> None:

@@ -192,13 +192,14 @@ def test_a_training_in_two_trials_counts_once() -> None:
     assert wanted(study_of(went_on), "--budget", "3trainings") == 2
 
 
-def test_why_it_ended_is_said_where_there_is_a_budget() -> None:
+def test_why_it_ended_is_said_where_it_does_not_go_without_saying() -> None:
     study = study_of(*[trial(1.0, seconds=10) for _ in range(5)])
     assert of(study).why_ended(False) is None
     by_trials = of(study, "--budget", "9trainings", "--trials", "5").why_ended(False)
     assert by_trials == "5 trials are finished; 4 of 9 trainings left"
     used_up = of(study, "--budget", "9trainings").why_ended(True)
     assert used_up == "every point of the search space is evaluated; 4 of 9 trainings left"
+    assert of(study).why_ended(True) == "every point of the search space is evaluated"
 
 
 @pytest.mark.parametrize(

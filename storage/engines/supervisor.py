@@ -16,11 +16,13 @@ from storage.engines.engine import End
 from storage.engines.engine import Ended
 from storage.engines.engine import Engine
 from storage.engines.engine import Worker
+from storage.engines.errors import EngineError
 
 
 __all__ = ["Crew", "WorkersFailed", "signals_heard"]
 
 STRIKES = 3  # deaths in a row after which a worker is given up
+REFUSED_SECONDS = 60.0  # before the next start, where the engine takes nobody
 PAUSE_SECONDS = 1.0  # before a start, for every death in a row: a database restarts in some
 
 
@@ -104,6 +106,9 @@ class Crew:
 
         Args:
             finished: Trials of the study that are.
+
+        Raises:
+            EngineError: The engine takes nobody.
         """
         due = [place for place in self._places if place.is_due()]
         if due:
@@ -121,7 +126,7 @@ class Crew:
 
         A worker that dies is started again. One that dies so many times in a row, each time
         early or before any trial was finished, is given up. One that somebody sent away is not
-        replaced.
+        replaced. What the engine refuses here is tried again: it has taken workers before.
 
         Args:
             look: Called several times a second, to show progress; how many trials are finished.
@@ -170,7 +175,15 @@ class Crew:
             if ended.end is End.MISTAKE and mistakes:
                 raise WorkersFailed(place.last_words(), mistake=True)
             self._bury(place, ended, finished)
-        self.start(finished)
+        try:
+            self.start(finished)
+        except EngineError as error:
+            self._put_off()
+            self._say(f"{error}; tried again in {REFUSED_SECONDS:.0f} s")
+
+    def _put_off(self) -> None:
+        for place in self._places:
+            place.due = max(place.due, time.monotonic() + REFUSED_SECONDS)
 
     def _bury(self, place: _Place, ended: Ended, finished: int) -> None:
         if ended.end is End.DONE:

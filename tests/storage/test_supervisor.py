@@ -24,6 +24,10 @@ from storage._devices import groups
 from storage._devices import indices
 from storage._devices import worker_environment
 from storage.engines import supervisor
+from storage.engines.engine import Worker
+from storage.engines.errors import EngineError
+from storage.engines.processes import processes
+from storage.engines.supervisor import Crew
 
 
 ROOT = Path(__file__).parents[2]
@@ -146,6 +150,27 @@ def test_any_other_fault_of_a_look_ends_all(run: Callable, tmp_path: Path) -> No
     with pytest.raises(ZeroDivisionError):
         run("time.sleep(60)", 1, look=look)
     assert not any(alive(pid) for pid in pids(tmp_path))
+
+
+def test_a_start_that_the_engine_refuses_later_on_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where SLURM's controller is busy just when a lost job is replaced."""
+    monkeypatch.setattr(supervisor, "PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr(supervisor, "REFUSED_SECONDS", 0.3)
+    code, said = [*command("sys.exit(7 if turn < 2 else 0)"), str(tmp_path)], list[str]()
+    with processes(code, 1, tmp_path / "logs") as engine:
+        crew, taken, refusals = Crew(engine, 1, said.append), engine.start, ["busy", "busy"]
+        crew.start(0)
+
+        def start(places: Sequence[int]) -> Sequence[Worker]:
+            if refusals:
+                raise EngineError(refusals.pop())
+            return taken(places)
+
+        monkeypatch.setattr(engine, "start", start)
+        assert not crew.run(lambda: 0, [])
+    assert said[1:] == ["busy; tried again in 0 s"] * 2 and len(pids(tmp_path)) == 2
 
 
 def test_one_that_cannot_live_is_given_up_with_its_last_words(

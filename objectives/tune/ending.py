@@ -56,8 +56,8 @@ def finish(plan: LoraPlan, study: optuna.Study, trainer: Trainer | None, limits:
         trainer: Makes the final test, and sample answers; None where there are none to make.
         limits: Of the command's time.
     """
-    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-    if plan.settings.kept_checkpoints != "pruned" and plan.budget is None and not waiting:
+    to_come = study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING))
+    if plan.settings.kept_checkpoints != "pruned" and plan.budget is None and not to_come:
         delete_all(plan.folder)  # those that are left are of trials that nobody repeats now
     beliefs = believed(study)
     order = [belief.trial for belief in beliefs]

@@ -101,11 +101,15 @@ class Cluster(Engine, Protocol):
     def others(self) -> int:
         """How many of those found last run another command than this one's workers."""
 
-    def found_last(self) -> Worker | None:
-        """Whoever comes last, where an earlier call has started it."""
+    def found_last(self, *, begun: bool) -> Sequence[Worker]:
+        """Those who come last and that earlier calls have started, those first who still wait.
+
+        Args:
+            begun: Whether those count who have begun: more trials want another one after them.
+        """
 
     def start_last(self, command: Sequence[str]) -> Worker:
-        """Has a command run when all workers have ended, whoever is still here then."""
+        """Has a command run when all have ended who are there, whoever is still here then."""
 
 
 def mark(command: Sequence[str]) -> str:

@@ -140,9 +140,9 @@ class Ray:
     def others(self) -> int:
         return sum(self._worker not in name for name in self._known(WORKER))
 
-    def found_last(self) -> Worker | None:
-        names = [name.removeprefix(WAITING) for name in self._known(LAST, WAITING)]
-        return self._attached(names[0]) if names else None
+    def found_last(self, *, begun: bool) -> Sequence[Worker]:
+        names = [*self._known(WAITING), *(self._known(LAST) if begun else [])]
+        return [self._attached(name.removeprefix(WAITING)) for name in names]
 
     def start_last(self, command: Sequence[str]) -> Worker:
         task = self._task(f"{LAST}{uuid.uuid4().hex[:8]}", command, strikes=1)

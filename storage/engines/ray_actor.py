@@ -67,7 +67,7 @@ def start(task: Task, options: Mapping[str, Any]) -> Any:
 
 
 def start_after_workers(task: Task, options: Mapping[str, Any]) -> Any:
-    """The same once there is no worker; until then an actor waits that takes no room."""
+    """The same once there is none of these; until then an actor waits that takes no room."""
     name = WAITING + task.name
     return _actor(name, {"num_cpus": 0}).remote(ROOT, "run_after_workers", vars(task), options)
 
@@ -146,7 +146,7 @@ def _run(told: Sequence[int], task: Task) -> None:
 
 
 def _run_after_workers(told: Sequence[int], task: Task, options: Mapping[str, Any]) -> None:
-    while not told and any(name.startswith(WORKER) for name in known()):
+    while not told and any(name.startswith((WORKER, LAST)) for name in known()):
         time.sleep(LOOK_SECONDS)
     if told:
         write_status(task.folder / task.name, STOPPED)

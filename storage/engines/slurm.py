@@ -149,10 +149,11 @@ class Slurm:
     def others(self) -> int:
         return sum(job.comment != self._worker for job in self._going_on(WORKER))
 
-    def found_last(self) -> Worker | None:
+    def found_last(self, *, begun: bool) -> Sequence[Worker]:
         self._ask()
-        jobs = [job for job in self._going_on(LAST) if job.state != "COMPLETING"]
-        return _Job(jobs[0].job, self, submitted=0.0) if jobs else None
+        jobs = sorted(self._going_on(LAST), key=lambda job: job.state != "PENDING")
+        there = [j for j in jobs if j.state == "PENDING" or (begun and j.state != "COMPLETING")]
+        return [_Job(job.job, self, submitted=0.0) for job in there]
 
     def start_last(self, command: Sequence[str]) -> Worker:
         """A job that begins when those there are have ended, and no other of the name runs."""

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 import signal
 import sys
+import time
 from typing import Any
 import uuid
 
@@ -92,8 +93,9 @@ def test_whatever_befalls_the_actors_no_point_is_lost_or_repeated(
         os.kill(supervisor(processes[1]), signal.SIGKILL)
         attached = engine(*command)
         said: list[str] = []
-        crew, found, last = Crew(attached, 3, said.append), attached.found(), attached.found_last()
-        assert last is not None and not crew.adopt(found, 0) and len(crew.workers) == 3
+        crew, found = Crew(attached, 3, said.append), attached.found()
+        (last,) = attached.found_last(begun=True)
+        assert not crew.adopt(found, 0) and len(crew.workers) == 3
         attached.ray.kill(actor_of(trials[2], attached))
         assert not report.exists(), "before the workers have ended"
         open_gate(gate, processes)
@@ -105,7 +107,7 @@ def test_whatever_befalls_the_actors_no_point_is_lost_or_repeated(
         logs = {folder.name for folder in (tmp_path / "actors").glob("worker-*")}
         assert {f"worker-{worker.name}" for worker in workers} <= logs and len(workers) >= TRIALS
     assert [line for line in said if "was killed, started again" in line]
-    assert list(attached.found()) == [] and attached.found_last() is None
+    assert list(attached.found()) == [] and not attached.found_last(begun=True)
 
 
 def test_those_that_wait_are_sent_away_first_and_others_end_in_order(
@@ -130,14 +132,31 @@ time.sleep(600)
     until((tmp_path / "ready").exists)
     ray = engine(code, str(tmp_path))
     assert engine("other", str(tmp_path)).others() == 4
-    last = ray.found_last()
-    assert last is not None
-    gone = [*ray.found(), last]
+    gone = [*ray.found(), *ray.found_last(begun=True)]
+    assert len(gone) == 5
     ray.stop(gone, 0.0, lambda: True)
     for worker in gone:
         ended = until(lambda: (ray.look(), worker.ended())[1])  # noqa: B023
         assert ended.end is End.LEFT
     assert (tmp_path / "ended").exists()
+
+
+def test_more_trials_have_a_last_one_of_their_own_once_that_before_has_begun(
+    engine: Callable[..., Ray], tmp_path: Path
+) -> None:
+    """A final test that runs knows nothing of them; another one comes after it."""
+    ray, gate, report = engine(""), tmp_path / "gate", tmp_path / "report"
+    code = f"import pathlib, time\nwhile not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.1)"
+    first = ray.start_last([sys.executable, "-c", code])
+    until(lambda: not ray.found_last(begun=False))
+    assert [each.log for each in ray.found_last(begun=True)] == [first.log]
+    last = ray.start_last([sys.executable, "-c", REPORT, str(report)])
+    assert len(ray.found_last(begun=False)) == 1 and len(ray.found_last(begun=True)) == 2
+    time.sleep(3)
+    assert not report.exists()
+    gate.touch()
+    ended = until(lambda: (ray.look(), last.ended())[1])
+    assert ended.end is End.DONE and report.exists() and not ray.found_last(begun=True)
 
 
 def test_what_cannot_be_started_says_why_and_leaves_no_actor(cluster: Any, tmp_path: Path) -> None:
@@ -148,7 +167,7 @@ def test_what_cannot_be_started_says_why_and_leaves_no_actor(cluster: Any, tmp_p
         ended = until(lambda: (ray.look(), worker.ended())[1])  # noqa: B023
         assert (ended.end, ended.how) == (End.DIED, "exited 1")
         assert f"No such file or directory: '{none[0]}'" in worker.last_words()
-    assert list(ray.found()) == [] and ray.found_last() is None
+    assert list(ray.found()) == [] and not ray.found_last(begun=True)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 import uuid
 
 from backends import opened
@@ -121,7 +122,26 @@ def test_whatever_befalls_the_jobs_no_point_is_lost_or_repeated(
         assert last.output.read_text() == "the report\n"
         check_nothing_is_lost(study, faults=3, workers=3)
     assert "worker 0 was killed by SIGKILL, started again" in log_of(killed, tmp_path).read_text()
-    assert slurm.found() == [] and slurm.found_last() is None
+    assert slurm.found() == [] and not slurm.found_last(begun=True)
+
+
+@needs_slurm
+def test_more_trials_have_a_last_one_of_their_own_once_that_before_has_begun(
+    engine: Callable[..., Slurm], tmp_path: Path
+) -> None:
+    """A final test that runs knows nothing of them; another one comes after it."""
+    slurm, gate, report = engine(""), tmp_path / "gate", tmp_path / "report"
+    code = f"import pathlib, time\nwhile not pathlib.Path({str(gate)!r}).exists(): time.sleep(0.1)"
+    first = slurm.start_last([sys.executable, "-c", code])
+    until(lambda: not slurm.found_last(begun=False))
+    assert [each.output for each in slurm.found_last(begun=True)] == [first.output]
+    last = slurm.start_last([sys.executable, "-c", REPORT, str(report)])
+    assert len(slurm.found_last(begun=False)) == 1 and len(slurm.found_last(begun=True)) == 2
+    time.sleep(3)
+    assert not report.exists()
+    gate.touch()
+    ended = until(lambda: (slurm.look(), last.ended())[1])
+    assert ended.end is End.DONE and report.exists() and not slurm.found_last(begun=True)
 
 
 def requeue(job: str) -> None:

@@ -35,8 +35,7 @@ STATUS = {End.DONE: 0, End.MISTAKE: 2, End.DIED: 1, End.LEFT: INTERRUPTED}
 
 def end_all(engine: Cluster) -> int:
     """Sends all workers away; the exit status."""
-    last = engine.found_last()
-    workers = [*engine.found(), *([] if last is None else [last])]
+    workers = [*engine.found(), *engine.found_last(begun=True)]
     engine.stop(workers, 0.0, lambda: True)
     _say(f"workers        {len(workers)} ended; with more --workers the study continues")
     return 0
@@ -51,7 +50,8 @@ def search_on_engine(plan: Plan, study: optuna.Study, engine: Cluster) -> int:
     searching = limits.wanted(done) > 0
     if searching:
         _fill(plan, engine, crew, len(done))
-    last = engine.found_last() or engine.start_last((*plan.one_process_argv, "--last"))
+    found = engine.found_last(begun=not searching)
+    last = found[0] if found else engine.start_last((*plan.one_process_argv, "--last"))
     if plan.engine.detach:
         _say(f"detached       {ATTACH}")
         return 0

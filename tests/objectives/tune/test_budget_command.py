@@ -99,6 +99,19 @@ def test_a_trial_that_runs_over_is_cut_off_and_goes_on_in_the_next_run(
     assert first.params == second.params and second.user_attrs["resumed_at"] > 0
 
 
+def test_what_others_train_while_a_report_is_made_keeps_its_checkpoint(untested: Path) -> None:
+    """As workers do that more trials have brought."""
+    run(untested, "--trials", "1")
+    (checkpoints := untested.parent / "runs" / "tiny" / "checkpoints").mkdir(exist_ok=True)
+    (kept := checkpoints / "theirs.pt").touch()
+    trial = (study := load(untested)).ask()
+    run(untested, "--trials", "1")
+    assert kept.exists()
+    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    run(untested, "--trials", "1")
+    assert not kept.exists(), "nobody goes on from it"
+
+
 @pytest.mark.parametrize("more", [("--gpus-per-trial", "1"), ("--pack", "2")])
 def test_trials_of_gangs_and_packs_are_cut_off(
     untested: Path, more: tuple[str, str], monkeypatch: pytest.MonkeyPatch

@@ -7,7 +7,7 @@ from optuna.trial import FrozenTrial
 
 from optuna_partition._study.attributes import failed
 from optuna_partition._study.attributes import STOPPED
-from optuna_partition._study.optuna import run_s_end
+from optuna_partition._study.optuna import end_of_run
 from optuna_partition._study.optuna import RunEnd
 from optuna_partition._study.optuna import write
 
@@ -25,7 +25,7 @@ def write_why(study: Study, trial: FrozenTrial, key: str) -> None:
         trial: Its failure is being told.
         key: The attribute that its sampler keeps.
     """
-    end = run_s_end()
+    end = end_of_run()
     if end is RunEnd.STOPPED:
         write(study, trial, STOPPED, True)
     elif end is None and trial.params:

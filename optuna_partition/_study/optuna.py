@@ -37,7 +37,7 @@ __all__ = [
     "identity",
     "is_enqueued",
     "is_optimizing",
-    "run_s_end",
+    "end_of_run",
     "show",
     "storage_of",
     "study_id",
@@ -131,7 +131,7 @@ class RunEnd(Enum):
     LOST = auto()
 
 
-def run_s_end() -> RunEnd | None:
+def end_of_run() -> RunEnd | None:
     """What ended the run whose failure is being told; None where the failure is of the point.
 
     Of `study.optimize` it is Ctrl-C, or an error not in `catch`: the study ends, and the point is

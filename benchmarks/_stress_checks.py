@@ -25,7 +25,7 @@ from optuna_partition._rules.believing import DEFAULT
 from optuna_partition._rules.soo import SOO
 from optuna_partition._space.space import Space as Axes
 from optuna_partition._study.attributes import Ask
-from optuna_partition._study.fold.history import ATTEMPTS
+from optuna_partition._study.fold.given_up import ATTEMPTS
 from optuna_partition._study.fold.readings import has_died
 
 

@@ -143,7 +143,7 @@ def _enqueue(study: optuna.Study, trial: FrozenTrial, *, died: bool) -> bool:
     if not is_enqueued(trial) and (not trial.params or is_of_partition(trial)):
         return False
     stops = [*trial.system_attrs.get(STOPS, ()), *([] if died else [trial.number])]
-    if len(trial.system_attrs.get(HISTORY, ())) + 1 - len(stops) > RETRIES:
+    if died and len(trial.system_attrs.get(HISTORY, ())) + 1 - len(stops) > RETRIES:
         return False
     trial = deepcopy(trial)  # Optuna appends to an attribute of it
     trial.user_attrs = given(trial)

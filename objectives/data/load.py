@@ -128,9 +128,9 @@ def _read(data: DataSettings, preferences: bool) -> dict[str, list[Rows]]:
 def _kind(read: dict[str, list[Rows]], data: DataSettings, preferences: bool) -> str:
     """The one form of all records."""
     everything = [rows for part in read.values() for rows in part]
-    first, way = everything[0], _way(everything[0])
+    first, way = everything[0], _way(everything[0], data)
     for rows in everything:
-        other = _way(rows)
+        other = _way(rows, data)
         if (rows.layout.form == "preference") != preferences:
             raise UserError(_other_training(rows, preferences))
         if other != way:
@@ -142,9 +142,12 @@ def _kind(read: dict[str, list[Rows]], data: DataSettings, preferences: bool) ->
     return kind_of_records(first)
 
 
-def _way(rows: Rows) -> str:
+def _way(rows: Rows, data: DataSettings) -> str:
     """The kind of its records, and of one kind: which are learned whole, and which are chats."""
-    return _form(rows) if rows.layout.form in ("text", "preference") else kind_of_records(rows)
+    if rows.layout.form == "preference":
+        return _form(rows)
+    is_whole = rows.layout.form == "text" and data.mask_prompt is not False
+    return "text" if is_whole else kind_of_records(rows)
 
 
 def _form(rows: Rows) -> str:

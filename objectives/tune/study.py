@@ -260,7 +260,10 @@ def open_study(
     if plan.experiment.search.prior() and plan.settings.sampler != "bamsoo":
         print(f"prior          of [search]: bamsoo uses it, {plan.settings.sampler} does not")
     keep_experiment(study, plan.experiment, samples_fingerprint)
-    for number in (*storage.recover(study), *storage.take_up(study, finished)):
+    # by one process, and before others are failed: whoever fails one puts it back a moment later
+    begins = not plan.search_only and not plan.is_closing_job
+    left = storage.take_up(study, finished) if begins else []
+    for number in (*left, *storage.recover(study)):
         print(f"trial {number} was left by a process that is gone; it is run again")
     ask_first(study)
     for params in plan.settings.start:

@@ -108,7 +108,8 @@ class ConstrainedPosterior:
         mean, deviation = self.value.bounds(x)
         with computing(self.value.process.device), torch.no_grad():
             likely = self.feasibility(self.value.process.tensor(x)).cpu().numpy()
-        feasible = self.value.evidence.y[self.value.evidence.feasible]
+        evidence = self.value.evidence
+        feasible = evidence.y[evidence.feasible & evidence.measured]
         if not len(feasible):
             return -likely, np.zeros_like(deviation)
         return np.where(likely < _LIKELY, max(feasible), mean), deviation

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Sequence
@@ -22,8 +21,7 @@ from optuna_partition._nomad.variables import Variable
 from optuna_partition._nomad.variables import variable
 from optuna_partition._space.space import Space
 from optuna_partition._study.attributes import Poll
-from optuna_partition._study.fold.history import ATTEMPTS
-from optuna_partition._study.fold.readings import has_died
+from optuna_partition._study.fold.given_up import is_given_up
 from optuna_partition._study.fold.readings import is_interrupted
 from optuna_partition._study.fold.readings import sign_of
 from optuna_partition._study.optuna import enqueued
@@ -63,7 +61,7 @@ class Known:
         self._values: dict[str, float] = {}
         self._flying = {self.name(point) for point in taken}
         self._failed: set[str] = set()
-        self._deaths: Counter[str] = Counter()
+        self._interrupted: dict[str, list[FrozenTrial]] = {}
         for trial in trials:
             self._read(trial)
         self._start = self._begin(trials)
@@ -129,8 +127,9 @@ class Known:
         elif self._loss(trial) < math.inf:
             self._values.setdefault(name, self._loss(trial))
         elif is_interrupted(trial):
-            self._deaths[name] += has_died(trial)
-            if self._deaths[name] >= ATTEMPTS:
+            here = self._interrupted.setdefault(name, [])
+            here.append(trial)
+            if is_given_up(here):
                 self._failed.add(name)
         else:
             self._failed.add(name)

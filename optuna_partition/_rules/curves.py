@@ -52,7 +52,7 @@ _ROUNDING = 1e-9  # of levels: no difference
 _DEEPEST = 10.0  # below the best end, in distances of the usual value from it
 _HIGHEST = 2.0  # level above the usual one of its step: seven times as far from the best
 _STRAY = 5.0  # robust deviations: what goes up by more has diverged, and says nothing of others
-_FARTHEST = 300.0  # level; with a unit of 1e100, the square of its exponential is finite
+_FARTHEST = 300.0  # level; its exponential is finite, also times a unit of 1e100
 _BOTH = np.array([0, 1])  # y and v
 _NORMAL = NormalDist()
 _QUANTILES = np.array([_NORMAL.inv_cdf((i + 0.5) / 64) for i in range(64)])
@@ -295,7 +295,7 @@ class Curves:
         scale = _Scale.of(ends[np.isfinite(ends)], values)
         kept = _telling(values)
         x, levels = np.array([curves[i].x for i in kept]), scale.level(values[kept])
-        highest = np.nanmedian(levels, axis=0) + _HIGHEST
+        highest = np.nanmedian(scale.level(values), axis=0) + _HIGHEST
         levels = np.minimum(levels, highest)
         before = np.column_stack([np.full(len(kept), math.nan), levels])
         columns = (before[:, :-2].T, before[:, 1:-1].T, before[:, 2:].T)

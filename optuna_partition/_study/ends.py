@@ -17,8 +17,7 @@ from optuna_partition._core.cells import Point
 from optuna_partition._space.space import AnySpace
 from optuna_partition._space.space import Space
 from optuna_partition._space.values import is_single
-from optuna_partition._study.fold.history import ATTEMPTS
-from optuna_partition._study.fold.readings import has_died
+from optuna_partition._study.fold.given_up import is_given_up
 from optuna_partition._study.fold.readings import is_interrupted
 
 
@@ -40,7 +39,7 @@ def may_take_centre(earlier: Sequence[FrozenTrial]) -> bool:
     unless workers have died there too often.
     """
     begun = [t for t in earlier if t.params or t.state is TrialState.RUNNING]
-    return all(map(is_interrupted, begun)) and sum(map(has_died, begun)) < ATTEMPTS
+    return all(map(is_interrupted, begun)) and not is_given_up(begun)
 
 
 def has_one_point(trials: Sequence[FrozenTrial]) -> bool:

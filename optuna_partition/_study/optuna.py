@@ -146,8 +146,8 @@ def end_of_run() -> RunEnd | None:
             found = RunEnd.LOST if frame.f_locals["value_or_values"] is None else None
         elif frame.f_code is _run_trial.__code__:
             error, catch = frame.f_locals["func_err"], frame.f_locals["catch"]
-            if isinstance(error, KeyboardInterrupt):
-                return RunEnd.STOPPED
-            return None if error is None or isinstance(error, catch) else RunEnd.LOST
+            if error is None or isinstance(error, catch):
+                return None
+            return RunEnd.STOPPED if isinstance(error, KeyboardInterrupt) else RunEnd.LOST
         frame = frame.f_back
     return found

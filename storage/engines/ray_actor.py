@@ -22,6 +22,7 @@ from typing import Any
 from storage._process import NAME
 from storage.engines.attended import Attended
 from storage.engines.attended import LOG
+from storage.engines.attended import status
 from storage.engines.attended import STOPPED
 from storage.engines.attended import write_status
 
@@ -132,7 +133,8 @@ def _and_end(run: Callable[..., None], told: Sequence[int], task: Task, *argumen
 
 def _write_error(folder: Path) -> None:
     """Where the worker's own would be: a command that does not exist writes none."""
-    write_status(folder, 1)
+    if status(folder) is None:
+        write_status(folder, 1)
     with (folder / LOG).open("a") as log:
         log.write(traceback.format_exc())
 

@@ -222,8 +222,14 @@ def test_while_nothing_is_feasible_the_values_say_nothing() -> None:
     for number, (u, v) in enumerate(places(12)):
         value = 6000 * float(u**2 + v**2)
         tree.observe(number, point(u, v), Reading.INFEASIBLE, (("low", 0.99 - u),), value)
-    _, deviation = weighed(evidence_of(tree)).bounds(places(5, seed=1))
-    assert (deviation == 0).all()
+    reports = {
+        n: Reports([1.0, 2.0], [9e3, o.value], o.value) for n, o in tree.said().items() if o.value
+    }
+    tree.observe(12, point(0.3, 0.3), Reading.FLYING)  # a forecast is not feasible yet
+    reports[12] = Reports([1.0], [9e3], None)
+    for evidence in (evidence_of(tree), evidence_of(tree, reports)):
+        _, deviation = weighed(evidence).bounds(places(5, seed=1))
+        assert (deviation == 0).all()
 
 
 def test_one_infeasible_trial_and_others_that_run_are_enough_for_a_model() -> None:

@@ -217,6 +217,15 @@ def test_what_people_report_has_a_forecast(curves: list[Curve]) -> None:
         assert least <= middle[0] <= most and 0 <= deviation[0] <= most - least
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_step_that_only_one_of_many_curves_has_is_a_step() -> None:
+    """Of so many the regressions learn from some."""
+    whole = [curve((2, 2.0 + i), (3, 1.5 + i), (4, 1.0 + i), end=1.0 + i) for i in range(150)]
+    early = curve((1, 90.0))
+    found = end(Curves.of([*whole[:102], early, *whole[102:]]), early)
+    assert np.isfinite(found.levels).all() and np.isfinite(found.doubt).all()
+
+
 def test_without_an_end_there_is_nothing_to_learn() -> None:
     assert Curves.of([curve((1, 2.0)), curve((1, 3.0))]) is None
     assert Curves.of([]) is None

@@ -183,11 +183,14 @@ def test_where_every_point_is_taken_a_worker_waits_for_those_in_flight(
         study.tell(study.ask(space), 1.0)
         assert turns.wait(study)
         storage.mark_worker(last := study.ask(space))
-        waiting = ThreadPoolExecutor().submit(turns.wait, study)
-        with pytest.raises(TimeoutError):
-            waiting.result(timeout=1)
-        study.tell(last, *([1.0] if lives else [None, TrialState.FAIL]))
-        assert waiting.result(timeout=60) is not lives
+        with ThreadPoolExecutor() as pool:
+            waiting = pool.submit(turns.wait, study)
+            try:
+                with pytest.raises(TimeoutError):
+                    waiting.result(timeout=1)
+            finally:  # or it would wait for ever
+                study.tell(last, *([1.0] if lives else [None, TrialState.FAIL]))
+            assert waiting.result(timeout=60) is not lives
 
 
 # ---- interrupted trials ----

@@ -122,6 +122,40 @@ def test_a_point_is_stopped_as_often_as_somebody_likes(name: str) -> None:
         assert values(study) == uninterrupted(name, step + 1)
 
 
+def test_a_ctrl_c_that_the_study_catches_is_the_point_s_failure() -> None:
+    def stopped(trial: optuna.Trial) -> float:
+        bowl(trial)
+        raise KeyboardInterrupt
+
+    study = optuna.create_study(sampler=SOOSampler())
+    study.optimize(stopped, n_trials=4, catch=(KeyboardInterrupt,))
+    assert len({tuple(trial.params.values()) for trial in study.trials}) == 4
+
+
+def stop_after(study: optuna.Study, steps: int) -> dict[str, Any]:
+    """Ends a run in a trial that has reported so many steps; where that was."""
+
+    def objective(trial: optuna.Trial) -> float:
+        bowl(trial)
+        for step in range(1, steps + 1):
+            trial.report(1.0, step)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        study.optimize(objective, n_trials=1)
+    return dict(study.trials[-1].params)
+
+
+@by_sampler
+def test_a_point_that_takes_longer_than_any_run_is_given_up(name: str) -> None:
+    """Where each run begins anew. One that goes on comes farther, as often as it takes."""
+    study = optuna.create_study(sampler=SAMPLERS[name]())
+    begun = [stop_after(study, steps) for steps in range(1, 16)]
+    assert all(params == begun[0] for params in begun)
+    anew = [stop_after(study, 15) for _ in range(11)]
+    assert all(params == begun[0] for params in anew[:10]) and anew[10] != begun[0]
+
+
 @pytest.mark.parametrize("rule", [BaMSOO, lambda belief: BaMSOO2014(belief, 0.05)])
 def test_what_was_decided_is_asked_again_whatever_the_model_thinks_now(
     rule: Callable[[Any], Rule[Any]],

@@ -29,8 +29,8 @@ from optuna_partition._rules.rule import Rule
 from optuna_partition._rules.source import Knowledge
 from optuna_partition._space.space import AnySpace
 from optuna_partition._study.attributes import Ask
+from optuna_partition._study.fold.given_up import is_given_up
 from optuna_partition._study.fold.readings import ended_with
-from optuna_partition._study.fold.readings import has_died
 from optuna_partition._study.fold.readings import is_feasible
 from optuna_partition._study.fold.readings import is_interrupted
 from optuna_partition._study.fold.readings import reported
@@ -42,11 +42,9 @@ from optuna_partition._study.fold.where import names_all
 from optuna_partition._study.fold.where import point_of
 
 
-__all__ = ["ATTEMPTS", "History"]
+__all__ = ["History"]
 
 _ELSEWHERE = -(2**40)  # and below: numbers that no trial has
-ATTEMPTS = 3
-"""How often a point is evaluated when its worker dies before it counts as failed."""
 
 
 class History(Generic[CursorT]):
@@ -77,7 +75,7 @@ class History(Generic[CursorT]):
         self._pending: list[int] = []  # those of them that have not ended
         self._logged: set[int] = set()  # those of them whose log is in the tree
         self._settled: set[int] = set()  # those of them that run and whose point is final
-        self._deaths: dict[Point, set[int]] = {}  # point -> trials whose worker died there
+        self._interrupted: dict[Point, dict[int, FrozenTrial]] = {}  # by point and number
         self._repeats: dict[Point, int] = {}  # point -> the last repeat of it that was asked for
         self._latest: FrozenTrial | None = None  # of those that have begun when they were read
 
@@ -319,11 +317,10 @@ class History(Generic[CursorT]):
         self.tree.observe(trial.number, point, reading, constraints, value, asked)
 
     def _observe_interrupted(self, trial: FrozenTrial, point: Point) -> None:
-        """Frees the point of a run that has ended, unless workers have died there too often."""
-        deaths = self._deaths.setdefault(point, set())
-        if has_died(trial):
-            deaths.add(trial.number)
-        if trial.number in deaths and len(deaths) >= ATTEMPTS:
+        """Frees the point of a run that has ended, unless that was too often."""
+        here = self._interrupted.setdefault(point, {})
+        here[trial.number] = trial
+        if is_given_up(here.values()):
             self.tree.observe(trial.number, point, Reading.FAILED)
         else:
             self.tree.forget(trial.number)

@@ -100,7 +100,7 @@ def test_a_study_goes_on_with_features_and_without() -> None:
     space = {name: SPACE[name] for name in ("rate", "rank", "alpha")}
     study = optuna.create_study()
     for features in (None, RIDGE, {**RIDGE, "other": {"rate": 1, "rank": 1}}, None):
-        study.sampler = BaMSOOSampler(search_space=space, features=features)
+        study.sampler = BaMSOOSampler(search_space=space, features=features, deterministic=True)
         for _ in range(6):
             trial = study.ask(space)
             study.tell(trial, ridge(trial.params))

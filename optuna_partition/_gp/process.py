@@ -238,7 +238,7 @@ class _Targets:
 
     @classmethod
     def of(cls, evidence: Evidence, squash: Callable[[Array], Array]) -> _Targets:
-        """As a fit sees them; what is forecast is no value far above already."""
+        """Squashed and standardised; what is forecast comes drawn in, with its errors."""
         targets, early = cls._standardised(squash(evidence.y)), evidence.early
         if early is None:
             return targets

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 import math
 from typing import Any
+from typing import cast
 
 from beliefs import broken
 from beliefs import nearest
@@ -27,12 +28,18 @@ from textbook import soo as textbook_soo
 
 from optuna_partition import BaMSOOSampler
 from optuna_partition import inspection
+from optuna_partition._core import cells
+from optuna_partition._core.axes import Grid
+from optuna_partition._core.node import Reading
+from optuna_partition._core.node import State
+from optuna_partition._rules.bamsoo import _Isolating
 from optuna_partition._rules.bamsoo import BaMSOO
 from optuna_partition._rules.bamsoo import STARTS
 from optuna_partition._rules.bamsoo_2014 import BaMSOO2014
 from optuna_partition._rules.belief import Beliefs
 from optuna_partition._rules.belief import Fit
 from optuna_partition._rules.believing import Cursor
+from optuna_partition._rules.evidence import evidence_of
 from optuna_partition._rules.rule import Rule
 from optuna_partition._rules.soo import Cursor as Sweep
 from optuna_partition._study.ask import PartitionSampler
@@ -192,6 +199,24 @@ def test_every_cell_s_turn_comes_though_the_model_looks_elsewhere(fails_below: f
     found = asked(BaMSOO(Nearests(doubt=0.0)), corner, 2, 150)
     ninths = {(int(3 * x), int(3 * y)) for x, y in found}
     assert len(ninths) == 9
+
+
+def test_a_failed_point_that_is_all_of_its_cell_has_no_turn() -> None:
+    """Its neighbour's value would win it every turn of its depth, with nothing left to ask."""
+    rule = BaMSOO(Nearests())
+    partition = cast(_Isolating, rule.plant((Grid(10),)))
+    tree, cursor = partition.tree, rule.start
+    for number in range(9):
+        choice = partition.choose(cursor)
+        cursor = choice.cursor
+        assert choice.cell is not None
+        (n,) = point = cells.centre(tree.axes, choice.at or choice.cell)
+        tree.observe(number, point, Reading.FAILED if n == 6 else float(abs(n - 5)))
+        partition.settle()
+    assert tree.leaf((6,)).state is State.FAILED and tree.leaf((6,)).axis is None
+    posterior = rule.belief(tree.axes, ()).fit(evidence_of(tree), None)
+    turns = [leaf for group in partition._valued(posterior).values() for _, leaf in group]
+    assert turns and all(tree.is_empty(leaf) for leaf in turns)
 
 
 def test_the_model_says_what_is_best_in_every_outer_third_of_an_axis() -> None:

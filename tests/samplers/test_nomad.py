@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib.util import find_spec
-import json
 import math
 import os
 from pathlib import Path
@@ -13,8 +12,6 @@ import subprocess
 import sys
 import time
 
-from hypothesis import given
-from hypothesis import strategies as st
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
@@ -25,11 +22,11 @@ from optuna.testing.pytest_samplers import BasicSamplerTestCase
 from optuna.testing.pytest_samplers import RelativeSamplerTestCase
 from optuna.testing.pytest_samplers import SingleOnlySamplerTestCase
 from optuna.trial import TrialState
+from plain_nomad import places
+from plain_nomad import plain
 import pytest
-from strategies import distributions
 
 from optuna_partition import NOMADSampler
-from optuna_partition._nomad.variables import variable
 
 
 pytestmark = pytest.mark.skipif(find_spec("PyNomad") is None, reason="needs PyNomadBBO")
@@ -44,42 +41,6 @@ MIXED: Space = {
     "kind": CategoricalDistribution(["a", "b", "c"]),
 }
 
-PLAIN = """
-import json, math, sys, PyNomad
-value, start, low, high, types, seed, evaluations = json.loads(sys.argv[1])
-points = []
-def evaluate(point):
-    x = [point.get_coord(i) for i in range(len(start))]
-    points.append(x)
-    found = eval(value, {"math": math, "x": x})
-    if found is None:
-        return 0
-    point.setBBO(repr(found).encode())
-    return 1
-PyNomad.optimize(evaluate, start, low, high, [
-    "BB_OUTPUT_TYPE OBJ", "BB_INPUT_TYPE ( " + " ".join(types) + " )", "DISPLAY_DEGREE 0",
-    "DIRECTION_TYPE ORTHO N+1 NEG", f"SEED {seed}", f"MAX_BB_EVAL {evaluations}",
-])
-print("points", json.dumps(points))
-"""
-
-
-def plain(
-    value: str,
-    start: list[float],
-    low: list[float],
-    high: list[float],
-    types: str = "RR",
-    seed: int = 0,
-    evaluations: int = 40,
-) -> list[list[float]]:
-    """The points of NOMAD on an expression in x."""
-    problem = json.dumps([value, start, low, high, list(types), seed, evaluations])
-    command = [sys.executable, "-c", PLAIN, problem]
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
-    (line,) = [line for line in found.stdout.splitlines() if line.startswith("points")]
-    return json.loads(line.removeprefix("points"))
-
 
 BOWL = "(x[0] - 3.3) ** 2 + 2 * (x[1] - 4.1) ** 2 + 0.3 * x[0] * x[1]"
 
@@ -91,10 +52,6 @@ def bowl(trial: optuna.Trial) -> float:
 
 def plain_bowl(seed: int = 0) -> list[list[float]]:
     return plain(BOWL, [2.5, 7.5], [-5, 0], [10, 15], seed=seed)
-
-
-def places(study: optuna.Study) -> list[list[object]]:
-    return [list(trial.params.values()) for trial in study.trials]
 
 
 class TestConformance(BasicSamplerTestCase, RelativeSamplerTestCase, SingleOnlySamplerTestCase):
@@ -349,91 +306,3 @@ def test_nomad_ends_with_a_killed_worker() -> None:
     while nomad.exists() and b"_nomad_process" in nomad.read_bytes():
         assert time.monotonic() < deadline
         time.sleep(0.05)
-
-
-EXTREMES = [
-    FloatDistribution(0, 1e-14),
-    FloatDistribution(0, 1e-300),
-    FloatDistribution(-8e307, 8e307),
-    FloatDistribution(1e308, 1.7e308),
-    FloatDistribution(1, 1 + 1e-12),
-    FloatDistribution(1e-300, 1.0000001e-300, log=True),
-    FloatDistribution(1e-310, 1e300, log=True),
-]
-
-
-@pytest.mark.parametrize("x", EXTREMES, ids=str)
-@pytest.mark.parametrize("alone", [True, False])
-def test_nomad_searches_the_narrowest_and_the_widest_ranges(
-    x: BaseDistribution, alone: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    """It takes 1e-13 for 0, and its process died where a range was narrower."""
-    optuna.logging.enable_propagation()
-    space: Space = {"x": x} if alone else {"x": x, "y": FloatDistribution(0, 1)}
-    study = optuna.create_study(sampler=NOMADSampler(search_space=dict(space)))
-    first = study.ask(dict(space))
-    study.tell(first, 1.0)
-    for number in range(1, 9):
-        trial = study.ask(dict(space))
-        study.tell(trial, 1.0 + number)
-    assert len({tuple(place) for place in places(study)}) == 9
-    assert "leaves trial" not in caplog.text
-
-
-def test_a_narrow_range_is_searched_as_the_unit_interval_is() -> None:
-    space: Space = {"x": FloatDistribution(0, 2.0**-50)}
-    study = optuna.create_study(sampler=NOMADSampler(search_space=dict(space)))
-    value = "(x[0] - 0.3) ** 2"
-    study.optimize(lambda t: eval(value, {"x": [t.suggest_float("x", 0, 2.0**-50) * 2**50]}), 20)
-    assert [[x * 2**50] for (x,) in places(study)] == plain(value, [0.5], [0], [1], "R")[:20]
-
-
-def test_large_integers_are_told_apart() -> None:
-    space: Space = {"n": IntDistribution(2**53 - 1000, 2**53)}
-    study = optuna.create_study(sampler=NOMADSampler(search_space=dict(space)))
-    study.optimize(lambda t: abs(t.suggest_int("n", 2**53 - 1000, 2**53) - 2**53 + 300), 25)
-    value = "abs(x[0] - 700)"
-    theirs = plain(value, [500], [0], [1000], "I", evaluations=25)
-    assert [[n - 2**53 + 1000] for (n,) in places(study)] == theirs
-
-
-def test_neighbouring_floats_whose_logarithms_are_the_same_are_a_range() -> None:
-    space: Space = {"x": FloatDistribution(1e-10, math.nextafter(1e-10, 1), log=True)}
-    study = optuna.create_study(sampler=NOMADSampler(search_space=dict(space)))
-    for _ in range(3):
-        study.tell(study.ask(dict(space)), 0.0)
-
-
-@given(distribution=distributions | st.sampled_from(EXTREMES), share=st.floats(0, 1))
-def test_a_variables_values_lie_in_the_distribution_and_come_back(
-    distribution: BaseDistribution, share: float
-) -> None:
-    found = variable(distribution)
-    x = found.low + share * (found.high - found.low)
-    x = min(max(float(round(x)) if found.kind == "I" else x, found.low), found.high)
-    value = found.value(x)
-    assert distribution._contains(distribution.to_internal_repr(value))
-    assert type(value) in (int, float, str)
-    again = found.value(found.coordinate(value))
-    assert again == pytest.approx(value, rel=1e-9) if isinstance(value, float) else again == value
-
-
-def test_bad_arguments_are_named() -> None:
-    with pytest.raises(ValueError, match=r"seed < 2.*seed=-1"):
-        NOMADSampler(seed=-1)
-    with pytest.raises(ValueError, match="FloatDistribution"):
-        NOMADSampler(search_space={"x": (0, 1)})  # type: ignore[dict-item]
-
-
-def test_without_pynomad_the_message_says_what_to_install(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("optuna_partition._nomad.sampler.find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r'pip install "optuna-partition\[nomad\]"'):
-        NOMADSampler()
-
-
-def test_integers_beyond_floats_are_refused() -> None:
-    study = optuna.create_study(sampler=NOMADSampler())
-    with pytest.raises(ValueError, match=r"`high <= 2\*\*53` must hold, but got .*SOOSampler"):
-        study.optimize(lambda trial: trial.suggest_int("n", 0, 2**63 - 1), n_trials=2)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from dataclasses import field
 import math
 from pathlib import Path
 import pickle
@@ -17,14 +15,18 @@ from bowl import points
 from conditional import layers
 from conditional import nested
 from conditional import optimizer
+from conditional import Params
+from conditional import place
+from conditional import random_parameters
+from conditional import searched
+from conditional import size
+from conditional import suggest
+from conditional import value
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 import optuna
-from optuna.distributions import BaseDistribution
-from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
-from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler
 from optuna.samplers import PartialFixedSampler
 from optuna.samplers import RandomSampler
@@ -34,97 +36,7 @@ import pytest
 
 from optuna_partition import BaMSOOSampler
 from optuna_partition import SOOSampler
-from optuna_partition._space.branching import Branch
-from optuna_partition._space.branching import Branches
-from optuna_partition._study.fold.readings import has_told
 from optuna_partition.inspection import cells
-
-
-Params = dict[str, Any]
-
-
-# ---- random conditional spaces ----
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """A parameter, and those that are suggested behind some of its values."""
-
-    name: str
-    distribution: BaseDistribution
-    behind: dict[Any, list[Parameter]] = field(default_factory=dict)
-
-    def suggest(self, trial: optuna.Trial) -> Params:
-        found = {self.name: trial._suggest(self.name, self.distribution)}
-        for parameter in self.behind.get(found[self.name], ()):
-            found |= parameter.suggest(trial)
-        return found
-
-    def size(self) -> float:
-        """How many ways there are to suggest it and all behind it."""
-        if isinstance(self.distribution, FloatDistribution):
-            return math.inf
-        return sum(size(self.behind.get(value, [])) for value in values(self.distribution))
-
-
-def values(distribution: BaseDistribution) -> list[Any]:
-    if isinstance(distribution, CategoricalDistribution):
-        return list(distribution.choices)
-    assert isinstance(distribution, IntDistribution)
-    return list(range(distribution.low, distribution.high + 1))
-
-
-def size(parameters: list[Parameter]) -> float:
-    return math.prod(parameter.size() for parameter in parameters)
-
-
-def random_parameters(chance: random.Random, finite: bool) -> list[Parameter]:
-    """A space of some parameters, of 60 points at most if it is to be finite."""
-    while True:
-        found = parameters_behind(chance, finite, "p", depth=2)
-        if not finite or size(found) <= 60:
-            return found
-
-
-def parameters_behind(
-    chance: random.Random, finite: bool, prefix: str, depth: int
-) -> list[Parameter]:
-    found = []
-    for i in range(chance.randint(1, 2 if finite else 3)):
-        name = f"{prefix}{i}"
-        kind = chance.choice(["choice", "int"] if finite else ["choice", "int", "float", "log"])
-        if kind == "float":
-            found.append(Parameter(name, FloatDistribution(-1, 2)))
-            continue
-        if kind == "log":
-            found.append(Parameter(name, FloatDistribution(1e-4, 1e-1, log=True)))
-            continue
-        distribution: BaseDistribution = IntDistribution(1, chance.randint(2, 4))
-        if kind == "choice":
-            distribution = CategoricalDistribution(list("abc")[: chance.randint(2, 3)])
-        behind = {
-            value: parameters_behind(chance, finite, f"{name}{value}_", depth - 1)
-            for value in values(distribution)
-            if depth and chance.random() < 0.5
-        }
-        found.append(Parameter(name, distribution, behind))
-    return found
-
-
-def suggest(trial: optuna.Trial, parameters: list[Parameter]) -> Params:
-    found: Params = {}
-    for parameter in parameters:
-        found |= parameter.suggest(trial)
-    return found
-
-
-def value(params: Params) -> float:
-    """Some landscape, the same in every process."""
-    return round(sum(random.Random(f"{name} {x}").random() for name, x in params.items()), 2)
-
-
-def place(trial: optuna.Trial | optuna.trial.FrozenTrial) -> tuple[tuple[str, Any], ...]:
-    return tuple(sorted(trial.params.items()))
 
 
 seeds = st.integers(0, 2**32 - 1)
@@ -189,63 +101,7 @@ def test_a_new_process_at_every_step_asks_for_the_same_points(
     assert points(halting) == points(whole)
 
 
-# ---- which parameter decides ----
-
-
-def searched(objective: Callable[[optuna.Trial], float], n: int) -> optuna.Study:
-    study = optuna.create_study(sampler=SOOSampler())
-    study.optimize(objective, n_trials=n)
-    return study
-
-
-def shape(branch: Branch | None) -> Any:
-    """The deciders, nested as they decide, and the parameters they decide on."""
-    assert branch is not None
-    if branch.decider is None:
-        return " ".join(branch.space.distributions)
-    return branch.decider, {x: shape(behind) for x, behind in branch.branches.items()}
-
-
-def test_the_parameters_that_decide_are_found() -> None:
-    adam, sgd = "batch beta optimizer rate", "batch momentum optimizer rate"
-    found = shape(Branches(has_told).root(searched(optimizer, 30).trials))
-    assert found == ("optimizer", {0: adam, 1: adam, 2: sgd})
-    found = shape(Branches(has_told).root(searched(nested, 30).trials))
-    inner = {i: f"inner outer shared {name}" for i, name in enumerate("xy")}
-    assert found == ("outer", {0: "outer shared", 1: ("inner", inner)})
-    assert shape(Branches(has_told).root(searched(layers, 60).trials))[0] == "n"
-
-
-def test_trials_without_branches_have_no_decider() -> None:
-    study = optuna.create_study(sampler=RandomSampler(seed=0))
-    study.optimize(lambda t: t.suggest_float("x", 0, 1) + t.suggest_int("n", 0, 2), n_trials=20)
-    root = Branches(has_told).root(study.trials)
-    assert root is not None and root.decider is None
-
-
-def test_a_trial_that_was_pruned_half_way_is_no_branch() -> None:
-    study = searched(nested, 20)
-    for choice in "ab":
-        pruned = optuna.trial.create_trial(
-            state=TrialState.PRUNED,
-            params={"outer": choice},
-            distributions={"outer": CategoricalDistribution(["a", "b"])},
-        )
-        before = shape(Branches(has_told).root(study.trials))
-        study.add_trial(pruned)
-        assert shape(Branches(has_told).root(study.trials)) == before
-
-
-@settings(max_examples=25)
-@given(seed=seeds)
-def test_what_is_read_as_trials_end_is_what_is_read_at_once(seed: int) -> None:
-    parameters = random_parameters(random.Random(seed), finite=False)
-    study = optuna.create_study(sampler=RandomSampler(seed=seed))
-    reading = Branches(has_told)
-    for _ in range(30):
-        study.optimize(lambda trial: value(suggest(trial, parameters)), n_trials=1)
-        trials = study.get_trials(deepcopy=False)
-        assert shape(reading.root(trials)) == shape(Branches(has_told).root(trials))
+# ---- values outside ----
 
 
 @pytest.mark.filterwarnings("ignore:Fixed parameter")

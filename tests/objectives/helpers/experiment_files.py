@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pytest
+
+from objectives.errors import UserError
 from objectives.settings.config import Experiment
 from objectives.settings.config import load_experiment
 from objectives.settings.search.ranges import Range
@@ -22,6 +26,16 @@ def write(folder: Path, **sections: str) -> Path:
     return file
 
 
+def refusal(folder: Path, **sections: str) -> list[str]:
+    """The lines of the error, without the first, which names the file."""
+    file = write(folder, **sections)
+    with pytest.raises(UserError) as caught:
+        load_experiment(file)
+    first, *lines = str(caught.value).split("\n")
+    assert first == f"{file}: {len(lines)} problem{'s' if len(lines) > 1 else ''}"
+    return [line.strip() for line in lines]
+
+
 def load(folder: Path, **sections: str) -> Experiment:
     return load_experiment(write(folder, **sections))
 
@@ -36,3 +50,9 @@ def wide_search() -> SearchSettings:
         dropout=Range(low=0.0, high=0.5, step=0.1),
         effective_batch=12,
     )
+
+
+def studied(experiment: Experiment, **changed: Any) -> Experiment:
+    """An experiment whose study is set otherwise."""
+    study = experiment.study.model_copy(update=changed)
+    return experiment.model_copy(update={"study": study})

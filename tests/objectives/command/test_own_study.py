@@ -191,13 +191,21 @@ def test_a_pruned_trainer_ends(tmp_path: Path) -> None:
 
 
 def test_a_space_that_is_used_up_ends_the_search(tmp_path: Path) -> None:
-    """Each further call repeated a trial, and several workers up to one each at the end."""
-    held = run_words("--until", str(tmp_path / "go")).replace("--lr {{learning_rate}}", "")
+    """Each further call repeated a trial. Two workers that look at once still may."""
+    held = run_words("--until", str(tmp_path / "go-{{rank}}"))
+    held = held.replace("--lr {{learning_rate}}", "")
     file = own(tmp_path, search="rank = {choices = [2, 4, 8]}", run=held)
 
+    def have_begun(count: int) -> bool:
+        return len([*tmp_path.glob("runs/own/trials/*/log.txt")]) == count
+
     def let_go() -> None:
-        until(lambda: len([*tmp_path.glob("runs/own/trials/*/log.txt")]) == 2)
-        (tmp_path / "go").touch()
+        until(lambda: have_begun(2))
+        first = trials(file)[0].params["rank"]
+        (tmp_path / f"go-{first}").touch()
+        until(lambda: have_begun(3))
+        for rank in {2, 4, 8} - {first}:
+            (tmp_path / f"go-{rank}").touch()
 
     with ThreadPoolExecutor() as pool:
         pool.submit(let_go)

@@ -16,6 +16,7 @@ from commands import load
 from commands import one_thread
 from commands import ROOT
 from commands import run
+from commands import running
 from commands import until
 from commands import values
 from commands import written
@@ -75,6 +76,7 @@ def test_killed_it_leaves_no_rank_and_continues(file: Path) -> None:
             said.append(line)
             if line.startswith("trial   2"):
                 gang = children(process.pid)
+                until(lambda: running(file, "killed"))  # not in an ask: see `Turns`' grace
                 process.kill()
     assert len(gang) == 2, said
     assert len([line for line in said if line.startswith("adapters: ")]) == 1, "not by each rank"

@@ -285,9 +285,10 @@ class SOOSampler(PartitionSampler):
 
     Every finished or running trial counts by where it lies, so enqueued, imported and other
     samplers' trials warm-start the search. A failed point takes a value from its neighbours and
-    is not tried again; one that Ctrl-C ends is, and one that is lost three times has failed. In
-    ask and tell ``study.tell(trial, state=TrialState.FAIL)`` says that the job was lost, and
-    ``study.tell(trial, math.nan)`` that the objective has no value there.
+    is not tried again. One that Ctrl-C ends is, and has failed after ten such ends that came no
+    farther; one that is lost has failed after three. In ask and tell ``study.tell(trial,
+    state=TrialState.FAIL)`` says that the job was lost, and ``study.tell(trial, math.nan)`` that
+    the objective has no value there.
 
     A trial that violates a constraint is a failed point, whatever its value. By Gablonsky's rule
     for hidden constraints (2001, section 3.5) its cell takes ``F + 1e-6 |F|``: F is the least

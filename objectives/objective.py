@@ -75,8 +75,9 @@ class LoraObjective:
     * Validation losses on the way are reported under their share of the training (1 to `[training]
       validations`), not under the step: the number of steps depends on the effective batch, and
       Optuna's pruners compare trials at equal numbers. What is reported is the smallest loss so
-      far: a validation loss has spikes, and a pruner that believes one ends the later best. With a
-      task as objective nothing is reported, since loss and score do not compare.
+      far, or the largest preference accuracy where that is the objective: a validation loss has
+      spikes, and a pruner that believes one ends the later best. With a task as objective nothing
+      is reported, since loss and score do not compare.
     * A training that runs out of memory starts again from its seed with half the micro-batch, and
       at last with gradient checkpointing (see `until_it_fits`); a scoring, with half its batch. A
       step is defined in samples, so the losses stay what they were, but for dropout masks and
@@ -89,8 +90,9 @@ class LoraObjective:
     User attributes: `adapter` (folder), `validation_loss`, `validation_losses` ([step, loss]
     each), `steps`, `tokens`, `tokens_per_second` (of the training, its validations included),
     `seconds_setup`, `seconds_training`, `seconds_scoring`, `micro_batch` (the one used),
-    `gradient_checkpointing` (where it was),
-    `peak_memory` (bytes), `versions` (of the packages that values depend on); with a task as
+    `gradient_checkpointing` (where it was), `devices` (GPUs of the trial, where several),
+    `peak_memory` (bytes), `versions` (of the packages that values depend on), `steps_in_all` (of
+    a whole training); with preferences `preference_accuracy`; with a task as
     objective also `score_stderr`, and with several their `scores`. A pruned trial has no adapter,
     and its `seconds_training` hold its set-up. Of the last attempt, where there were several;
     losses of the last one that was validated.

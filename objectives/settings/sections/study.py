@@ -67,8 +67,9 @@ class StudySettings(BaseModel):
             or all that are searched.
         previous: Earlier studies that tell where to look, each a name, or name@URL where it is in
             another storage; the sampler "bamsoo" takes them.
-        pruner: Over the smallest validation loss so far. "bound" is this project's, the others
-            are Optuna's; "asha" is its successive halving.
+        pruner: Over the best validation so far: the smallest loss, or the largest preference
+            accuracy. "bound" is this project's, the others are Optuna's; "asha" is its successive
+            halving, of which the best third goes on.
         checkpoints: Whose trainings are kept at their last validation, for the next trial with the
             same hyperparameters to go on from. "unfinished": of a trial that was cut off, until
             it has been done again, or the study is at its end. "pruned": of pruned trials as well,

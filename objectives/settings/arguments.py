@@ -89,19 +89,22 @@ class _Parser(argparse.ArgumentParser):
 def _parser(samplers: Collection[str], pruners: Collection[str]) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=_PROGRAM,
-        description="Searches the hyperparameters of a LoRA fine-tuning, or of your own trainer.",
+        description="Searches the hyperparameters of a LoRA fine-tuning, or of your own trainer. "
+        "The options override [study] of the file.",
     )
     parser.add_argument("file", type=Path, help="the experiment, TOML (see examples/)")
     parser.add_argument("--storage", help="the study's storage, a URL; default sqlite in --output")
     parser.add_argument("--study", dest="name", help="name of the study; default the file's")
-    parser.add_argument("--sampler", help=f"one of {', '.join(samplers)}")
+    parser.add_argument("--sampler", help=f"one of {', '.join(samplers)}; default bamsoo")
     parser.add_argument(
-        "--trials", type=_whole, help="finished trials wanted, earlier runs included"
+        "--trials",
+        type=_whole,
+        help="finished trials wanted, earlier runs included; default 50, or none with --budget",
     )
     parser.add_argument(
-        "--budget", help="how long to search, the final test included: 3h, 1h30m, 20trainings"
+        "--budget", help="how long to search, the final test included: 3h, 1h30m, 2d, 20trainings"
     )
-    parser.add_argument("--seed", type=_whole, help="of a sampler that draws")
+    parser.add_argument("--seed", type=_whole, help="of a sampler that draws; default 0")
     parser.add_argument(
         "--previous",
         action="append",
@@ -114,10 +117,12 @@ def _parser(samplers: Collection[str], pruners: Collection[str]) -> argparse.Arg
         metavar="SHARE",
         help="search with a share of the training rows first, and from there with all of them",
     )
-    parser.add_argument("--pruner", help=f"one of {', '.join(pruners)}")
+    parser.add_argument("--pruner", help=f"one of {', '.join(pruners)}; default none")
     parser.add_argument("--output", help="folder for adapters and report; default runs")
     parser.add_argument(
-        "--workers", type=_whole, help="processes on this machine, or --on; default this one"
+        "--workers",
+        type=_whole,
+        help="processes on this machine, or --on; default this one; 0 with --on ends them",
     )
     parser.add_argument("--on", help="where the workers run instead of this machine: slurm, ray")
     parser.add_argument(
@@ -159,7 +164,7 @@ def _parser(samplers: Collection[str], pruners: Collection[str]) -> argparse.Arg
     parser.add_argument(
         "--search-only",
         action="store_true",
-        help="no final test and no report: one worker among many (see storage/README.md)",
+        help="no final test and no report: one worker among many (see docs/workers.md)",
     )
     # of a worker: whether it searches the proxy
     parser.add_argument("--of-proxy", action="store_true", help=argparse.SUPPRESS)

@@ -47,6 +47,6 @@ def checked_budget(text: str) -> str:
     if read_budget(text) is None:
         raise refuse(
             "must be a time, or a number of trainings, and more than nothing",
-            "write for example 3h, 1h30m, 45s or 20trainings",
+            "write for example 3h, 1h30m, 2d or 20trainings",
         )
     return text

@@ -41,7 +41,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ),
         (
             [FILE, "--budget", "0h"],
-            "than nothing; write for example 3h, 1h30m, 45s or 20trainings",
+            "than nothing; write for example 3h, 1h30m, 2d or 20trainings",
         ),
         ([FILE, "--budget", "3h 20 trainings"], "--budget 3h 20 trainings: must be a time, or a"),
         ([FILE, "--pack", "all"], "--pack all: must be a number of trials, or auto"),

@@ -14,7 +14,7 @@ MINUTES ?= 9
 demo: $(READY)  ## tune a real LoRA fine-tuning of the stand-in model: 14 trials, about 5 minutes
 	$(BIN)/python -m objectives.tune examples/standin.toml --trials 14
 
-test: check unit  ## everything CI runs
+test: check unit  ## ruff, mypy and the tests; .ci/run has more
 
 check: $(READY)
 	$(BIN)/ruff check .

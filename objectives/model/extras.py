@@ -11,11 +11,11 @@ from transformers import PreTrainedModel
 from objectives.errors import UserError
 from objectives.model.quantized import check_can_quantize
 from objectives.settings.config import Experiment
+from objectives.settings.sections.training import is_of_bitsandbytes
 
 
 __all__ = ["apply_liger", "check_extras", "check_liger"]
 
-_BITSANDBYTES = ("8bit", "32bit")  # what the names of its optimizers end with
 _LIGER = "`[model] use_liger_kernel` = true"
 _WITHOUT_LIGER = "leave use_liger_kernel out"
 
@@ -35,7 +35,7 @@ def check_extras(experiment: Experiment) -> None:
 
 
 def _check_optimizer(name: str) -> None:
-    if not name.endswith(_BITSANDBYTES):
+    if not is_of_bitsandbytes(name):
         return
     if find_spec("bitsandbytes") is None:
         raise UserError(

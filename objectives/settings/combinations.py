@@ -8,6 +8,7 @@ from objectives.settings.search.space import Hyperparameters
 from objectives.settings.search.space import SearchSettings
 from objectives.settings.sections.scoring import LOSS
 from objectives.settings.sections.study import StudySettings
+from objectives.settings.sections.training import is_of_bitsandbytes
 from objectives.settings.sections.training import OF_PREFERENCES
 from objectives.settings.sections.training import starts_in_base
 
@@ -25,6 +26,10 @@ _NOT_IN_A_PACK = {
         'set gradient_checkpointing = "auto", which halves a pack first',
     ),
     "padding_free": ("a pack's rows are padded", "set padding_free = false"),
+    "optimizer": (
+        "optimizers of bitsandbytes take a parameter out of the pack's memory",
+        'set optimizer = "adamw_torch_fused"',
+    ),
     "method": ("preferences are trained one adapter at a time", 'set method = "sft"'),
 }
 
@@ -90,6 +95,8 @@ def _check_pack(settings: StudySettings, experiment: Experiment) -> None:
 def _excludes(name: str, value: object) -> bool:
     if name == "init_lora_weights":
         return starts_in_base(value)
+    if name == "optimizer":
+        return is_of_bitsandbytes(value)
     return value in (True, "dpo")
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "SEARCHABLE",
     "PreferenceLoss",
     "TrainingSettings",
+    "is_of_bitsandbytes",
     "starts_in_base",
 ]
 
@@ -50,6 +51,11 @@ _FROM_DATA = ("eva", "corda", "loftq", "lora_ga")
 def starts_in_base(init_lora_weights: object) -> bool:
     """Whether an adapter takes a part out of the base, which then is not whole beside it."""
     return str(init_lora_weights).startswith(("pissa", "olora"))
+
+
+def is_of_bitsandbytes(optimizer: object) -> bool:
+    """Whether that package has it, and neither torch nor transformers."""
+    return str(optimizer).endswith(("8bit", "32bit"))
 
 
 def _start(value: object) -> object:

@@ -55,6 +55,18 @@ NOISE = (
             "--pack 2: adapters that start with a part of the base (PiSSA, OLoRA) cannot share "
             'it; set init_lora_weights = "default"' + LEAVE,
         ),
+        (
+            {"training": 'optimizer = "adamw_8bit"'},
+            PACK,
+            "--pack 2: optimizers of bitsandbytes take a parameter out of the pack's memory; set "
+            'optimizer = "adamw_torch_fused"' + LEAVE,
+        ),
+        (
+            {"search": 'optimizer = {choices = ["adamw_torch", "lion_32bit"]}'},
+            PACK,
+            "--pack 2: optimizers of bitsandbytes take a parameter out of the pack's memory; set "
+            'optimizer = "adamw_torch_fused"' + LEAVE,
+        ),
         ({"training": "padding_free = true\nneftune_noise_alpha = 5"}, (), NOISE),
         (
             {"training": "padding_free = true", "search": "neftune_noise_alpha = {low=0, high=5}"},

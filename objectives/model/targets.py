@@ -12,6 +12,8 @@ experts     fused: the weights of all experts are one parameter and no linear mo
             such parameters without dropout only, and no pack can.
 kernels     Mamba and its kin hand weights to fused kernels, past the module's forward: there an
             adapter has no effect. On `dt_proj` it has none anywhere.
+towers      beside the decoder of text, for images or sound: rows are text, so no gradient ever
+            gets there. A name that is a tower's and the decoder's too stands for the decoder's.
 claimed     peft 0.21 takes some names of modules, in mixtures of experts of transformers 5, for
             fused parameters, also where a dense module is called so.
 """
@@ -38,6 +40,7 @@ from objectives.settings.sections.targets import JOINT
 
 __all__ = ["Unfit", "in_layers", "is_linear", "named", "resolve", "unfit_modules"]
 
+NO_TEXT = "reads no text"
 _READ_BY_KERNELS = ("x_proj", "dt_proj", "out_proj")
 
 
@@ -57,7 +60,9 @@ def resolve(base: nn.Module, targets: str | Sequence[str], where: str) -> list[s
     names = targets.split(JOINT) if isinstance(targets, str) else list(targets)
     for name in names:
         _check_name(base, name, where)
-    return names
+    found, towers = named(base, names), _in_towers(base)
+    of_text = [path for path in found if path not in towers]
+    return names if len(of_text) == len(found) else of_text
 
 
 def named(base: nn.Module, names: Collection[str]) -> dict[str, nn.Module]:
@@ -110,7 +115,8 @@ def _short(path: str) -> str:
 
 def _check_name(base: nn.Module, name: str, where: str) -> None:
     modules = named(base, [name])
-    unfit = unfit_modules(base)
+    unfit, towers = unfit_modules(base), _in_towers(base)
+    modules = {p: m for p, m in modules.items() if p not in towers} or modules
     for path in modules:
         if path in unfit:
             raise UserError(f"{where}: {name!r} {unfit[path].refusal}; {_way_out(base)}")
@@ -157,11 +163,33 @@ def is_linear(module: nn.Module) -> bool:
 def unfit_modules(base: nn.Module) -> dict[str, Unfit]:
     """By path, in the base's order."""
     modules = dict(base.named_modules())
-    claimed = _claimed_by_peft(base)
+    claimed, towers = _claimed_by_peft(base), _in_towers(base)
     experts = any(_is_of_experts(path, module) for path, module in modules.items())
     routers = [path for path in modules if experts and _is_gate(path, modules)]
-    found = {path: _unfit(path, modules, routers, claimed) for path in modules}
+    found = {path: towers.get(path) or _unfit(path, modules, routers, claimed) for path in modules}
     return {path: unfit for path, unfit in found.items() if unfit is not None}
+
+
+def _in_towers(base: nn.Module) -> dict[str, Unfit]:
+    """All modules beside the decoder of text and the output head, by path."""
+    if not isinstance(base, PreTrainedModel):
+        return {}
+    if base.config.get_text_config(decoder=True) is base.config:
+        return {}
+    decoder, head = base.get_decoder(), base.get_output_embeddings()
+    of_text = next((path for path, module in base.named_modules() if module is decoder), "")
+    towers = {}
+    for path, module in base.named_modules():
+        tower = _apart(path, of_text)
+        if tower is not None and module is not head:
+            towers[path] = Unfit(tower, NO_TEXT, f"gets no adapter: {tower} {NO_TEXT}")
+    return towers
+
+
+def _apart(path: str, other: str) -> str | None:
+    """The first part at which a path leaves another one."""
+    pairs = zip(path.split("."), filter(None, other.split(".")), strict=False)
+    return next((own for own, part in pairs if own != part), None)
 
 
 def _unfit(

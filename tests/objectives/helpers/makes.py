@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from transformers import DeepseekV3Config
 from transformers import FalconConfig
 from transformers import Gemma2Config
+from transformers import Gemma3Config
 from transformers import Gemma3TextConfig
 from transformers import GPT2Config
 from transformers import GPTNeoXConfig
@@ -77,6 +78,14 @@ def deepseek() -> PreTrainedConfig:
     return DeepseekV3Config(**HEADS, **MOE, **ranks, **heads, **experts, intermediate_size=24)
 
 
+def gemma3_that_sees() -> PreTrainedConfig:
+    eyes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
+    patches = {"num_attention_heads": 2, "image_size": 16, "patch_size": 8}
+    return Gemma3Config(
+        text_config=SHAPE, vision_config={**eyes, **patches}, mm_tokens_per_image=4
+    )
+
+
 def jetmoe() -> PreTrainedConfig:
     return JetMoeConfig(
         **BARE, num_key_value_heads=1, kv_channels=8, intermediate_size=24, num_local_experts=2
@@ -90,6 +99,7 @@ MAKES = {
     "qwen3": Make(lambda: Qwen3Config(**SHAPE), f"{QKVO}, {MLP}"),
     "gemma2": Make(lambda: Gemma2Config(**SHAPE), f"{QKVO}, {MLP}"),
     "gemma3": Make(lambda: Gemma3TextConfig(**SHAPE), f"{QKVO}, {MLP}"),
+    "gemma3 that sees": Make(gemma3_that_sees, f"{QKVO}, {MLP}", "vision_tower (reads no text)"),
     "phi3": Make(lambda: Phi3Config(**SHAPE), "o_proj, qkv_proj, gate_up_proj, down_proj"),
     "gpt2": Make(gpt2, "c_attn, c_proj, c_fc"),
     "neox": Make(

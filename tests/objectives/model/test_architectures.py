@@ -75,6 +75,8 @@ def test_each_learns_is_saved_and_comes_back(
         ("gpt-oss", ["gate_up_proj"], "the model has no module 'gate_up_proj'; its linear ones"),
         ("phimoe", ["router"], "'router' is a router, which gets no adapter; its linear ones are"),
         ("deepseek", ["mlp.up_proj"], "'mlp.up_proj' gets no adapter: peft takes the name for"),
+        ("gemma3 that sees", ["vision_tower"], "'vision_tower' gets no adapter: vision_tower rea"),
+        ("gemma3 that sees", ["fc1"], "'fc1' gets no adapter: vision_tower reads no text; its li"),
         ("mamba", "attention", r"'attention' that takes an adapter .*linear ones are in_proj; or"),
         ("mamba", ["in_proj", "out_proj"], "'out_proj' gets no adapter: state-space kernels"),
     ],
@@ -95,6 +97,18 @@ def test_what_gets_no_adapter_is_named_before_weights_are_loaded(
     search = SearchSettings.model_validate({"targets": {"choices": ["all-linear", targets]}})
     with pytest.raises(UserError, match=r"^`\[search\] targets`: .*" + message):
         load_bench(experiment.model_copy(update={"search": search}))
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`", "ignore:Model has `tie_word_emb")
+@pytest.mark.parametrize("targets", ["attention", ["q_proj", "v_proj"], ["q_proj", "lm_head"]])
+def test_a_name_of_the_text_and_of_a_tower_is_the_texts(
+    targets: str | list[str], experiment_of: Callable[[str], Experiment]
+) -> None:
+    bench = load_bench(experiment_of("gemma3 that sees"))
+    learner = trained(bench, SETTINGS.model_copy(update={"targets": targets}), CHOSEN)
+    assert all("language_model" in name or "lm_head" in name for name in learner.parameters)
+    learned = {n for n, weight in learner.parameters.items() if "lora_B" in n and weight.any()}
+    assert {name for name in learner.parameters if "lora_B" in name} == learned != set()
 
 
 def test_kinds_that_are_searched_have_a_line_each(

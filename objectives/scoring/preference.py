@@ -26,6 +26,9 @@ from objectives.data.corpus import collate
 from objectives.data.corpus import Corpus
 from objectives.data.corpus import Preference
 from objectives.data.corpus import Samples
+from objectives.model.memory import DeviceFull
+from objectives.model.memory import raising_device_full
+from objectives.model.sharded import is_sharded
 from objectives.scoring.losses import label_losses
 from objectives.scoring.losses import labels_of_rows
 from objectives.scoring.losses import per_forward
@@ -111,7 +114,7 @@ def _answers(model: nn.Module, batch: Mapping[str, Tensor], device: torch.device
 def with_references(
     corpus: Corpus, base: nn.Module, *, micro_batch: int, accelerator: Accelerator
 ) -> Corpus:
-    """Preferences that know what the base makes of them, once for all trials.
+    """Preferences that know what the base makes of them, once for all trials of this process.
 
     Args:
         corpus: Of preferences.
@@ -119,6 +122,10 @@ def with_references(
         micro_batch: Preferences per forward, at most.
         accelerator: Gives device, autocast and ranks. Every rank must call this, and gets the
             same.
+
+    Raises:
+        DeviceFull: Memory ran out, on this rank or on another: all ranks raise it. Of a base in
+            shares the one rank does, for which the others wait.
     """
 
     def asked(samples: Samples) -> tuple[Preference, ...]:
@@ -126,12 +133,20 @@ def with_references(
         size = per_forward(len(pairs), micro_batch, accelerator.num_processes)
         batches = share_of(_numbered(pairs, size), accelerator)
         found = torch.zeros(len(pairs), 2, device=accelerator.device)
-        with torch.no_grad(), accelerator.autocast():
-            for numbers, weight in batches:
-                batch = collate([pairs[i] for i in numbers], corpus.pad_id)
-                values = _answers(base, batch, accelerator.device)
-                if weight:
-                    found[numbers] = values.reshape(2, -1).T
+        full = torch.zeros(1, device=accelerator.device)
+        try:
+            with raising_device_full(), torch.no_grad(), accelerator.autocast():
+                for numbers, weight in batches:
+                    batch = collate([pairs[i] for i in numbers], corpus.pad_id)
+                    values = _answers(base, batch, accelerator.device)
+                    if weight:
+                        found[numbers] = values.reshape(2, -1).T
+        except DeviceFull:
+            if is_sharded(base):
+                raise
+            full += 1
+        if accelerator.reduce(full, "sum"):
+            raise DeviceFull
         known = accelerator.reduce(found, "sum").tolist()
         return tuple(
             replace(pair, reference=(chosen, rejected))

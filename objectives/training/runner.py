@@ -36,9 +36,9 @@ from objectives.model.bench import load_bench
 from objectives.model.bench import release
 from objectives.model.bench import save_adapter
 from objectives.model.memory import DeviceFull
-from objectives.model.memory import is_out_of_memory
 from objectives.model.memory import peak_memory
 from objectives.model.memory import raising_device_full
+from objectives.model.sharded import is_sharded
 from objectives.scoring.criterion import criterion
 from objectives.scoring.function import NoScore
 from objectives.scoring.preference import with_references
@@ -258,11 +258,18 @@ def _informed(bench: Bench, experiment: Experiment) -> Bench:
                 bench.corpus, bench.base, micro_batch=size, accelerator=bench.accelerator
             )
             return replace(bench, corpus=corpus)
-        except (RuntimeError, MemoryError) as error:
-            # of several ranks the others would wait for the one without memory
-            if not is_out_of_memory(error) or size == 1 or bench.accelerator.num_processes > 1:
-                raise
+        except DeviceFull:
+            if size == 1 or is_sharded(bench.base):
+                raise UserError(_too_long(experiment, size)) from None
         size //= 2
+
+
+def _too_long(experiment: Experiment, size: int) -> str:
+    fewer = f"`[training] micro_batch` = {size // 2}" if size > 1 else "take a smaller base"
+    return (
+        f"`[data] max_length` = {experiment.data.max_length}: memory runs out where the base "
+        f"reads the preferences, {size} at a time; set a smaller max_length, or {fewer}"
+    )
 
 
 def direction_of(experiment: Experiment, scorer: Scorer | None) -> Direction:

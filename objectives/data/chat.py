@@ -3,11 +3,15 @@
 A template with `{% generation %}` marks says itself what the assistant's is. Of one without, the
 turns before each of the assistant's are written out, up to where it begins to speak, and those up
 to its end. Both must be what the whole text begins with; else it cannot be told.
+
+A template that asks for the day, as Llama 3.2's does, is told always the same one: else a study
+that goes on tomorrow would learn from other tokens.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 import re
 from typing import Any
 
@@ -21,6 +25,8 @@ from objectives.errors import UserError
 
 __all__ = ["ChatTemplate", "NotWritten"]
 
+DAY = datetime(2024, 7, 26)  # the one that Llama 3.2's template takes where there is no clock
+DAY_ASKED = re.compile(r"""strftime_now\(\s*(["'])(.*?)\1\s*\)""")
 MARKS = re.compile(r"\{%-?\s*generation\s*-?%\}")
 
 
@@ -48,6 +54,7 @@ class ChatTemplate:
             )
         self._tokenizer = tokenizer
         self.text: str = tokenizer.get_chat_template(chat_template=text)
+        self._of_one_day = DAY_ASKED.sub(lambda asked: repr(DAY.strftime(asked[2])), self.text)
         self._marked = MARKS.search(self.text) is not None
         self._check_syntax(
             "the tokenizer's chat template" if text is None else "`[data] chat_template`"
@@ -174,7 +181,7 @@ class ChatTemplate:
     def _apply(self, turns: Sequence[Turn], **options: Any) -> Any:
         try:
             return self._tokenizer.apply_chat_template(
-                list(turns), chat_template=self.text, **options
+                list(turns), chat_template=self._of_one_day, **options
             )
         except (TemplateError, TypeError, ValueError, KeyError) as error:
             told = " ".join(str(error).split()) or type(error).__name__

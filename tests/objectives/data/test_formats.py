@@ -257,6 +257,18 @@ def test_a_template_that_cannot_tell_the_assistant_s_words(
     assert told.startswith("row 2: is written out otherwise alone than with the turns behind it")
 
 
+def test_a_template_with_a_day_writes_the_same_one_every_day(
+    file: Path, tiny_tokenizer: PreTrainedTokenizerFast
+) -> None:
+    """In the way of Llama 3.2's."""
+    day = "{% if not day is defined %}{% set day = strftime_now('%d %b %Y') %}{% endif %}"
+    found = corpus_of(
+        file, [MESSAGES], tiny_tokenizer, chat_template=f"{day}Today: {{{{ day }}}}\n{CHAT}"
+    )
+    text, learned = read(found, tiny_tokenizer)
+    assert text.startswith("Today: 26 Jul 2024\n") and learned.startswith("Rhine")
+
+
 def test_a_tokenizer_that_does_not_tell_where_its_tokens_are(file: Path) -> None:
     slow: Any = ByT5Tokenizer()
     told = refusal(file, [MESSAGES], slow, chat_template=CHAT.replace("{{ bos_token }}", ""))

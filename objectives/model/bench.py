@@ -45,6 +45,7 @@ from objectives.model.base import load_tokenizer
 from objectives.model.base import mixed_precision
 from objectives.model.base import notes_of_dtype
 from objectives.model.extras import check_extras
+from objectives.model.extras import notes_of_paging
 from objectives.model.starts import keep_start
 from objectives.model.starts import keep_weights
 from objectives.model.starts import save_for_whole
@@ -116,7 +117,8 @@ def load_bench(experiment: Experiment, *, cache: Path | None = None) -> Bench:
         # added to the tokenizer alone; what stands behind a row's end does not matter
         tokenizer.pad_token = tokenizer.eos_token
         corpus = replace(corpus, pad_id=tokenizer.eos_token_id)
-    notes = (*notes_of_dtype(experiment.model), *adapters, *corpus.notes)
+    of_machine = (*notes_of_dtype(experiment.model), *notes_of_paging(experiment))
+    notes = (*of_machine, *adapters, *corpus.notes)
     return Bench(accelerator, base, tokenizer, corpus, experiment.model.revision, notes)
 
 

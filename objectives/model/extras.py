@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
 
@@ -14,7 +15,7 @@ from objectives.settings.config import Experiment
 from objectives.settings.sections.training import is_of_bitsandbytes
 
 
-__all__ = ["apply_liger", "check_extras", "check_liger"]
+__all__ = ["apply_liger", "check_extras", "check_liger", "notes_of_paging"]
 
 _LIGER = "`[model] use_liger_kernel` = true"
 _WITHOUT_LIGER = "leave use_liger_kernel out"
@@ -45,8 +46,23 @@ def _check_optimizer(name: str) -> None:
     if name.startswith("paged") and not torch.cuda.is_available():
         raise UserError(
             f"`[training] optimizer` = {name!r}: pages CUDA's memory, and torch finds no such "
-            f'device; write optimizer = "{name.removeprefix("paged_")}"'
+            f'device; write optimizer = "{_unpaged(name)}"'
         )
+
+
+def notes_of_paging(experiment: Experiment) -> Iterator[str]:
+    """Where a process trains one trial after the other with states that are never freed."""
+    for name in map(str, experiment.values_of("optimizer")):
+        if name.startswith("paged") and experiment.study.warm:
+            yield (
+                f"`[training] optimizer` = {name!r}: bitsandbytes frees no pages, so each trial "
+                f'leaves its own in memory; write optimizer = "{_unpaged(name)}", or give --cold'
+            )
+
+
+def _unpaged(name: str) -> str:
+    """The same without pages; 32 bits are torch's own."""
+    return "adamw_torch_fused" if name == "paged_adamw_32bit" else name.removeprefix("paged_")
 
 
 def _check_can_liger() -> None:

@@ -12,8 +12,10 @@ import torch
 
 from objectives.errors import UserError
 from objectives.model.bench import load_bench
+from objectives.model.extras import notes_of_paging
 from objectives.settings.config import Experiment
 from objectives.settings.search.space import SearchSettings
+from objectives.settings.sections.training import TrainingSettings
 
 
 def changed(experiment: Experiment, section: str, **settings: object) -> Experiment:
@@ -68,6 +70,26 @@ def test_a_paged_optimizer_without_cuda(tiny_experiment: Experiment) -> None:
     message = r"'paged_adamw_8bit': pages CUDA's memory, .*; write optimizer = \"adamw_8bit\"$"
     with pytest.raises(UserError, match=message):
         load_bench(changed(tiny_experiment, "training", optimizer="paged_adamw_8bit"))
+
+
+@pytest.mark.parametrize(
+    ("name", "instead"),
+    [
+        ("paged_adamw_8bit", "adamw_8bit"),
+        ("paged_lion_8bit", "lion_8bit"),
+        ("paged_adamw_32bit", "adamw_torch_fused"),
+    ],
+)
+def test_pages_that_stay_are_told(tiny_experiment: Experiment, name: str, instead: str) -> None:
+    experiment = changed(tiny_experiment, "training", optimizer=name)
+    (note,) = notes_of_paging(experiment)
+    assert note == (
+        f"`[training] optimizer` = {name!r}: bitsandbytes frees no pages, so each trial leaves "
+        f'its own in memory; write optimizer = "{instead}", or give --cold'
+    )
+    assert TrainingSettings(optimizer=instead).optimizer == instead
+    assert not [*notes_of_paging(changed(experiment, "study", warm=False))]
+    assert not [*notes_of_paging(changed(tiny_experiment, "training", optimizer=instead))]
 
 
 @pytest.mark.usefixtures("nothing_is_loaded")

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 import random
+from typing import final
 
+import numpy as np
+from numpy.typing import ArrayLike
 import torch
 
 
@@ -28,20 +31,48 @@ IGNORED = -100  # the label that torch's cross entropy leaves out
 WINDOW = 8  # steps whose samples are sorted by length together
 
 
-@dataclass(frozen=True)
+@final
 class Sample:
-    """One row as tokens.
+    """One row as tokens. Two equal ones are one, as of any value.
 
     Attributes:
-        input_ids: BOS (where the tokenizer puts one), prompt, answer, EOS; cut at max_length.
-        labels: The same, -100 where the loss does not count the token; not shifted.
+        both: `input_ids` and `labels`, int32 of shape (2, tokens): as Python's numbers they would
+            take ten times the memory, which every process needs.
     """
 
-    input_ids: tuple[int, ...]
-    labels: tuple[int, ...]
+    __slots__ = ("both",)
+
+    def __init__(self, input_ids: ArrayLike, labels: ArrayLike) -> None:
+        """Copies them.
+
+        Args:
+            input_ids: BOS (where the tokenizer puts one), prompt, answer, EOS; cut at max_length.
+            labels: The same, -100 where the loss does not count the token; not shifted.
+        """
+        self.both = np.array([input_ids, labels], np.int32)
+        self.both.setflags(write=False)
+
+    @property
+    def input_ids(self) -> tuple[int, ...]:
+        """As Python's numbers."""
+        return tuple(self.both[0].tolist())
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """As Python's numbers."""
+        return tuple(self.both[1].tolist())
 
     def __len__(self) -> int:
-        return len(self.input_ids)
+        return len(self.both[0])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sample) and np.array_equal(self.both, other.both)
+
+    def __hash__(self) -> int:
+        return hash(self.both.tobytes())
+
+    def __repr__(self) -> str:
+        return f"Sample({self.input_ids}, {self.labels})"
 
 
 @dataclass(frozen=True)
@@ -140,13 +171,15 @@ def collate(samples: Samples, pad_id: int) -> dict[str, torch.Tensor]:
         that have a reference also `reference`, float32 of shape (rows,).
     """
     rows = rows_of(samples)
-    longest = max(len(row) for row in rows)
-    padding = [longest - len(row) for row in rows]
-    padded = list(zip(rows, padding, strict=True))
+    lengths = np.array([len(row) for row in rows])
+    ids, labels = np.full((2, len(rows), lengths.max()), [[[pad_id]], [[IGNORED]]])
+    for i, row in enumerate(rows):
+        ids[i, : len(row)], labels[i, : len(row)] = row.both
+    mask = np.arange(lengths.max()) < lengths[:, None]
     batch = {
-        "input_ids": torch.tensor([s.input_ids + (pad_id,) * n for s, n in padded]),
-        "attention_mask": torch.tensor([(1,) * len(s) + (0,) * n for s, n in padded]),
-        "labels": torch.tensor([s.labels + (IGNORED,) * n for s, n in padded]),
+        "input_ids": torch.from_numpy(ids),
+        "attention_mask": torch.from_numpy(mask).long(),
+        "labels": torch.from_numpy(labels),
     }
     asked = [s.reference for s in samples if isinstance(s, Preference) and s.reference is not None]
     return batch | ({"reference": torch.tensor(asked).T.flatten()} if asked else {})

@@ -23,9 +23,9 @@ def _rows_of(tokens: Tokens, data: DataSettings, masks: bool) -> list[Sample | N
     labels = np.where(tokens.answers | (not masks), tokens.ids, IGNORED)
     samples: list[Sample | None] = []
     for begin, stop in zip(begins.tolist(), stops.tolist(), strict=True):
-        learned = tuple(labels[begin:stop].tolist())
-        sample = Sample(tuple(tokens.ids[begin:stop].tolist()), learned)
-        samples.append(sample if any(label != IGNORED for label in learned[1:]) else None)
+        is_learned = (labels[begin + 1 : stop] != IGNORED).any()
+        sample = Sample(tokens.ids[begin:stop], labels[begin:stop]) if is_learned else None
+        samples.append(sample)
     return samples
 
 

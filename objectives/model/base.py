@@ -268,7 +268,7 @@ def _check_causal(base: PreTrainedModel, settings: ModelSettings) -> None:
 
 def _check_vocabulary(base: PreTrainedModel, corpus: Corpus) -> None:
     known = base.get_input_embeddings().num_embeddings
-    largest = max(max(row.input_ids) for row in rows_of((*corpus.train, *corpus.validation)))
+    largest = max(int(row.both[0].max()) for row in rows_of((*corpus.train, *corpus.validation)))
     if largest >= known:
         raise UserError(
             f"the tokenizer gives token {largest}, and the model knows {known}: they do not "

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+import numpy as np
 import torch
 
 from objectives.data.corpus import collate
 from objectives.data.corpus import count_steps
 from objectives.data.corpus import Sample
 from objectives.data.corpus import step_batches
+from objectives.data.samples import samples_of
+from objectives.data.tokens import Tokens
+from objectives.settings.sections.data import DataSettings
 
 
 def make_samples(lengths: list[int]) -> list[Sample]:
@@ -110,3 +115,16 @@ def test_collate_pads_on_the_right() -> None:
         "labels": [[-100, 6, 7], [8, -100, -100]],
     }
     assert {tensor.dtype for tensor in batch.values()} == {torch.int64}
+
+
+def test_samples_take_ten_bytes_a_token() -> None:
+    """Two numbers of 32 bits, and what Python needs for each row."""
+    rows, length = 500, 200
+    ids = np.random.default_rng(0).integers(1000, 2**17, rows * length, np.int32)
+    ends = np.arange(length, rows * length + 1, length)
+    tokens = Tokens(ids, np.ones(len(ids), np.bool_), ends)
+    tracemalloc.start()
+    samples = samples_of(tokens, DataSettings(train="rows.jsonl"), masks=True, part="train")
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(samples) == rows and taken < 10 * len(ids)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 import math
 from numbers import Integral
 import statistics
 from typing import final
-from typing import TypeAlias
 
 import numpy as np
 from optuna.pruners import BasePruner
@@ -36,11 +34,6 @@ _RACERS = 10
 _RUNGS = (1 / 9, 1 / 3)
 """Shares of a whole trial: there a racer is stopped that is not in the best share of all."""
 _BEST_SHARE = 1 / 3
-_DEVIATION = 1.4826
-"""Of a normal distribution, in its upper quartiles."""
-_Reports: TypeAlias = Sequence[tuple[float, float]]
-_NEAR = 3
-"""Steps tell how noisy reports are at another one if they are within this factor of it."""
 
 
 @final
@@ -56,8 +49,7 @@ class BoundPruner(BasePruner):
     The first ten trials race, since a few curves forecast nothing: after a ninth and a third of a
     training one goes on only if it is in the best third of those that came so far (asynchronous
     successive halving, Li et al. 2020, algorithm 2). So many are looked at for the price of a few.
-    Where several run at once, as many more race. Nobody loses a race by noise: it decides nothing
-    where a training's own reports rise by as much as different trainings differ.
+    Where several run at once, as many more race.
 
     It works with every sampler and storage, in any number of workers, and keeps nothing between
     calls: what it says follows from the trials alone. Steps may be of any size, and trials may
@@ -140,7 +132,7 @@ class BoundPruner(BasePruner):
         told = [t for t in trials if t.intermediate_values and t.number != trial.number]
         races = self._race and not before and _is_racer(trial, trials)
         at_rung = races and _is_at_rung(reports, end)
-        if at_rung and _is_behind(reports, [reported(t, sign) for t in told]):
+        if at_rung and not _is_ahead(value, step, [reported(t, sign) for t in told]):
             return True
         if is_early:
             return False
@@ -162,42 +154,24 @@ def _is_racer(trial: FrozenTrial, trials: Sequence[FrozenTrial]) -> bool:
     return trial.number < _RACERS + max(running - 1, 0)
 
 
-def _is_at_rung(reports: _Reports, end: float) -> bool:
+def _is_at_rung(reports: Sequence[tuple[float, float]], end: float) -> bool:
     """Whether the last report is the first one at or beyond a rung."""
     steps = [-math.inf, *(step for step, _ in reports)]
     return any(steps[-2] < rung * end <= steps[-1] for rung in _RUNGS)
 
 
-def _is_behind(reports: _Reports, others: Sequence[_Reports]) -> bool:
-    """Whether a racer is not in the best share of all at its step; of few only the best is.
+def _is_ahead(value: float, step: float, others: Sequence[Sequence[tuple[float, float]]]) -> bool:
+    """Whether a value is in the best share of all at its step; of few it is the best.
 
-    Where reports are mostly noise, ranks say nothing, and none is behind. Between reports a trial
-    is on a straight line.
+    Between reports a trial is on a straight line.
     """
-    step, value = reports[-1]
-    lines = [zip(*each, strict=True) for each in others if each]
-    there = [np.interp(step, *line, left=math.nan, right=math.nan) for line in lines]
-    values = np.array([value, *(x for x in there if not math.isnan(x))])
-    if np.sum(values < value) < max(1, int(len(values) * _BEST_SHARE)):
-        return False
-    spread = _DEVIATION * np.median(np.abs(values - np.median(values)))
-    return bool(2 * _noise(step, [*others, reports]) < spread)
-
-
-def _noise(step: float, curves: Sequence[_Reports]) -> float:
-    """The deviation of a difference of two reports by noise alone; 0 where curves hardly rise.
-
-    The curve of a training falls, so what it rises is noise. Of reports with independent normal
-    errors a quarter of all changes is above that share of their deviation. A few curves that
-    diverge do not move it.
-    """
-    changes = [
-        after - before
-        for reports in curves
-        for (first, before), (last, after) in pairwise(reports)
-        if _NEAR * first >= step and last <= _NEAR * step
+    lines = [zip(*reports, strict=True) for reports in others if reports]
+    there = [
+        float(np.interp(step, steps, values, left=math.nan, right=math.nan))
+        for steps, values in lines
     ]
-    return max(0.0, float(np.quantile(changes, 0.75)) * _DEVIATION) if changes else 0.0
+    n = 1 + sum(not math.isnan(x) for x in there)
+    return sum(x < value for x in there) < max(1, int(n * _BEST_SHARE))
 
 
 def _curves(trials: Sequence[FrozenTrial], sign: float) -> list[Curve]:

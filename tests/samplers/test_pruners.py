@@ -157,24 +157,6 @@ def test_what_is_taken_up_again_has_left_the_race() -> None:
         assert not trial.should_prune()
 
 
-@pytest.mark.parametrize(("noise", "fewest", "most"), [(0.01, 5, 9), (3.0, 0, 1)])
-def test_nobody_loses_a_race_by_noise(noise: float, fewest: int, most: int) -> None:
-    """Where a training's own reports differ as much as those of different trainings."""
-    study, chance = study_of(pruner=BoundPruner(last_step=9, risk=1e-9)), random.Random(1)
-
-    def objective(trial: optuna.Trial) -> float:
-        end = value(trial)
-        for step in range(1, 10):
-            trial.report(end + 1 / step + noise * chance.gauss(0, 1), step)
-            if trial.should_prune():
-                raise optuna.TrialPruned
-        return end
-
-    study.optimize(objective, n_trials=10)
-    lost = sum(trial.state is TrialState.PRUNED for trial in study.trials)
-    assert fewest <= lost <= most
-
-
 def test_a_trial_that_reports_no_number_is_stopped_once_one_is_complete() -> None:
     """As by Optuna's pruners: its last number may have been the best of all."""
 

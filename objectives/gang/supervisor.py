@@ -139,6 +139,7 @@ class Gang:
 
         Raises:
             UserError, GangFailed: See `start`.
+            UserError: A rank says what the user can mend, as that the disk is full.
             GangFailed: The third job in a row ended with the same exception.
         """
         outcome = self._run(job, report, self._time_limit)
@@ -249,6 +250,8 @@ class Gang:
         """Ends the job where the other ranks may wait for this one for ever."""
         if message is None:
             raise _Fault(Failed(rank.how_it_ended()))
+        if isinstance(message, Mistake):
+            raise UserError(message.message)
         if isinstance(message, Raised):
             killed = [other for other in self._ranks if other.was_killed()]
             if killed:  # this rank only noticed it

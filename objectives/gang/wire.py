@@ -73,7 +73,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A `UserError` while loading: the user can mend it."""
+    """The rank ends with a `UserError`: the user can mend it."""
 
     message: str
 

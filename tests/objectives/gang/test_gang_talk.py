@@ -114,6 +114,18 @@ def test_a_rank_that_cannot_load_is_an_error_and_not_a_trial(tiny_experiment: Ex
         Gang(tiny_experiment, ranks=2, command=rank(load="os._exit(3) if number else 0")).start()
 
 
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_what_the_user_can_mend_ends_the_search_and_not_a_trial(
+    tiny_experiment: Experiment, ranks: int
+) -> None:
+    """One rank says so and the others wait for it: as where the first writes the adapter."""
+    run = "if number: time.sleep(1000)\n        raise UserError('make room')"
+    with Gang(tiny_experiment, ranks=ranks, command=rank(run)) as gang:
+        with pytest.raises(UserError, match="^make room$"):
+            ask(gang)
+        assert not gang._ranks
+
+
 def test_the_same_exception_in_three_trials_in_a_row_ends_the_study(
     tiny_experiment: Experiment,
 ) -> None:

@@ -22,6 +22,7 @@ from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
+from optuna.exceptions import UpdateFinishedTrialError
 
 from objectives.errors import UserError
 from objectives.job import Failed
@@ -276,13 +277,19 @@ class Reports:
         self._reported: set[int] = set()
 
     def __call__(self, validation: Validation) -> bool:
-        """Whether the trial is pruned. Its first attempt is the one that is reported."""
+        """Whether the training ends here: its trial is pruned, or another worker has failed it.
+
+        Its first attempt is the one that is reported.
+        """
         before = {s: each for s, each in self._seen.items() if s < validation.step}
         self._seen = {**before, validation.step: validation}
         if self._objective not in IN_TRAINING or validation.part in self._reported:
             return False
         self._reported.add(validation.part)
-        self._trial.report(self._best(), validation.part)
+        try:
+            self._trial.report(self._best(), validation.part)
+        except UpdateFinishedTrialError:
+            return True
         done = validation.step == validation.n_steps  # nothing is left to be saved by an end
         return not done and self._trial.should_prune()
 

@@ -7,6 +7,7 @@ study = optuna.create_study(storage=storage.open("sqlite:///study.db"), ...)
 from storage import workers
 from storage._away import broke_off
 from storage._away import reason
+from storage._away import was_failed
 from storage._devices import accelerators
 from storage._devices import indices
 from storage._open import exists
@@ -48,6 +49,7 @@ __all__ = [
     "recover",
     "shown",
     "take_up",
+    "was_failed",
     "worker_name",
     "worker_of",
     "workers",

@@ -8,6 +8,7 @@ import shutil
 import sys
 
 from optuna.exceptions import StorageInternalError
+from optuna.exceptions import UpdateFinishedTrialError
 from sqlalchemy.engine import URL
 
 from storage._url import FILES
@@ -15,10 +16,12 @@ from storage._url import in_memory
 from storage._url import parse
 
 
-__all__ = ["broke_off", "full_disk", "reason"]
+__all__ = ["broke_off", "full_disk", "reason", "was_failed"]
 
 _AFTER = (AssertionError, UnboundLocalError)
 """Optuna's, of a trial whose end it could not tell the storage, nor read from it."""
+
+_TOLD = "Cannot tell a FAIL trial."  # Optuna's, of one that has ended already
 
 _SAID = ("disk is full", "No space left", "quota exceeded", "File too large")
 """By SQLite, and by the system to a journal."""
@@ -34,6 +37,13 @@ def broke_off(error: BaseException) -> bool:
         return error.__context__ is not None and broke_off(error.__context__)
     grpc = sys.modules.get("grpc")  # a proxy: loaded where there is one
     return grpc is not None and isinstance(error, grpc.RpcError)
+
+
+def was_failed(error: BaseException) -> bool:
+    """Whether a trial had no sign of life for too long and another worker has failed it."""
+    if isinstance(error, _AFTER):
+        return error.__context__ is not None and was_failed(error.__context__)
+    return isinstance(error, UpdateFinishedTrialError) or str(error) == _TOLD
 
 
 def reason(error: BaseException, url: str) -> str:

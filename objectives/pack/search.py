@@ -80,7 +80,7 @@ class Packs:
         """
         while begun := self._next(ask, self.size):
             if len(begun) == 1:
-                begun[0].trial.set_user_attr("pack", 1)
+                _keep_size(begun[0], 1)
                 yield begun[0], _value(lambda: self._alone.run(begun[0]))
             else:
                 yield from self._together(begun, ask)
@@ -98,7 +98,7 @@ class Packs:
         def join(others: int) -> list[tuple[Job, Report]]:
             new = self._next(ask, self.size - others) if others else begun
             for each in new:
-                each.trial.set_user_attr("pack", others + len(new))
+                _keep_size(each, others + len(new))
                 members[each.job.trial] = each
             return [(each.job, each.reports) for each in new]
 
@@ -121,10 +121,16 @@ class Packs:
         return _value(lambda: self._alone.settle(begun, ended))
 
 
+def _keep_size(begun: Begun, pack: int) -> None:
+    with suppress(UpdateFinishedTrialError):  # another worker has failed it
+        begun.trial.set_user_attr("pack", pack)
+
+
 def _value(run: Callable[[], float]) -> float | None:
+    """None also where another worker has failed the trial, which has its end by that."""
     try:
         return run()
-    except optuna.TrialPruned:
+    except (optuna.TrialPruned, UpdateFinishedTrialError):
         return None
 
 
@@ -219,7 +225,7 @@ class _Running:
         _, heart = self._hearts.pop(trial.number)
         heart.join()
         if value is None:
-            return self._study.tell(trial, state=TrialState.PRUNED)
+            return self._study.tell(trial, state=TrialState.PRUNED, skip_if_finished=True)
         with warnings.catch_warnings():  # that it failed, which its own line says
             warnings.filterwarnings("ignore", message="The value nan is not acceptable")
-            return self._study.tell(trial, value)
+            return self._study.tell(trial, value, skip_if_finished=True)

@@ -10,7 +10,6 @@ import select
 import shlex
 import signal
 import sys
-import threading
 import time
 from typing import Any
 
@@ -357,7 +356,6 @@ def _tell(notes: Sequence[str]) -> None:
 
 def _quieten() -> None:
     """The terminal is for the progress of the study."""
-    threading.excepthook = _unless_it_broke_off
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
@@ -366,9 +364,3 @@ def _quieten_libraries() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-
-
-def _unless_it_broke_off(error: threading.ExceptHookArgs) -> None:
-    # a heartbeat thread meets a lost storage first; stay silent, the trial's own error reports it
-    if error.exc_value is None or not storage.broke_off(error.exc_value):
-        threading.__excepthook__(error)

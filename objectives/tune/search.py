@@ -61,8 +61,11 @@ def search(
         return
     turns, interruption = _turns(limits), Interruption(limits.end)
     devices = _devices(plan)
+    number = -1
 
     def run(trial: optuna.Trial) -> float:
+        nonlocal number
+        number = trial.number
         storage.mark_worker(trial, devices)  # by that mark an interrupted trial is put back
         with interruption.welcome(), kept_in_trial(trial, meter):
             return objective(trial)
@@ -71,12 +74,20 @@ def search(
         with interruption.welcome():
             turns(study, trial)
 
+    def needed() -> bool:
+        with interruption.welcome():
+            return turns.wait(study)
+
     callbacks: list[Callback] = [_progress(plan, limits), keep, *_watched(study)]
     with _meter(plan) as meter, interruption.installed(), suppress(TimeIsUp), _put_back(study):
-        with interruption.welcome():
-            needed = turns.wait(study)
-        if needed:
-            study.optimize(run, callbacks=[*callbacks, take_turn])
+        while needed():
+            try:
+                study.optimize(run, callbacks=[*callbacks, take_turn])
+                break
+            except Exception as error:
+                if not storage.was_failed(error):
+                    raise
+            print(f"trial {number} was taken for dead by another worker; the search goes on")
 
 
 def search_packs(

@@ -101,10 +101,7 @@ def _attempts(error: BaseException) -> int:
 
 
 def _wait_for_restarts(storage: RDBStorage) -> None:
-    """Whoever needs a connection while the server is away gets it as soon as it is back.
-
-    Also the thread that keeps a trial's heartbeat, which the first error would end.
-    """
+    """Whoever needs a connection while the server is away gets it as soon as it is back."""
 
     @event.listens_for(storage.engine, "do_connect")
     def connect(dialect: Any, _: Any, arguments: list[Any], options: dict[str, Any]) -> Any:

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from collections.abc import Container
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from datetime import timedelta
@@ -21,6 +22,7 @@ from typing import final
 
 from optuna.distributions import BaseDistribution
 from optuna.distributions import json_to_distribution
+from optuna.exceptions import StorageInternalError
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.storages._rdb.storage import _create_scoped_session
@@ -84,7 +86,12 @@ _Said = Mapping[int, dict[Any, Any]]  # by trial: what a table says of it
 
 
 class RowStorage(RDBStorage):
-    """Optuna's storage with a grace period; reading is its own."""
+    """Optuna's storage with a grace period; reading is its own, and its heartbeat goes on."""
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        """Left out while the database is away: an error would end the thread that keeps it."""
+        with suppress(StorageInternalError):
+            super().record_heartbeat(trial_id)
 
     def _get_trials(
         self,

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 
 from backends import opened
 from backends import ROOT
@@ -205,3 +206,21 @@ def test_a_database_that_is_away_breaks_off_as_elsewhere(tmp_path: Path) -> None
         with pytest.raises(optuna.exceptions.StorageInternalError) as caught:
             storage.heard(study)
         assert storage.broke_off(caught.value)
+
+
+def test_a_heartbeat_goes_on_when_the_database_is_back(tmp_path: Path) -> None:
+    """An outage that is longer than any wait for a connection, to the thread of a trial."""
+    url = f"sqlite:///{tmp_path}/study.db"
+    with opened(url, heartbeat=1, grace=60) as backend, sa.create_engine(url).connect() as other:
+        study = optuna.create_study(storage=backend)
+        rename = "ALTER TABLE {} RENAME TO {}".format
+
+        def objective(trial: optuna.Trial) -> float:
+            until(lambda: storage.heard(study))
+            other.exec_driver_sql(rename("trial_heartbeats", "gone"))
+            time.sleep(2.5)
+            other.exec_driver_sql(rename("gone", "trial_heartbeats"))
+            until(lambda: storage.heard(study)[trial.number] < 1)
+            return 1.0
+
+        study.optimize(objective, n_trials=1)

@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 import pytest
 from trainers import own
 from trainers import run_words
+from trainers import study
 from trainers import trials
 
 import storage
@@ -110,6 +111,27 @@ def test_an_interrupted_worker_s_trainer_ends_and_the_study_goes_on(
     (file.parent / "go").touch()
     assert run(file, "--trials", str(TRIALS), "--search-only").returncode == 0
     assert found(file) == uninterrupted
+
+
+def test_a_trial_that_another_worker_takes_for_dead_is_given_up_and_the_search_goes_on(
+    file: Path, uninterrupted: list[Any]
+) -> None:
+    """As after an outage of the database in which the trial had no sign of life."""
+
+    def fail() -> None:
+        until(lambda: trainers(file))
+        theirs = study(file)
+        assert storage.recover(theirs) == [], "its process lives"
+        theirs._storage.set_trial_state_values(theirs.trials[0]._trial_id, TrialState.FAIL)
+        (file.parent / "go").touch()
+
+    other = threading.Thread(target=fail)
+    other.start()
+    ended = run(file, "--trials", str(TRIALS), "--search-only")
+    other.join()
+    assert ended.returncode == 0, ended.stderr
+    assert "trial 0 was taken for dead by another worker; the search goes on" in ended.stdout
+    assert found(file) == uninterrupted and trials(file)[0].state is TrialState.FAIL
 
 
 def test_a_baseline_that_was_interrupted_is_asked_for_again(tmp_path: Path) -> None:

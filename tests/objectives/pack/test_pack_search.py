@@ -143,6 +143,21 @@ def test_each_trial_is_told_for_itself(packs: Packs) -> None:
     assert Path(complete.user_attrs["adapter"]).is_dir()
 
 
+def test_one_that_another_worker_takes_for_dead_leaves_its_pack(packs: Packs) -> None:
+    """At its first report; so does one that is alone, in the middle of its training."""
+
+    class Others(BasePruner):
+        def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+            if (lost := {0: 1, 3: 3}.get(trial.number)) is not None:
+                lost_id = study.trials[lost]._trial_id
+                study._storage.set_trial_state_values(lost_id, TrialState.FAIL)
+            return False
+
+    study, told = search(packs, [*THREE, PARAMS], pruner=Others())
+    states = [trial.state.name for trial in study.trials]
+    assert states == ["COMPLETE", "FAIL", "COMPLETE", "FAIL"] and sorted(told) == [0, 1, 2, 3]
+
+
 def test_memory_that_runs_out_halves_the_pack_first(packs: Packs, bench: Bench) -> None:
     """18 rows do not fit, nor do 12, nor do 6: packs of 3 and 1, then half the micro-batch."""
     with memory_for(bench, 5):

@@ -7,7 +7,6 @@ the training does.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from dataclasses import replace
 from functools import cached_property
 import logging
 import math
@@ -34,6 +33,7 @@ from objectives.job import Pruned
 from objectives.job import Run
 from objectives.job import until_it_fits
 from objectives.job import Validation
+from objectives.record import CHECKPOINTING
 from objectives.record import FAILURE
 from objectives.record import measured
 from objectives.record import versions
@@ -42,6 +42,7 @@ from objectives.settings.sections.scoring import Direction
 from objectives.settings.sections.scoring import IN_TRAINING
 from objectives.settings.sections.scoring import LOSS
 from objectives.training import checkpoint_files
+from objectives.training.checkpoint_files import to_go_on_with
 
 
 if TYPE_CHECKING:
@@ -99,9 +100,10 @@ class LoraObjective:
     losses of the last one that was validated.
 
     A training that was cut off is continued by the next trial with the same hyperparameters, to
-    the bit, from the checkpoint of its last validation and with its micro-batch. That trial's
-    `resumed_at` says after which step; the pruner is asked again about the losses before. A
-    checkpoint is deleted as soon as its trial has a value or is pruned; see `[study] checkpoints`.
+    the bit, from the checkpoint of its last validation, with its micro-batch and its gradient
+    checkpointing. That trial's `resumed_at` says after which step; the pruner is asked again about
+    the losses before. A checkpoint is deleted as soon as its trial has a value or is pruned; see
+    `[study] checkpoints`.
     """
 
     def __init__(
@@ -187,7 +189,7 @@ class LoraObjective:
     def run(self, begun: Begun) -> float:
         """Trains it, unless its job is trained, and scores it; the value."""
         try:
-            job = begun.job if begun.job.trained is not None else _continued(begun.job)
+            job = begun.job if begun.job.trained is not None else to_go_on_with(begun.job)
             job, outcome = self._until_it_fits(job, begun.reports)
         finally:
             begun.reports.keep()
@@ -229,18 +231,11 @@ class LoraObjective:
         return job, outcome
 
 
-def _continued(job: Job) -> Job:
-    """With the micro-batch that it had before, if it was begun before."""
-    stem = job.checkpoint_stem
-    earlier = [] if stem is None else checkpoint_files.micro_batches(stem)
-    return replace(job, micro_batch=earlier[0]) if earlier else job  # larger ones did not fit
-
-
 def _record(trial: optuna.Trial, job: Job, outcome: Outcome) -> None:
     """Writes the attributes; an adapter without a value goes."""
     _set(trial, {"micro_batch": job.micro_batch, "versions": versions()})
     if job.gradient_checkpointing is True:
-        trial.set_user_attr("gradient_checkpointing", True)
+        trial.set_user_attr(CHECKPOINTING, True)
     if isinstance(outcome, Finished):
         _set(trial, {"adapter": job.adapter, **measured(outcome)})
         return

@@ -10,10 +10,12 @@ from typing import Any
 from objectives.job import Finished
 
 
-__all__ = ["FAILURE", "measured", "versions"]
+__all__ = ["CHECKPOINTING", "FAILURE", "measured", "versions"]
 
 FAILURE = "failure"
 """User attribute of a trial that its hyperparameters, or a fault, have failed: why."""
+CHECKPOINTING = "gradient_checkpointing"
+"""User attribute: true where the training computed its activations twice."""
 _PACKAGES = (
     "optuna-partition",
     "optuna",

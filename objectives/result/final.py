@@ -18,6 +18,7 @@ import math
 from pathlib import Path
 import time
 from typing import Any
+from typing import Literal
 
 import optuna
 from optuna.trial import FrozenTrial
@@ -31,10 +32,13 @@ from objectives.job import Job
 from objectives.job import OutOfMemory
 from objectives.job import Trainer
 from objectives.job import until_it_fits
+from objectives.record import CHECKPOINTING
 from objectives.report.given import FinalRow
 from objectives.result.adapters import best_trials
 from objectives.settings.config import Experiment
 from objectives.settings.search.space import PEFT_DEFAULTS
+from objectives.training import checkpoint_files
+from objectives.training.checkpoint_files import to_go_on_with
 
 
 __all__ = ["DEFAULTS", "FINAL", "BaseExam", "base_exam", "examine_base", "final_test", "honesty"]
@@ -168,6 +172,7 @@ class _Finals:
     folder: Path
     micro_batch: int
     scoring_batch: int
+    checkpointing: bool | Literal["auto"]
 
     @classmethod
     def of(
@@ -176,7 +181,11 @@ class _Finals:
         given = experiment.training.micro_batch
         fitted = (t.user_attrs.get("micro_batch", given) for t in trials)
         micro_batch = min((given, *fitted))
-        return cls(experiment, trainer, folder, micro_batch, experiment.scoring.batch)
+        checkpointing = experiment.training.gradient_checkpointing
+        if checkpointing == "auto":
+            checkpointing = any(t.user_attrs.get(CHECKPOINTING) for t in trials) or "auto"
+        batch = experiment.scoring.batch
+        return cls(experiment, trainer, folder, micro_batch, batch, checkpointing)
 
     def exams(
         self, trials: Sequence[FrozenTrial]
@@ -192,23 +201,35 @@ class _Finals:
         }
 
     def _defaults(self) -> FinalRow | OutOfMemory | Failed:
-        """Trained as a trial is, and worth what a trial is worth."""
+        """Trained as a trial is, and worth what a trial is worth.
+
+        The checkpoint stays until there is the row: the training may be longer than a worker's
+        time, and its exam may be interrupted.
+        """
         folder = str(self.folder / "adapters" / "peft-defaults")
+        keeps = self.experiment.study.kept_checkpoints != "none"
+        stem = checkpoint_files.stem(self.folder, PEFT_DEFAULTS) if keeps else None
         job = Job(
             None,
             PEFT_DEFAULTS,
             folder,
             self.micro_batch,
             self.scoring_batch,
-            gradient_checkpointing=self.experiment.training.gradient_checkpointing,
+            stem,
+            gradient_checkpointing=self.checkpointing,
         )
-        job, outcome = until_it_fits(DEFAULTS, job, lambda job: self.trainer(job, lambda _: False))
+        job, outcome = until_it_fits(
+            DEFAULTS, to_go_on_with(job), lambda job: self.trainer(job, lambda _: False)
+        )
         self.micro_batch, self.scoring_batch = job.micro_batch, job.scoring_batch
         if isinstance(outcome, OutOfMemory | Failed):
             return outcome
         assert isinstance(outcome, Finished), "nobody prunes it"
         value = None if math.isnan(outcome.value) else outcome.value
-        return self._row(DEFAULTS, value, job.adapter)
+        row = self._row(DEFAULTS, value, job.adapter)
+        if stem is not None and isinstance(row, FinalRow):
+            checkpoint_files.delete(stem)
+        return row
 
     def _row(
         self, name: str, value: float | None, adapter: str | None

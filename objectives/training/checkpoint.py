@@ -90,10 +90,12 @@ class Checkpoint:
     Attributes:
         file: In a folder that is made if needed.
         made_with: What the training depends on, by name.
+        other: Read where there is no `file`.
     """
 
     file: Path
     made_with: Mapping[str, str]
+    other: Path | None = None
 
     def save(self, state: State) -> None:
         """In place of an earlier one. A disk that is full costs the checkpoint, not the trial."""
@@ -112,15 +114,16 @@ class Checkpoint:
 
     def load(self) -> State | None:
         """The training that was saved; None where there is nothing to go on from."""
+        file = self.file if self.other is None or self.file.exists() else self.other
         try:
-            return self._checked(self.file.read_bytes())
+            return self._checked(file.read_bytes())
         except FileNotFoundError:
             return None
         except OSError as error:
             why = f"cannot be read ({error.strerror})"
         except _Unusable as error:
             why = str(error)
-        _logger.warning("%s: %s; ignored, the training starts from zero", self.file, why)
+        _logger.warning("%s: %s; ignored, the training starts from zero", file, why)
         return None
 
     def _checked(self, content: bytes) -> State:
@@ -181,7 +184,12 @@ def checkpoint_of(
     if job.checkpoint_stem is None:
         return None
     made = made_with(bench, settings, job.chosen, base_fingerprint())
-    return Checkpoint(checkpoint_file(job.checkpoint_stem, settings.micro_batch), made)
+    twice = settings.gradient_checkpointing is True
+    file, other = (
+        checkpoint_file(job.checkpoint_stem, settings.micro_batch, checkpointing=each)
+        for each in (twice, not twice)
+    )
+    return Checkpoint(file, made, other)
 
 
 def samples_per_forward(bench: Bench, settings: TrainingSettings, chosen: Hyperparameters) -> int:

@@ -56,17 +56,17 @@ def finish(plan: LoraPlan, study: optuna.Study, trainer: Trainer | None, limits:
         trainer: Makes the final test, and sample answers; None where there are none to make.
         limits: Of the command's time.
     """
-    to_come = study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING))
-    if plan.settings.kept_checkpoints != "pruned" and plan.budget is None and not to_come:
-        delete_all(plan.folder)  # those that are left are of trials that nobody repeats now
     beliefs = believed(study)
     order = [belief.trial for belief in beliefs]
     kept = best_trials(study, 1, order)
+    rows = _tested(plan, study, trainer, limits, order) if kept else []
+    to_come = study.get_trials(deepcopy=False, states=(TrialState.WAITING, TrialState.RUNNING))
+    if plan.settings.kept_checkpoints != "pruned" and plan.budget is None and not to_come:
+        delete_all(plan.folder)  # those that are left are of trials that nobody repeats now
     if not kept:
         print(_nothing_to_test(plan, study))
         print(f"report         {_report(plan, study, [], beliefs)}")
         return 1
-    rows = _tested(plan, study, trainer, limits, order)
     best = study.trials[order[0]] if order else study.best_trial
     tell_best(plan, best, beliefs)
     saved = _saved(plan, study, rows, order)

@@ -15,6 +15,7 @@ from trainings import memory_for
 from objectives.job import Exam
 from objectives.job import Examined
 from objectives.job import Failed
+from objectives.job import Finished
 from objectives.job import Job
 from objectives.job import Outcome
 from objectives.job import OutOfMemory
@@ -140,6 +141,67 @@ def test_one_that_broke_off_goes_on(
     assert "begun on" in said[0] and len(said) == 1 + len(NAMES)
     study.set_user_attr(FINAL, None)
     assert rows == final_test(experiment, runner, study, tmp_path)
+
+
+class CutOff:
+    """A runner whose process is stopped at a validation of its training, or at an exam."""
+
+    def __init__(self, runner: Runner, stop: int) -> None:
+        self._runner, self._left = runner, stop
+        self.ask = runner.ask
+        self.jobs: list[Job] = []
+        self.outcomes: list[Outcome] = []
+
+    def _count(self) -> bool:
+        self._left -= 1
+        if self._left == 0:
+            raise KeyboardInterrupt
+        return False
+
+    def __call__(self, job: Job, report: Report) -> Outcome:
+        self.jobs.append(job)
+        self.outcomes.append(self._runner(job, lambda validation: self._count()))
+        return self.outcomes[-1]
+
+    def examine(self, exam: Exam) -> Examined | OutOfMemory | Failed:
+        self._count()
+        return self._runner.examine(exam)
+
+
+@pytest.mark.parametrize("stop", [3, 4], ids=["the training", "its exam"])
+def test_a_training_of_the_defaults_that_is_cut_off_goes_on(
+    experiment: Experiment, bench: Bench, runner: Runner, tmp_path: Path, stop: int
+) -> None:
+    training = experiment.training.model_copy(update={"validations": 2})
+    experiment = experiment.model_copy(update={"training": training})
+    runner = Runner(experiment, bench, runner._scorer)
+    study = optuna.create_study()
+    search(study, experiment, runner, tmp_path, 1e-4)
+    expected = final_test(experiment, runner, study, tmp_path)
+    study.set_user_attr(FINAL, None)
+    with pytest.raises(KeyboardInterrupt):
+        final_test(experiment, CutOff(runner, stop), study, tmp_path)
+    assert len(list(tmp_path.rglob("*.checkpoint"))) == 1
+    later = CutOff(runner, 0)
+    assert final_test(experiment, later, study, tmp_path) == expected
+    (outcome,) = later.outcomes
+    assert isinstance(outcome, Finished) and outcome.training.resumed_at > 0
+    assert not list(tmp_path.rglob("*.checkpoint"))
+
+
+def test_the_defaults_begin_as_the_finalists_fitted(
+    experiment: Experiment, runner: Runner, study: optuna.Study, tmp_path: Path
+) -> None:
+    auto = experiment.training.model_copy(update={"gradient_checkpointing": "auto"})
+    experiment = experiment.model_copy(update={"training": auto})
+    (trial,) = study.trials
+    for fitted, expected in (({}, "auto"), ({"gradient_checkpointing": True}, True)):
+        trial.user_attrs |= fitted
+        other = optuna.create_study()
+        other.add_trial(trial)
+        watched = CutOff(runner, 0)
+        final_test(experiment, watched, other, tmp_path)
+        assert [job.gradient_checkpointing for job in watched.jobs] == [expected]
 
 
 def test_other_test_tasks_are_another_test(

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from contextlib import suppress
 from dataclasses import replace
+import itertools
 from pathlib import Path
 from typing import Any
 
+import optuna
+from optuna.pruners import BasePruner
+from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
 from plain_loop import CHOSEN
 from plain_loop import SETTINGS
@@ -24,6 +29,10 @@ from transformers import DataCollatorWithFlattening
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from objectives.data.corpus import collate
+from objectives.job import Job
+from objectives.job import Outcome
+from objectives.job import Report
+from objectives.job import Validation
 from objectives.model.bench import Bench
 from objectives.model.padding_free import end_to_end
 from objectives.objective import LoraObjective
@@ -151,3 +160,72 @@ def test_auto_computes_twice_what_does_not_fit_by_halves(
                     assert trial.user_attrs["gradient_checkpointing"] is True
                     assert trial.user_attrs["micro_batch"] == 6
     assert "gradient_checkpointing" not in expected.user_attrs
+
+
+def test_one_that_fell_back_and_was_cut_off_goes_on_as_it_was(
+    experiment: Experiment, bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A layer keeps its activations until the first validation, and then there is no memory.
+
+    So there is a checkpoint of each smaller batch, and one of the fall-back, which is ahead.
+    """
+    auto = with_checkpointing(experiment, "auto")
+    plain = PARAMS | {"dropout": 0.0}
+    (expected,) = run(LoraObjective(auto, Runner(auto, bench, None), tmp_path), plain)
+    validated = []
+
+    def forward_hook(layer: Any, *_: object) -> None:
+        if not layer.training:
+            validated.append(True)
+        elif validated and not layer.gradient_checkpointing:
+            validated.clear()
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    runner = Runner(auto, bench, None)
+
+    def cut_off(job: Job, report: Report) -> Outcome:
+        def reported(validation: Validation) -> bool:
+            if validation.part == 2:
+                raise KeyboardInterrupt
+            return report(validation)
+
+        return runner(job, reported)
+
+    study = optuna.create_study()
+    layer = next(m for m in bench.base.modules() if isinstance(m, GradientCheckpointingLayer))
+    with layer.register_forward_hook(forward_hook):
+        for attempt in (cut_off, runner):
+            study.enqueue_trial(plain)
+            caplog.clear()
+            with suppress(KeyboardInterrupt):
+                study.optimize(LoraObjective(auto, attempt, tmp_path), n_trials=1)
+    trial = study.trials[1]
+    assert trial.value == expected.value and not caplog.messages, "nothing is tried again"
+    assert trial.user_attrs["resumed_at"] == expected.user_attrs["steps"]
+    assert trial.user_attrs["micro_batch"] == 6
+    assert trial.user_attrs["gradient_checkpointing"] is True
+    assert not list(tmp_path.rglob("*.checkpoint"))
+
+
+def test_files_that_say_nothing_of_it_are_gone_on_with(
+    experiment: Experiment, bench: Bench, tmp_path: Path
+) -> None:
+    """As they were named before, also where activations were computed twice."""
+    validations = itertools.count(1)
+
+    class Stopping(BasePruner):
+        def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+            if next(validations) == 1:
+                raise KeyboardInterrupt
+            return False
+
+    own = with_checkpointing(experiment, True)
+    study = optuna.create_study(pruner=Stopping())
+    objective = LoraObjective(own, Runner(own, bench, None), tmp_path)
+    for _ in range(2):
+        study.enqueue_trial(PARAMS)
+        with suppress(KeyboardInterrupt):
+            study.optimize(objective, n_trials=1)
+        for file in tmp_path.rglob("*-6c.checkpoint"):
+            file.rename(file.with_name(file.name.replace("-6c", "-6")))
+    assert study.trials[1].user_attrs["resumed_at"] == study.trials[0].user_attrs["steps"]

@@ -9,6 +9,7 @@ from optuna.distributions import distribution_to_json
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 from optuna.distributions import json_to_distribution
+from optuna.trial import TrialState
 from pydantic import BaseModel
 
 from objectives.errors import UserError
@@ -33,7 +34,7 @@ _NO_VALUE_DEPENDS_ON = {
     *("sharded", "attn_implementation", "use_liger_kernel"),
     *("micro_batch", "gradient_checkpointing", "padding_free", "validations"),
 }
-"""Settings that change memory, speed, roundings, or when one looks."""
+"""Settings that change memory, speed, roundings, or when one looks; see `_check_reports`."""
 
 
 def keep_experiment(
@@ -95,7 +96,31 @@ def check_comparable(
         )
     if experiment.direction is not None:
         check_direction(study, experiment.direction, where)
+    if isinstance(experiment, Experiment):
+        _check_reports(study, experiment)
     return [f"{line}; earlier trials count where they lie in it" for line in told.values()]
+
+
+def _check_reports(study: optuna.Study, experiment: Experiment) -> None:
+    """Refuses reports that are of other parts of a training than those they are compared with.
+
+    A part has its number, and a whole training's last one is how many there are.
+    """
+    told = [t for t in study.get_trials(deepcopy=False) if "validation_losses" in t.user_attrs]
+    states = {t.state for t in told if t.intermediate_values}
+    whole = (t.last_step for t in told if t.state is TrialState.COMPLETE)
+    before = {last for last in whole if last is not None}
+    now, pruner = experiment.n_reports, experiment.study.pruner
+    compared = TrialState.PRUNED in states or pruner != "none"
+    if not compared or not before or now in before:
+        return
+    was = " or ".join(map(str, sorted(before)))
+    leave = "" if TrialState.PRUNED in states else f", or leave the pruner {pruner} out"
+    raise UserError(
+        f"--study {study.study_name}: its trials had `[training] validations` = {was}, and now it "
+        f"is {now}: pruning compares losses by the number of their validation, which would be of "
+        f"other parts of a training; restore it, choose another --study{leave}"
+    )
 
 
 def check_direction(study: optuna.Study, direction: Direction, where: str) -> None:

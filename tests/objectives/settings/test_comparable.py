@@ -7,12 +7,16 @@ import re
 
 from commands import experiment
 import optuna
+from optuna.trial import create_trial
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState
 import pytest
 
 from objectives.errors import UserError
 from objectives.settings.comparable import check_comparable
 from objectives.settings.comparable import EXPERIMENT
 from objectives.settings.comparable import keep_experiment
+from objectives.settings.config import Experiment
 from objectives.settings.config import load_experiment
 
 
@@ -122,6 +126,56 @@ def test_what_changes_speed_alone_is_no_other_experiment(experiment: Path) -> No
     keep_experiment(study, load_experiment(experiment), "samples")
     experiment.write_text(experiment.read_text().replace("micro_batch = 8", "micro_batch = 4"))
     check_comparable(study, load_experiment(experiment), "here")
+
+
+def reported(state: TrialState, parts: int) -> FrozenTrial:
+    """A trial that was validated so often, as the objective leaves it."""
+    losses = {part: 1 / part for part in range(1, parts + 1)}
+    return create_trial(
+        state=state,
+        value=losses[parts],
+        intermediate_values=losses,
+        user_attrs={"validation_losses": [[10 * part, loss] for part, loss in losses.items()]},
+    )
+
+
+def with_pruner(experiment: Path, pruner: str, validations: int) -> Experiment:
+    text = experiment.read_text().replace("validations = 2", f"validations = {validations}")
+    experiment.write_text(text.replace("[study]", f'[study]\npruner = "{pruner}"'))
+    return load_experiment(experiment)
+
+
+WHOLE, PRUNED = TrialState.COMPLETE, TrialState.PRUNED
+
+
+@pytest.mark.parametrize(
+    ("states", "pruner", "way_out"),
+    [
+        ([WHOLE, PRUNED], "median", "another --study"),
+        ([WHOLE, PRUNED], "none", "another --study"),
+        ([WHOLE], "bound", "another --study, or leave the pruner bound out"),
+    ],
+)
+def test_parts_that_are_compared_stay_the_same(
+    experiment: Path, states: list[TrialState], pruner: str, way_out: str
+) -> None:
+    study = optuna.create_study()
+    keep_experiment(study, load_experiment(experiment), "samples")
+    study.add_trials([reported(state, 2 if state is WHOLE else 1) for state in states])
+    check_comparable(study, load_experiment(experiment), "here")
+    with pytest.raises(UserError, match=f"= 2, and now it is 4: .*{way_out}$"):
+        check_comparable(study, with_pruner(experiment, pruner, validations=4), "here")
+
+
+def test_where_none_are_compared_one_may_look_more_often(experiment: Path) -> None:
+    """And a study that has done both goes on with either."""
+    study = optuna.create_study()
+    keep_experiment(study, load_experiment(experiment), "samples")
+    study.add_trial(reported(WHOLE, 2))
+    more = with_pruner(experiment, "none", validations=4)
+    check_comparable(study, more, "here")
+    study.add_trials([reported(WHOLE, 4), reported(PRUNED, 1)])
+    check_comparable(study, more, "here")
 
 
 def test_other_samples_under_the_same_names_are_refused(experiment: Path) -> None:

@@ -170,6 +170,8 @@ class LoraObjective:
         chosen = self._experiment.hyperparameters(
             {name: suggest(trial, name, d) for name, d in self._experiment.search_space().items()}
         )
+        if self._devices > 1:  # now, for a trial that is cut off has taken them as well
+            trial.set_user_attr("devices", self._devices)
         folder = self._folder_of(trial)
         adapter = folder / "adapters" / f"{trial.number:04d}"
         keeps = self._experiment.study.kept_checkpoints != "none"
@@ -204,8 +206,6 @@ class LoraObjective:
         """Writes the attributes; the value."""
         told = self._unless_nan(outcome)
         _record(trial, job, told)
-        if self._devices > 1:
-            trial.set_user_attr("devices", self._devices)
         keeps_pruned = self._experiment.study.kept_checkpoints == "pruned"
         over = Finished if keeps_pruned else Finished | Pruned
         if job.checkpoint_stem is not None and isinstance(outcome, over):

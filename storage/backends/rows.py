@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from collections.abc import Container
 from collections.abc import Mapping
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -86,12 +87,32 @@ _Said = Mapping[int, dict[Any, Any]]  # by trial: what a table says of it
 
 
 class RowStorage(RDBStorage):
-    """Optuna's storage with a grace period; reading is its own, and its heartbeat goes on."""
+    """Optuna's storage with a grace period; reading is its own, and the care for heartbeats."""
 
     def record_heartbeat(self, trial_id: int) -> None:
         """Left out while the database is away: an error would end the thread that keeps it."""
         with suppress(StorageInternalError):
             super().record_heartbeat(trial_id)
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """A dead worker's trial has ended with its last heartbeat, whenever that is noticed."""
+        done = super().set_trial_state_values(trial_id, state, values)
+        if state is TrialState.FAIL and self.grace_period is not None:
+            with suppress(StorageInternalError):  # the trial has failed, which is what counts
+                self._end_at_last_heartbeat(trial_id, timedelta(seconds=self.grace_period))
+        return done
+
+    def _end_at_last_heartbeat(self, trial_id: int, grace: timedelta) -> None:
+        heartbeat = models.TrialHeartbeatModel.__table__.c
+        signs = sa.select(heartbeat.heartbeat, sa.func.now()).where(heartbeat.trial_id == trial_id)
+        with _create_scoped_session(self.scoped_session) as session:
+            for last, now in session.execute(signs):
+                silent = now.replace(tzinfo=None) - last  # by the clock of the database
+                if silent > grace:
+                    trial = models.TrialModel.find_or_raise_by_id(trial_id, session)
+                    trial.datetime_complete -= silent
 
     def _get_trials(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import datetime
+from datetime import timedelta
 import math
 from typing import Any
 
@@ -14,6 +15,7 @@ from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
+from optuna.storages import fail_stale_trials
 from optuna.storages import RDBStorage
 from optuna.storages._rdb import models
 from optuna.trial import create_trial
@@ -151,3 +153,31 @@ def test_the_dead_are_whom_optuna_finds(storages: tuple[RowStorage, RDBStorage])
         table = models.TrialHeartbeatModel
         connection.execute(sa.update(table).filter_by(trial_id=dead).values(heartbeat=long_ago))
     assert ours._get_stale_trial_ids(study_id) == theirs._get_stale_trial_ids(study_id) == [dead]
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
+def test_a_trial_whose_worker_died_ended_with_its_last_heartbeat(empty_database: str) -> None:
+    """And not when somebody came to notice it, days later; one that lives ends when it says so."""
+    weekend = timedelta(days=3)
+    with opened(empty_database) as backend:
+        assert isinstance(backend, RowStorage)
+        study = optuna.create_study(storage=backend)
+        dead, alive = (study.ask()._trial_id for _ in range(2))
+        for trial_id in (dead, alive):
+            backend.record_heartbeat(trial_id)
+        with backend.engine.begin() as connection:
+            for model, name in (
+                (models.TrialModel, "datetime_start"),
+                (models.TrialHeartbeatModel, "heartbeat"),
+            ):
+                table: Any = model.__table__
+                rows = sa.select(table.c[name]).filter_by(trial_id=dead)
+                then = connection.execute(rows).scalar_one() - weekend
+                moved = sa.update(table).filter_by(trial_id=dead).values({name: then})
+                connection.execute(moved)
+        fail_stale_trials(study)
+        study.tell(1, state=TrialState.FAIL)
+        for trial in study.trials[:2]:
+            assert trial.state is TrialState.FAIL and trial.duration is not None
+            assert timedelta(0) <= trial.duration < timedelta(minutes=5)

@@ -31,6 +31,7 @@ from objectives.model.bench import load_adapter
 from objectives.model.bench import load_bench
 from objectives.model.bench import release
 from objectives.objective import LoraObjective
+from objectives.report.spent import spent
 from objectives.scoring.score import Score
 from objectives.scoring.score import Scorer
 from objectives.settings.config import Experiment
@@ -47,6 +48,22 @@ __all__ = ["experiment"]  # fixtures
 @pytest.fixture
 def objective(experiment: Experiment, bench: Bench, tmp_path: Path) -> LoraObjective:
     return LoraObjective(experiment, Runner(experiment, bench, None), tmp_path)
+
+
+def test_a_trial_that_is_cut_off_has_taken_all_of_its_devices(
+    experiment: Experiment, tmp_path: Path
+) -> None:
+    def cut_off(job: Job, report: Report) -> Outcome:
+        raise KeyboardInterrupt
+
+    eight = experiment.study.model_copy(update={"gpus_per_trial": 8})
+    eight_each = experiment.model_copy(update={"study": eight})
+    study = optuna.create_study()
+    study.enqueue_trial(PARAMS)
+    with pytest.raises(KeyboardInterrupt):
+        study.optimize(LoraObjective(eight_each, cut_off, tmp_path), n_trials=1)
+    took = study.trials[0].duration
+    assert took is not None and spent(study.trials).seconds == 8 * took.total_seconds()
 
 
 @pytest.fixture(scope="module")

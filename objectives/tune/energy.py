@@ -24,6 +24,8 @@ import os
 from pathlib import Path
 import socket
 import tempfile
+from threading import Event
+from threading import Thread
 from typing import Any
 
 import optuna
@@ -34,13 +36,18 @@ from objectives.errors import UserError
 
 __all__ = ["Meter", "check_can_measure", "host_meter", "kept_in_study", "kept_in_trial"]
 
+TASK_SECONDS = 60.0  # a processor's counter begins anew after several minutes at full load
 Used = dict[str, float]
 """What a trial keeps: `energy_kwh`, of processors, memory and GPUs, and `co2eq_kg`, kilograms of
 CO2-equivalent for the electricity of the country."""
 
 
 class Meter:
-    """codecarbon's tracker; one span at a time."""
+    """codecarbon's tracker; one span at a time.
+
+    codecarbon reads the processors' counter where a task of its own begins and ends. The counter
+    begins anew after some minutes, and that is seen once. So a span is many short tasks.
+    """
 
     def __init__(self, gpus: Sequence[str], country: str | None) -> None:
         """Looks at the machine, which takes seconds.
@@ -61,19 +68,33 @@ class Meter:
             log_level="critical",
             **chosen,
         )
-        self._spans = 0
+        self._used: Used = {}
 
     def start(self) -> None:
         """Begins a span."""
-        self._spans += 1
-        self._tracker.start_task(str(self._spans))
+        self._used, self._over = {}, Event()
+        self._tracker.start_task()
+        self._splitting = Thread(target=self._split, args=(self._over,), daemon=True)
+        self._splitting.start()
 
     def stop(self) -> Used:
-        """Ends it; what was used in it, nothing where codecarbon hides an error."""
-        measured = self._tracker.stop_task(str(self._spans))
+        """Ends it; what was used in it, less that of tasks in which codecarbon hides an error."""
+        self._over.set()
+        self._splitting.join()
+        self._end_task()
+        return self._used
+
+    def _split(self, over: Event) -> None:
+        while not over.wait(TASK_SECONDS):
+            self._end_task()
+            self._tracker.start_task()
+
+    def _end_task(self) -> None:
+        measured = self._tracker.stop_task()
         if measured is None:
-            return {}
-        return {"energy_kwh": measured.energy_consumed, "co2eq_kg": measured.emissions}
+            return
+        used = {"energy_kwh": measured.energy_consumed, "co2eq_kg": measured.emissions}
+        self._used = {name: self._used.get(name, 0.0) + more for name, more in used.items()}
 
     def close(self) -> None:
         """Ends codecarbon's threads."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 import signal
 import subprocess
 import sys
+from threading import Event
+from threading import Thread
 import time
 
 from commands import experiment
@@ -58,6 +62,62 @@ def test_a_trial_keeps_what_was_used_in_it(meter: Meter) -> None:
     assert min(long["energy_kwh"], long["co2eq_kg"]) > 0
     most = 5 * long["energy_kwh"] / 1.0  # per second: five times the power it had
     assert 0 < short["energy_kwh"] < most * seconds[1]
+
+
+@pytest.fixture
+def counter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], float]]:
+    """A processor of a kilowatt-hour a second, as Linux shows it: what it has used, in kWh.
+
+    Its counter begins anew after half of that.
+    """
+    from codecarbon.core.cpu import IntelRAPL
+    from codecarbon.core.hardware_cache import clear_cache
+
+    clear_cache()  # of what the process has found, which is another machine's now and later
+    kwh = 3.6e12  # microjoules
+    over, start = Event(), time.monotonic()
+    folder = tmp_path / "powercap"
+    domain = folder / "intel-rapl:0"
+    domain.mkdir(parents=True)
+    (domain / "name").write_text("package-0")
+    (domain / "max_energy_range_uj").write_text(f"{kwh / 2:.0f}")
+    reading, energy = domain / "reading", domain / "energy_uj"
+
+    def write() -> None:
+        reading.write_text(f"{(time.monotonic() - start) * kwh % (kwh / 2):.0f}")
+        reading.rename(energy)
+
+    def run() -> None:
+        while not over.wait(0.005):
+            write()
+
+    write()
+    monkeypatch.setattr("codecarbon.core.cpu.is_rapl_available", lambda *_: True)
+    there = "codecarbon.external.hardware.IntelRAPL"
+    monkeypatch.setattr(there, lambda rapl_dir, **more: IntelRAPL(str(folder), **more))
+    running = Thread(target=run)
+    running.start()
+    yield lambda: time.monotonic() - start
+    over.set()
+    running.join()
+    clear_cache()
+
+
+def test_a_counter_that_begins_anew_loses_nothing(
+    counter: Callable[[], float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("objectives.tune.energy.TASK_SECONDS", 0.1)
+    meter = Meter([], None)
+    meter.start()
+    meter.stop()  # the first end of a task reads codecarbon's tables, and takes a while
+    before = counter()
+    meter.start()
+    begun = counter()
+    time.sleep(2.0)
+    least = counter() - begun
+    used = meter.stop()
+    meter.close()
+    assert 0.8 * least < used["energy_kwh"] < 1.2 * (counter() - before)
 
 
 def test_a_trial_that_fails_has_used_it_too(meter: Meter) -> None:

@@ -100,10 +100,10 @@ class LoraObjective:
     losses of the last one that was validated.
 
     A training that was cut off is continued by the next trial with the same hyperparameters, to
-    the bit, from the checkpoint of its last validation, with its micro-batch and its gradient
-    checkpointing. That trial's `resumed_at` says after which step; the pruner is asked again about
-    the losses before. A checkpoint is deleted as soon as its trial has a value or is pruned; see
-    `[study] checkpoints`.
+    the bit, from its last checkpoint, with its micro-batch and its gradient checkpointing. That
+    trial's `resumed_at` says after which step; the pruner is asked again about the losses before.
+    A checkpoint is deleted as soon as its trial has a value or is pruned; see `[study]
+    checkpoints`.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A training at a validation as one file, to go on from there to the bit; writes that file alone.
+"""A training on its way as one file, to go on from there to the bit; writes that file alone.
 
     checkpoint = Checkpoint(file, made_with(bench, settings, chosen, base_fingerprint))
     train(learner, checkpoint)
@@ -62,14 +62,14 @@ class _Unusable(Exception):
 
 @dataclass(frozen=True)
 class State:
-    """A training at a validation. The order of the samples is the seed's, so a step is a place.
+    """A training after a step. The order of the samples is the seed's, so a step is a place.
 
     Attributes:
         step: Optimizer steps done.
         tokens: Tokens read, padding left out.
         seconds: Wall time of the steps and their validations.
         losses: Training loss of every step.
-        validations: Step, validation loss and perhaps accuracy, the last at `step`.
+        validations: Step, validation loss and perhaps accuracy of each up to there.
         update: See `objectives.training.learner.Learner.state`.
         generators: Those of each rank, by device; see `generators`.
     """

@@ -43,6 +43,8 @@ from objectives.training.learner import Learner
 
 __all__ = ["train", "validate"]
 
+SAVE_SECONDS = 600.0  # of a training at most that is lost; a checkpoint takes a few of them
+
 
 def train(learner: Learner, checkpoint: Checkpoint | None = None) -> Iterator[Validation]:
     """Makes the adapter and trains it; the base keeps it. An equal learner gets equal bits.
@@ -53,9 +55,9 @@ def train(learner: Learner, checkpoint: Checkpoint | None = None) -> Iterator[Va
     Args:
         learner: New, with nothing on the base of its bench. In a gang every rank has its own, and
             all of them end at the same validation.
-        checkpoint: Written before each validation is given. Where there is one, the steps up to
-            there are not taken again, and their validations are given again; the rest is to the
-            bit what it would have been.
+        checkpoint: Written before each validation is given, and every `SAVE_SECONDS` between two.
+            Where there is one, the steps up to there are not taken again, and their validations
+            are given again; the rest is to the bit what it would have been.
 
     Yields:
         The validations, at `learner.due`.
@@ -72,7 +74,7 @@ def _validations(learner: Learner, checkpoint: Checkpoint | None) -> Iterator[Va
     model = _prepared(learner)
     if checkpoint is not None and (state := _saved(checkpoint, learner.bench.accelerator)):
         learner.resume(state)
-    ready = time.perf_counter()
+    ready = saved = time.perf_counter()
     learner.seconds_setup = ready - began
     yield from tuple(learner.validations)
     for batches in learner.batches():
@@ -85,6 +87,11 @@ def _validations(learner: Learner, checkpoint: Checkpoint | None) -> Iterator[Va
             if valid:
                 _save(checkpoint, learner)
                 yield learner.validations[-1]
+                saved = time.perf_counter()
+        elif checkpoint is not None and learner.is_learning and _is_late(learner, saved):
+            saved = time.perf_counter()
+            learner.seconds = saved - ready
+            _save(checkpoint, learner)
     learner.seconds = time.perf_counter() - ready
     if learner.is_learning:
         learner.finish()
@@ -121,6 +128,15 @@ def _saved(checkpoint: Checkpoint, accelerator: Accelerator) -> State | None:
     found = [checkpoint.load() if accelerator.is_main_process else None]
     broadcast_object_list(found)
     return found[0]
+
+
+def _is_late(learner: Learner, saved: float) -> bool:
+    """Whether the last checkpoint is old by the clock of any rank: all write together."""
+    accelerator = learner.bench.accelerator
+    late = time.perf_counter() - saved > SAVE_SECONDS
+    if accelerator.num_processes == 1:
+        return late
+    return bool(accelerator.reduce(torch.tensor(float(late), device=accelerator.device), "sum"))
 
 
 def _save(checkpoint: Checkpoint | None, learner: Learner) -> None:

@@ -70,10 +70,10 @@ class StudySettings(BaseModel):
         pruner: Over the best validation so far: the smallest loss, or the largest preference
             accuracy. "bound" is this project's, the others are Optuna's; "asha" is its successive
             halving, of which the best third goes on.
-        checkpoints: Whose trainings are kept at their last validation, for the next trial with the
-            same hyperparameters to go on from. "unfinished": of a trial that was cut off, until
-            it has been done again, or the study is at its end. "pruned": of pruned trials as well,
-            which a sampler may ask for again, or somebody enqueue; those stay until the folder
+        checkpoints: Whose trainings are kept on their way, for the next trial with the same
+            hyperparameters to go on from. "unfinished": of a trial that was cut off, until it has
+            been done again, or the study is at its end. "pruned": of pruned trials as well, which
+            a sampler may ask for again, or somebody enqueue; those stay until the folder
             `checkpoints` is deleted. None is "pruned" with the pruner "bound", else "unfinished".
         output: Folder for adapters and report, relative to where the command runs.
         gpus_per_trial: Processes that train a trial together, each on a GPU, or on the CPU where

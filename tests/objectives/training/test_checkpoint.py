@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 import hashlib
 import io
+import itertools
 import json
 import logging
 from pathlib import Path
@@ -44,6 +45,7 @@ from objectives.settings.config import Experiment
 from objectives.settings.search.space import Hyperparameters
 from objectives.settings.sections.training import TrainingSettings
 from objectives.training import checkpoint_files
+from objectives.training import loop
 from objectives.training.checkpoint import Checkpoint
 from objectives.training.checkpoint import fingerprint as base_fingerprint
 from objectives.training.checkpoint import made_with
@@ -127,6 +129,62 @@ def test_what_is_not_interrupted_is_not_changed_by_its_checkpoints(
     bench: Bench, whole: dict[str, Any], tmp_path: Path
 ) -> None:
     assert go_through(bench, checkpoint_of(bench, tmp_path / "one.checkpoint")) == whole
+
+
+def test_cut_off_between_two_validations_it_goes_on_from_there(
+    bench: Bench, whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training may have no validation in all of the time that it is given."""
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    checkpoint = checkpoint_of(bench, tmp_path / "one.checkpoint")
+    forwards = itertools.count(1)
+    per_step = 3  # 12 samples, 5 at a time
+    assert whole["reported"][0][0] > 2, "steps before the first validation"
+
+    def cut_off(*_: object) -> None:
+        if next(forwards) == 2 * per_step + 1:
+            raise KeyboardInterrupt
+
+    with bench.base.get_input_embeddings().register_forward_pre_hook(cut_off):
+        with pytest.raises(KeyboardInterrupt):
+            go_through(bench, checkpoint)
+    later = go_through(bench, checkpoint)
+    left = whole["forwards"] - 2 * per_step
+    assert later == {**whole, "resumed_at": 2, "forwards": left}
+
+
+SAVING = """
+import os, signal, sys
+from objectives.gang import rank
+from objectives.training import loop
+from objectives.training.checkpoint import Checkpoint
+save, states = Checkpoint.save, []
+def save_and_die(checkpoint, state):
+    save(checkpoint, state)
+    states.append(state)
+    if len(states) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+Checkpoint.save, loop.SAVE_SECONDS = save_and_die, 0.0
+rank.main()
+"""
+
+
+def test_ranks_write_between_two_validations_together(
+    gang_experiment: Experiment, tmp_path: Path
+) -> None:
+    """The first rank is killed after its second checkpoint; the training has one validation."""
+    experiment = studied(gang_experiment, checkpoints="unfinished")
+    training = experiment.training.model_copy(update={"validations": 1})
+    experiment = experiment.model_copy(update={"training": training})
+    study = optuna.create_study()
+    for more in ({"command": [sys.executable, "-c", SAVING]}, {}, {}):
+        study.enqueue_trial(PARAMS)
+        with Gang(experiment, ranks=2, **more) as gang:
+            study.optimize(LoraObjective(experiment, gang, tmp_path), n_trials=1)
+    killed, resumed, clean = study.trials
+    assert "was killed by SIGKILL" in killed.user_attrs["failure"]
+    assert resumed.user_attrs["resumed_at"] == 2 < resumed.user_attrs["steps"]
+    assert "resumed_at" not in clean.user_attrs and resumed.value == clean.value
 
 
 @pytest.fixture(scope="module")

@@ -136,6 +136,7 @@ def test_cut_off_between_two_validations_it_goes_on_from_there(
 ) -> None:
     """A training may have no validation in all of the time that it is given."""
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "LOOK_STEPS", 1)
     checkpoint = checkpoint_of(bench, tmp_path / "one.checkpoint")
     forwards = itertools.count(1)
     per_step = 3  # 12 samples, 5 at a time
@@ -164,7 +165,7 @@ def save_and_die(checkpoint, state):
     states.append(state)
     if len(states) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-Checkpoint.save, loop.SAVE_SECONDS = save_and_die, 0.0
+Checkpoint.save, loop.SAVE_SECONDS, loop.LOOK_STEPS = save_and_die, 0.0, 1
 rank.main()
 """
 

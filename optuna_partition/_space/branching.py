@@ -91,10 +91,14 @@ class Branches:
         self._root: Branch | None = None
 
     def root(self, trials: Sequence[FrozenTrial]) -> Branch | None:
-        """The branch of all trials; None before one has ended. `trials` is the whole study."""
+        """The branch of all trials that have parameters; None before one of these has ended.
+
+        Args:
+            trials: Of the whole study.
+        """
         waiting = [*self._pending, *range(self._read, len(trials))]
         ended = [trials[n] for n in waiting if trials[n].state.is_finished()]
-        telling = [trial for trial in ended if self._tells(trial)]
+        telling = [trial for trial in ended if trial.distributions and self._tells(trial)]
         for trial in telling:
             self._learn(trial)
         if not all(map(self._is_known, telling)):

@@ -44,6 +44,7 @@ from optuna_partition._study.fold.history import History
 from optuna_partition._study.fold.readings import sign_of
 from optuna_partition._study.guesses import first_params
 from optuna_partition._study.inferred import has_other_range
+from optuna_partition._study.inferred import is_space_known
 from optuna_partition._study.inferred import SearchSpaces
 from optuna_partition._study.notices import in_words
 from optuna_partition._study.notices import Notices
@@ -211,7 +212,7 @@ class PartitionSampler(BaseSampler):
             first = first_params(self._known, trials, trial, param_name, param_distribution)
             if param_name in first:
                 return first[param_name]
-        self._warn_independent(trial, param_name)
+        self._warn_independent(study, trial, param_name)
         return self._independent_sampler.sample_independent(
             study, trial, param_name, param_distribution
         )
@@ -351,7 +352,15 @@ class PartitionSampler(BaseSampler):
         if unsuggested and self._warn_independent_sampling:
             self._notices.unsuggested(study, trial, unsuggested)
 
-    def _warn_independent(self, trial: FrozenTrial, name: str) -> None:
-        """Unless it is clear why: the trial was enqueued in part."""
-        if self._warn_independent_sampling and not is_enqueued(trial):
+    def _warn_independent(self, study: Study, trial: FrozenTrial, name: str) -> None:
+        """Unless it is clear why: the trial was enqueued in part.
+
+        Where the rule itself searches what is outside the partition, nothing is lost.
+        """
+        if is_enqueued(trial):
+            return
+        if self._warn_independent_sampling:
             self._notices.independent(trial, name, self._independent_sampler)
+        elif not isinstance(self._independent_sampler, RestSampler):
+            if not self._spaces.whole(study).distributions and is_space_known(trials_of(study)):
+                self._notices.nothing_shared(study, trial)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
-from itertools import pairwise
+from itertools import groupby
+from itertools import takewhile
 from types import MappingProxyType
 from typing import Any
 from typing import final
 from typing import TypeAlias
 
 from optuna.distributions import BaseDistribution
-from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState
@@ -40,6 +39,8 @@ _Fixed: TypeAlias = Mapping[str, Any]
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 _SETTLED = 5
 """Trials in a row with one range of a parameter, before another is a new range for all of them."""
+_TWICE = 2
+"""The same where there is no other parameter that its range may follow from."""
 
 
 @final
@@ -104,15 +105,17 @@ class SearchSpaces:
 
 
 class InferredSpace:
-    """Optuna's intersection of spaces, which is for one study, begun anew for each.
+    """The intersection of spaces as Optuna has it, of one study, begun anew for each.
 
+    A trial without a parameter says nothing: it is a baseline, or was pruned before it suggested.
     A parameter whose range somebody has changed between two runs has the newest one. Optuna leaves
     it out, as it does one whose range follows from other parameters.
     """
 
     def __init__(self) -> None:
         self._of: Identity | None = None
-        self._space = IntersectionSearchSpace(include_pruned=True)
+        self._shared: dict[str, BaseDistribution] | None = None
+        self._next = 0  # all trials before this number are counted
 
     def __getstate__(self) -> dict[str, object]:
         return {}
@@ -123,11 +126,24 @@ class InferredSpace:
     def __call__(self, study: Study) -> dict[str, BaseDistribution]:
         """The parameters that every ended trial suggests."""
         if self._of != identity(study):
+            self.__init__()  # type: ignore[misc]
             self._of = identity(study)
-            self._space = IntersectionSearchSpace(include_pruned=True)
-        shared = self._space.calculate(study)
-        newest = _newest_ranges(trials_of(study), but=shared)
-        return searched(dict(sorted((shared | newest).items())) if newest else shared)
+        self._count(study.get_trials(deepcopy=False))
+        shared = self._shared or {}
+        newest = _newest_ranges(trials_of(study), shared)
+        return searched(dict(sorted((shared | newest).items()))) if newest else dict(shared)
+
+    def _count(self, trials: Sequence[FrozenTrial]) -> None:
+        """Takes in the trials that have ended since; those that failed do not count."""
+        fresh = takewhile(lambda trial: trial.number >= self._next, reversed(trials))
+        since = [trial for trial in fresh if trial.state is not TrialState.FAIL]
+        for trial in _telling(since):
+            found = trial.distributions
+            shared = sorted(found.items()) if self._shared is None else self._shared.items()
+            self._shared = {name: d for name, d in shared if found.get(name) == d}
+        if since:
+            unended = [trial.number for trial in since if not trial.state.is_finished()]
+            self._next = min(unended, default=since[0].number + 1)
 
 
 class InferredBranches:
@@ -167,36 +183,49 @@ class InferredBranches:
 
 
 def _newest_ranges(
-    trials: Sequence[FrozenTrial], but: Container[str]
+    trials: Sequence[FrozenTrial], shared: Mapping[str, BaseDistribution]
 ) -> dict[str, BaseDistribution]:
     """The parameters whose range has changed for all later trials, with the newest one."""
-    newest = next(_ended(trials), None)
+    newest = next(_telling(reversed(trials)), None)
     found = {} if newest is None else newest.distributions
-    others = {name: d for name, d in found.items() if name not in but}
-    return {name: d for name, d in others.items() if _has_settled(name, _ended(trials))}
+    others = {name: d for name, d in found.items() if name not in shared}
+    if not others:
+        return {}
+    # a range follows from a parameter whose own has never changed
+    may_follow = any(not d.single() for d in shared.values()) or any(
+        not d.single() and all(t.distributions.get(name) == d for t in _telling(trials))
+        for name, d in others.items()
+    )
+    return {
+        name: d
+        for name, d in others.items()
+        if _has_settled(name, _telling(reversed(trials)), may_follow)
+    }
 
 
-def _ended(trials: Sequence[FrozenTrial]) -> Iterator[FrozenTrial]:
-    """The newest first."""
-    return (trial for trial in reversed(trials) if trial.state in _ENDED)
+def _telling(trials: Iterable[FrozenTrial]) -> Iterator[FrozenTrial]:
+    """Those that have ended and tell of parameters."""
+    return (trial for trial in trials if trial.state in _ENDED and trial.distributions)
 
 
-def _has_settled(name: str, ended: Iterable[FrozenTrial]) -> bool:
-    """Whether all trials, the newest first, have a parameter, and its ranges last; the newest may.
+def _has_settled(name: str, ended: Iterable[FrozenTrial], may_follow: bool) -> bool:
+    """Whether all trials, the newest first, have a parameter, and its newest range lasts.
 
-    A range that follows from other parameters would have changed sooner.
+    A range that follows from other parameters would have changed sooner, also between two others.
+    But the oldest may have been given up soon, and the newest may be too new to tell.
+
+    Args:
+        name: The parameter's.
+        ended: The trials.
+        may_follow: Whether there is a parameter from which the range may follow.
     """
-    in_a_row = _SETTLED
-    for newer, older in pairwise(ended):
-        if name not in older.distributions:
+    lasted: list[int] = []
+    for distribution, run in groupby(trial.distributions.get(name) for trial in ended):
+        if distribution is None or (may_follow and lasted[1:] and lasted[-1] < _SETTLED):
             return False
-        if older.distributions[name] == newer.distributions[name]:
-            in_a_row += 1
-        elif in_a_row < _SETTLED:
-            return False
-        else:
-            in_a_row = 1
-    return in_a_row >= _SETTLED
+        lasted.append(sum(1 for _ in run))
+    enough = _SETTLED if may_follow else _TWICE
+    return len(lasted) == 1 or max(lasted[0], lasted[-1]) >= enough
 
 
 def has_other_range(trial: FrozenTrial, space: AnySpace) -> bool:
@@ -207,8 +236,8 @@ def has_other_range(trial: FrozenTrial, space: AnySpace) -> bool:
 
 
 def is_space_known(trials: Sequence[FrozenTrial]) -> bool:
-    """Whether a trial has ended, so that the space is known as far as it ever will be."""
-    return any(trial.state in _ENDED for trial in trials)
+    """Whether a trial has told of parameters, so that the space is known as far as it can be."""
+    return any(True for _ in _telling(trials))
 
 
 def _fixed_outside(study: Study, space: Mapping[str, BaseDistribution]) -> _Fixed:

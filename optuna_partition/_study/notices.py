@@ -103,6 +103,17 @@ class Notices:
             "the same distribution. `warn_independent_sampling=False` silences this."
         )
 
+    def nothing_shared(self, study: Study, trial: FrozenTrial) -> None:
+        """That the partition has no axis, since trials have no parameter in common."""
+        self._once(
+            "nothing shared",
+            study,
+            f"`{self._sampler}` has nothing to search in trial {trial.number}, which is sampled "
+            "independently, because the trials before it share no parameter: give `search_space`, "
+            "and begin a new study where parameters have other names now. New ranges of the old "
+            "names are searched as soon as two trials in a row have them.",
+        )
+
     def nomad_ended(self, study: Study, trial: FrozenTrial, to: BaseSampler, why: str) -> None:
         """That the method has nothing to suggest for a trial, as may be for later ones."""
         self._once(

@@ -192,7 +192,7 @@ def test_an_interrupted_point_is_evaluated_again(error: type[BaseException]) -> 
 
 
 @every_sampler
-def test_a_trial_may_end_without_a_parameter_while_another_begins(
+def test_a_trial_may_end_that_shares_no_parameter_while_another_begins(
     make: Callable[..., BaseSampler],
 ) -> None:
     sampler = make(independent_sampler=optuna.samplers.RandomSampler(seed=0))
@@ -202,6 +202,7 @@ def test_a_trial_may_end_without_a_parameter_while_another_begins(
     stopped, begun = study.ask(), study.ask()
     trial = study.trials[begun.number]
     space = sampler.infer_relative_search_space(study, trial)
+    stopped.suggest_float("other", 0, 1)
     study.tell(stopped, state=TrialState.PRUNED)
     assert space and sampler.sample_relative(study, trial, space) == {}
 

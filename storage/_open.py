@@ -30,7 +30,8 @@ def open(
 
     A journal and a gRPC proxy have no heartbeat, also when there is a database behind the proxy: a
     trial whose worker died stays running until `storage.recover` meets it on the machine it ran
-    on. Nothing is lost by that but the one point, which no other worker evaluates meanwhile.
+    on. Until then its point is lost, which no other worker evaluates. The search goes on around it
+    once twenty times as many trials as are in flight have come and gone.
 
     Args:
         url: ``sqlite:///file.db``, ``postgresql+psycopg://user:password@host/name``,

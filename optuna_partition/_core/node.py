@@ -8,7 +8,8 @@ state      observations                                  who moves it on
 EMPTY      none                                          an ask evaluates it
 BOUNDED    none; a model's bound is its value            the rule opens it
 FLYING     none with a value, some in flight             the trial's end
-FAILED     none feasible with a value, none in flight    its value is repaired from neighbours
+FAILED     none with a value, none in flight but what    its value is repaired from neighbours
+           is overdue; or none that is feasible
 KNOWN      some with a value: the best is the cell's     the rule opens it
 OPENING    any; the rule waits for more to cut it        the rule cuts it
 OPEN       handed to its children                        nobody

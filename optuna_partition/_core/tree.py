@@ -63,6 +63,7 @@ class Tree:
         self._at: dict[Point, set[int]] = {}  # point -> the trials whose observation is there
         self._searches: dict[Node, Search] = {}  # leaf -> the search for a free point inside
         self._known: dict[int, tuple[Point, float]] = {}
+        self.overdue: frozenset[int] = frozenset()  # trials in flight that no cell waits for
         self.incumbent: float | None = None  # least feasible value observed
         self.ranking = Ranking(group)
         self._failed = FailedCells(self.axes, self._known, self.ranking.add)
@@ -114,6 +115,13 @@ class Tree:
         self._classify(leaf)
         if known is not None:
             self._failed.look_again()
+
+    def wait_no_more(self, numbers: frozenset[int]) -> None:
+        """Says which trials no cell waits for: until they have a value they are as if failed."""
+        changed = numbers ^ self.overdue
+        self.overdue = numbers
+        for number in sorted(changed & self._holder.keys()):
+            self._classify(self._holder[number])
 
     def node(self, cell: Cell) -> Node | None:
         """The node of a cell, if the tree has it."""
@@ -328,7 +336,7 @@ class Tree:
         if values:
             leaf.state, leaf.value = State.KNOWN, min(values)
             self.ranking.add(leaf)
-        elif Reading.FLYING in readings:
+        elif Reading.FLYING in readings and self._is_waited_for(leaf):
             leaf.state, leaf.value = State.FLYING, math.nan
             self._flying.add(leaf)
         elif readings:
@@ -340,6 +348,11 @@ class Tree:
         else:
             leaf.state, leaf.value = State.EMPTY, math.nan
             self.ranking.add_empty(leaf)
+
+    def _is_waited_for(self, leaf: Node) -> bool:
+        """Whether a leaf has a trial in flight that is not overdue."""
+        flying = (n for n, o in leaf.observations.items() if o.reading is Reading.FLYING)
+        return not self.overdue.issuperset(flying)
 
     def _unfile(self, leaf: Node) -> None:
         """Takes a leaf out of where its state has put it, but for the heaps."""

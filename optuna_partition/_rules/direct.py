@@ -43,7 +43,8 @@ from optuna_partition._core.tree import Tree
 from optuna_partition._rules.division import best_value
 from optuna_partition._rules.division import CENTRE
 from optuna_partition._rules.division import divide
-from optuna_partition._rules.division import is_flying
+from optuna_partition._rules.division import first_told
+from optuna_partition._rules.division import is_told
 from optuna_partition._rules.division import Places
 from optuna_partition._rules.division import readings_of
 from optuna_partition._rules.division import Sample
@@ -268,9 +269,9 @@ class _Divided(Partition[Cursor]):
         opening.value = best_value(found.get(CENTRE, []))
         readings = {sample: found.get(sample, []) for sample in samples(self.tree, node)}
         opening.missing = tuple(sample for sample, said in readings.items() if not said)
-        if all(said and not is_flying(said) for said in readings.values()):
+        if all(map(is_told, readings.values())):
             del self._opening[node.cell]
-            values = {sample: best_value(s) for sample, s in readings.items()}
+            values = {sample: first_told(said) for sample, said in readings.items()}
             divide(self.tree, node, opening.stamp, values)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 import math
+from operator import itemgetter
 from typing import TypeAlias
 
 from optuna_partition._core import cells
@@ -27,7 +28,8 @@ __all__ = [
     "Sample",
     "best_value",
     "divide",
-    "is_flying",
+    "first_told",
+    "is_told",
     "readings_of",
     "sampled",
     "samples",
@@ -47,9 +49,17 @@ def best_value(readings: Sequence[float | Reading]) -> float:
     return min((r for r in readings if not isinstance(r, Reading)), default=math.inf)
 
 
-def is_flying(readings: Sequence[float | Reading]) -> bool:
-    """Whether there is no value yet and one may come."""
-    return Reading.FLYING in readings and all(isinstance(r, Reading) for r in readings)
+def is_told(readings: Sequence[float | Reading]) -> bool:
+    """Whether a trial has ended there, with a value or without."""
+    return any(reading is not Reading.FLYING for reading in readings)
+
+
+def first_told(readings: Sequence[float | Reading]) -> float:
+    """What the first trial there said that has ended; infinite where that is no value.
+
+    A cell is cut as soon as there is one, and those that begin later must leave it as it is.
+    """
+    return best_value([reading for reading in readings if reading is not Reading.FLYING][:1])
 
 
 def _longest(node: Node) -> list[int]:
@@ -71,7 +81,9 @@ def sampled(node: Node, sample: Sample) -> Cell:
 
 
 def readings_of(tree: Tree, node: Node, places: Places) -> _Readings:
-    """What is known at the samples of a cell and at its centre.
+    """What is known at the samples of a cell and at its centre, by trial number.
+
+    A trial that is overdue has failed, as far as a cell waits for it.
 
     Args:
         tree: The tree.
@@ -79,13 +91,15 @@ def readings_of(tree: Tree, node: Node, places: Places) -> _Readings:
         places: Where in the leaf its observations are, as far as that is known; completed here.
     """
     found: _Readings = {}
-    for number, observation in node.observations.items():
+    for number, observation in sorted(node.observations.items(), key=itemgetter(0)):
         point, place = places.get(number, (None, None))
         if point is not observation.point:
             place = _place(tree, node, observation.point)
             places[number] = observation.point, place
         if place is not None:
-            found.setdefault(place, []).append(observation.reading)
+            is_overdue = observation.reading is Reading.FLYING and number in tree.overdue
+            reading = Reading.FAILED if is_overdue else observation.reading
+            found.setdefault(place, []).append(reading)
     return found
 
 
@@ -109,7 +123,7 @@ def divide(tree: Tree, node: Node, stamp: Order, values: dict[Sample, float]) ->
         tree: The tree.
         node: The cell, a leaf.
         stamp: The iteration that opened it, and its place in that; new cells come in this order.
-        values: By sample, the best value there.
+        values: By sample, the value there.
     """
     axes = _longest(node)
     pairs = {i: [sample for sample in values if sample[0] == i] for i in axes}

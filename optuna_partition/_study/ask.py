@@ -336,6 +336,7 @@ class PartitionSampler(BaseSampler):
                 history.remember(self._known(space.distributions))
             self._history = (identity(study), history)
         history.update(trials)
+        self._notices.overdue(study, history.tree.overdue)
         self._notices.misfits(study, self._rule.name, partial(self._misfits, study, history))
         return history
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from collections.abc import Collection
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
@@ -83,6 +84,22 @@ class Notices:
                 f"{found}; `{self._sampler}` asks by `{rule}`. Its partition begins anew, from "
                 "where trials lie.",
             )
+
+    def overdue(self, study: Study, numbers: Collection[int]) -> None:
+        """That trials run for so long that nobody may be left to end them."""
+        if not numbers:
+            return
+        of = f"trial {min(numbers)}"
+        if len(numbers) > 1:
+            of = f"trials {', '.join(map(str, sorted(numbers)))}"
+        self._once(
+            "overdue",
+            study,
+            f"`{self._sampler}` goes on around {of}, running while many later trials have begun "
+            "and ended: the cell takes a value from its neighbours until there is one. Where the "
+            f"worker is gone, say so, and the point is asked for again: `study.tell({min(numbers)}"
+            ", state=optuna.trial.TrialState.FAIL)`.",
+        )
 
     def unsuggested(self, study: Study, trial: FrozenTrial, names: Iterable[str]) -> None:
         """That the tree cuts axes that no trial moves along, and points come again."""

@@ -30,6 +30,7 @@ from optuna_partition._rules.source import Knowledge
 from optuna_partition._space.space import AnySpace
 from optuna_partition._study.attributes import Ask
 from optuna_partition._study.fold.given_up import is_given_up
+from optuna_partition._study.fold.overdue import overdue
 from optuna_partition._study.fold.readings import ended_with
 from optuna_partition._study.fold.readings import is_feasible
 from optuna_partition._study.fold.readings import is_interrupted
@@ -86,10 +87,17 @@ class History(Generic[CursorT]):
     # ---- all trials ----
 
     def continues(self, trials: Sequence[FrozenTrial]) -> bool:
-        """Whether these are the trials read so far and perhaps more: ids can be used again."""
-        if len(trials) < self._read or self._latest is None:
-            return len(trials) >= self._read
-        return trials[self._latest.number].datetime_start == self._latest.datetime_start
+        """Whether these are the trials read so far and perhaps more: ids can be used again.
+
+        Nor is that so where one ends, or is waited for again, that was overdue: what was cut
+        without it would be cut otherwise.
+        """
+        if len(trials) < self._read:
+            return False
+        latest = self._latest
+        if latest is not None and trials[latest.number].datetime_start != latest.datetime_start:
+            return False
+        return not self.tree.overdue or self.tree.overdue <= self._overdue_in(trials)
 
     def update(self, trials: Sequence[FrozenTrial]) -> None:
         """Folds in what has changed; `trials` is the whole study in the order of numbers."""
@@ -102,6 +110,13 @@ class History(Generic[CursorT]):
         begun = (trial for trial in reversed(fresh) if trial.datetime_start is not None)
         self._latest = next(begun, self._latest)
         self._pending, self._read = pending, len(trials)
+        self.tree.wait_no_more(self._overdue_in(trials))
+        self._partition.settle()
+
+    def _overdue_in(self, trials: Sequence[FrozenTrial]) -> frozenset[int]:
+        """The trials that are not waited for."""
+        waiting = (*(trials[number] for number in self._pending), *trials[self._read :])
+        return overdue([t for t in waiting if not t.state.is_finished()], len(trials))
 
     def _says_no_more(self, trial: FrozenTrial) -> bool:
         """Whether a running trial's point is final, so that only its end is news."""

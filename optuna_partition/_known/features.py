@@ -8,6 +8,7 @@ from dataclasses import field
 from typing import final
 
 from optuna.distributions import BaseDistribution
+from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 
@@ -16,6 +17,7 @@ from optuna_partition._known.checks import check_table
 from optuna_partition._known.checks import WarnOnce
 from optuna_partition._known.units import is_number
 from optuna_partition._rules.source import Feature
+from optuna_partition._space.values import is_single
 
 
 __all__ = ["Features", "read_features"]
@@ -39,6 +41,8 @@ class Features:
     def __call__(self, distributions: Mapping[str, BaseDistribution]) -> tuple[Feature, ...]:
         """Those of a space; a parameter that it has not counts as fixed.
 
+        Of a fixed one the product has a constant factor, which says nothing.
+
         Raises:
             ValueError: A parameter is not a positive number.
         """
@@ -50,6 +54,7 @@ class Features:
                     f"`features` has {missing} in {name!r}, which count as fixed: the parameters "
                     f"that all trials share so far are {sorted(distributions)}."
                 )
+            known = {p: power for p, power in known.items() if not _is_fixed(distributions[p])}
             if len(known) >= _FEWEST:
                 names = list(distributions)
                 terms = (
@@ -88,8 +93,8 @@ def read_features(
         _check_powers(name, powers)
         check_names("features", powers, space)
     given = Features({name: dict(powers) for name, powers in features.items()})
-    if space is not None:
-        given(space)
+    for name, distribution in (space or {}).items():
+        given.check(name, distribution)
     return given
 
 
@@ -100,6 +105,11 @@ def _check_powers(name: str, powers: Mapping[str, float]) -> None:
             "`features` must give at least two parameters with powers other than 0, but got "
             f"({name}={powers!r}); write for example {_EXAMPLE}."
         )
+
+
+def _is_fixed(distribution: BaseDistribution) -> bool:
+    """Whether a float or a choice is fixed; an integer is a number all the same."""
+    return isinstance(distribution, CategoricalDistribution) and is_single(distribution)
 
 
 def _ends(name: str, distribution: BaseDistribution) -> tuple[float, float, bool]:

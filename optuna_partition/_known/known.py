@@ -13,6 +13,7 @@ from optuna_partition._known.previous import Previous
 from optuna_partition._known.prior import Along
 from optuna_partition._known.prior import Priors
 from optuna_partition._rules.source import Knowledge
+from optuna_partition._space.values import is_single
 
 
 __all__ = ["Known"]
@@ -34,9 +35,13 @@ class Known:
     def best_guess(self, name: str, distribution: BaseDistribution) -> float | None:
         """The prior's centre, else where the best of the earlier trials with the name is.
 
+        Nothing of a parameter that is fixed.
+
         Raises:
             ValueError: The parameter cannot be in the product that it is in.
         """
+        if is_single(distribution):
+            return None
         self.features.check(name, distribution)
         along = self.prior.along(name, distribution)
         if along != Along():

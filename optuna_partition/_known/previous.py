@@ -46,7 +46,7 @@ class _Found:
         """In a space's coordinates; None where that says nothing.
 
         A trial does not count whose choice is none of the space's. A number outside its range is
-        told of as far as one range away.
+        told of as far as one range away, and all numbers lie where one is fixed.
         """
         rows = [_units(distributions, params) for params in self.params]
         known = [(x, y) for x, y in zip(rows, self.values, strict=True) if x is not None]

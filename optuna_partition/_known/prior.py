@@ -23,6 +23,7 @@ from optuna_partition._known.units import MIDDLE
 from optuna_partition._known.units import unit_of
 from optuna_partition._rules.source import Prior
 from optuna_partition._space.values import coordinate_of
+from optuna_partition._space.values import is_single
 from optuna_partition._space.values import kinds
 
 
@@ -114,14 +115,14 @@ class Priors:
     _warn: WarnOnce = field(default_factory=WarnOnce, compare=False, repr=False)
 
     def __call__(self, distributions: Mapping[str, BaseDistribution]) -> list[Prior]:
-        """The prior in a space; none where it is about no parameter of it."""
+        """The prior in a space; none where it is about no parameter of it that is not fixed."""
         unknown = sorted(self.given.keys() - distributions.keys())
         if unknown:
             self._warn(
                 f"`prior` is for {unknown}, and has no effect on them: the parameters that all "
                 f"trials share so far are {sorted(distributions)}."
             )
-        axes = [self.along(name, d) for name, d in distributions.items()]
+        axes = [Along() if is_single(d) else self.along(n, d) for n, d in distributions.items()]
         if all(axis == Along() for axis in axes):
             return []
         costs = tuple((i, axis.costs) for i, axis in enumerate(axes) if axis.costs)
@@ -167,8 +168,8 @@ def read_prior(
     check_table("prior", prior, _EXAMPLE, as_published=as_published)
     check_names("prior", prior, space)
     given = Priors(dict(prior), checked=space is not None)
-    if space is not None:
-        given(space)
+    for name, distribution in (space or {}).items():
+        given.along(name, distribution)
     return given
 
 

@@ -13,6 +13,7 @@ from optuna.distributions import IntDistribution
 
 from optuna_partition._space.values import axis_of
 from optuna_partition._space.values import coordinate_of
+from optuna_partition._space.values import is_single
 
 
 __all__ = ["MIDDLE", "is_number", "unit_of"]
@@ -24,14 +25,19 @@ _FARTHEST = 1.0  # outside the cube, in its sides
 def unit_of(name: str, distribution: BaseDistribution, value: Any) -> float | None:
     """A value's place, a number outside the range being as far as one range away.
 
+    Where a number is fixed, all numbers are at the one place there is.
+
     Returns:
         None for what is neither a number nor one of the choices.
     """
     x = coordinate_of(distribution, value)
     if x is not None:
         return axis_of(name, distribution).unit(x)
-    if isinstance(distribution, CategoricalDistribution) or not is_number(value):
+    if not is_number(value):
         return None
+    if isinstance(distribution, CategoricalDistribution):
+        is_fixed = is_single(distribution) and is_number(distribution.choices[0])
+        return MIDDLE if is_fixed else None
     assert isinstance(distribution, FloatDistribution | IntDistribution)
     if distribution.low == distribution.high:
         return MIDDLE

@@ -10,6 +10,7 @@ import math
 import sys
 from typing import Any
 
+import numpy as np
 from optuna.distributions import BaseDistribution
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import distribution_to_json
@@ -60,10 +61,10 @@ def _thinned(distribution: BaseDistribution) -> str:
 
 
 def single(distribution: BaseDistribution, value: Any) -> BaseDistribution:
-    """One value of a distribution, as one of finitely many: a float, too."""
+    """One value of a distribution, as one of finitely many: a float, too; NumPy's as Python's."""
     if isinstance(distribution, IntDistribution):
         return IntDistribution(int(value), int(value))
-    return CategoricalDistribution((value,))
+    return CategoricalDistribution((value.item() if isinstance(value, np.generic) else value,))
 
 
 def is_single(distribution: BaseDistribution) -> bool:

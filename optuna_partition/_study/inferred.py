@@ -33,7 +33,13 @@ from optuna_partition._study.optuna import identity
 from optuna_partition._study.optuna import trials_of
 
 
-__all__ = ["InferredSpace", "SearchSpaces", "has_other_range", "is_space_known"]
+__all__ = [
+    "InferredSpace",
+    "SearchSpaces",
+    "fixed_outside",
+    "has_other_range",
+    "is_space_known",
+]
 
 _Fixed: TypeAlias = Mapping[str, Any]
 _ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -79,7 +85,7 @@ class SearchSpaces:
         whole = self.whole(study)
         if whole.distributions == search_space:
             return whole
-        fixed = _fixed_outside(study, whole.distributions)
+        fixed = fixed_outside(study, whole.distributions)
         branches = self._branches(study, fixed) if fixed and self.is_branching else None
         if branches is not None:
             return branches
@@ -90,7 +96,7 @@ class SearchSpaces:
     def left(self, study: Study) -> AnySpace:
         """The space of what is left to search where parameters are fixed."""
         whole = self.whole(study).distributions
-        fixed = _fixed_outside(study, whole)
+        fixed = fixed_outside(study, whole)
         return self.without(study, {n: d for n, d in whole.items() if n not in fixed})
 
     def is_partial(self, space: AnySpace) -> bool:
@@ -240,7 +246,7 @@ def is_space_known(trials: Sequence[FrozenTrial]) -> bool:
     return any(True for _ in _telling(trials))
 
 
-def _fixed_outside(study: Study, space: Mapping[str, BaseDistribution]) -> _Fixed:
+def fixed_outside(study: Study, space: Mapping[str, BaseDistribution]) -> _Fixed:
     """The parameters of a space that PartialFixedSampler has fixed, with their values."""
     fixed = {name: value for name, value in fixed_by(study.sampler).items() if name in space}
     return {n: x for n, x in fixed.items() if internal_of(space[n], x) is not None}

@@ -19,6 +19,8 @@ import pytest
 from optuna_partition import BaMSOOSampler
 from optuna_partition import LogNormal
 from optuna_partition import Normal
+from optuna_partition._study.outside.branches import branch_of
+from optuna_partition._study.outside.branches import decided_in
 
 
 pytestmark = pytest.mark.filterwarnings("ignore:PartialFixedSampler is experimental")
@@ -87,3 +89,32 @@ def test_earlier_studies_tell_of_the_other_parameters(fixed: dict[str, Any]) -> 
     best = earlier.best_params
     assert {n: start[n] for n in ("kind", "size")} == {n: best[n] for n in ("kind", "size")}
     assert start["alpha"] == pytest.approx(best["alpha"], rel=0.01)
+
+
+def bent(trial: optuna.Trial) -> float:
+    """Two branches, the better one with a valley across what is suggested last."""
+    if trial.suggest_categorical("kind", ["flat", "bent"]) == "flat":
+        return 1 + trial.suggest_float("slope", 0, 1) + trial.suggest_float("x", 0, 1)
+    u, x = trial.suggest_float("u", 0, 1), trial.suggest_float("x", 0, 1)
+    return 4 * abs(u - x**2) + abs(x - 0.9)
+
+
+def test_a_branch_is_searched_for_the_value_that_is_fixed() -> None:
+    study = optuna.create_study(sampler=BaMSOOSampler())
+    study.optimize(bent, n_trials=30)
+    study.sampler = PartialFixedSampler({"x": 0.2}, study.sampler)
+    study.optimize(bent, n_trials=20)
+    found = [trial.params["u"] for trial in study.trials[30:] if "u" in trial.params]
+    assert min(abs(u - 0.2**2) for u in found) < 0.01
+
+
+def test_what_the_partition_chooses_beside_it_is_decided_before_it_is_suggested() -> None:
+    study = optuna.create_study(sampler=BaMSOOSampler())
+    study.optimize(bent, n_trials=20)
+    study.sampler = PartialFixedSampler({"kind": "bent"}, study.sampler)
+    trial = study.ask()
+    assert trial.suggest_categorical("kind", ["flat", "bent"]) == "bent"
+    begun = study.get_trials(deepcopy=False)[trial.number]
+    branch = branch_of(study.trials, "u", FloatDistribution(0, 1))
+    decided = decided_in(begun, branch, {"kind": "bent"})
+    assert decided == {"kind": "bent", "x": trial.suggest_float("x", 0, 1)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+from types import MappingProxyType
 from typing import Any
 from typing import final
 from typing import TypeAlias
@@ -30,12 +31,14 @@ from optuna_partition._rules.belief import renewed
 from optuna_partition._rules.rule import Rule
 from optuna_partition._space.space import AnySpace
 from optuna_partition._space.space import Space
+from optuna_partition._space.values import single
 from optuna_partition._study.attributes import Ask
 from optuna_partition._study.attributes import fit_of
 from optuna_partition._study.attributes import FITS
 from optuna_partition._study.attributes import with_fit
 from optuna_partition._study.fold.history import History
 from optuna_partition._study.fold.readings import sign_of
+from optuna_partition._study.inferred import fixed_outside
 from optuna_partition._study.optuna import Identity
 from optuna_partition._study.optuna import identity
 from optuna_partition._study.optuna import trials_of
@@ -81,7 +84,7 @@ class BranchSampler(OutsideSampler):
         """All of the branch that is not decided; nothing where there is no model."""
         trials = trials_of(study)
         branch = branch_of(trials, name, distribution)
-        decided = decided_in(trial, branch)
+        decided = decided_in(trial, branch, fixed_outside(study, branch))
         free = {n: d for n, d in branch.items() if n not in decided}
         if not decided or name not in free:
             return {}
@@ -137,13 +140,25 @@ def branch_of(
     }
 
 
-def decided_in(trial: FrozenTrial, branch: Mapping[str, BaseDistribution]) -> Params:
-    """What the partition has chosen and what the trial has suggested, of a branch."""
-    decided = {name: value for name, value in trial.params.items() if name in branch}
+def decided_in(
+    trial: FrozenTrial,
+    branch: Mapping[str, BaseDistribution],
+    fixed: Mapping[str, Any] = MappingProxyType({}),
+) -> Params:
+    """What the partition has chosen and what the trial has suggested, of a branch.
+
+    Args:
+        trial: The trial.
+        branch: Its parameters.
+        fixed: Those that are fixed, with their values; they have one value each in an ask.
+    """
+    suggested = {name: value for name, value in trial.params.items() if name in branch}
+    decided = {**fixed, **suggested}
     ask = Ask.of(trial)
     if ask is None:
         return decided
-    asked = Space({name: branch[name] for name in ask.axes if name in branch})
+    ranges = {n: single(d, fixed[n]) if n in fixed else d for n, d in branch.items()}
+    asked = Space({name: ranges[name] for name in ask.axes if name in branch})
     if asked.fingerprint != ask.space:  # the partition's space has changed meanwhile
         return decided
     return asked.params(cells.centre(asked.axes, ask.evaluated)) | decided

@@ -26,6 +26,7 @@ from optuna_partition._space.space import Space
 from optuna_partition._space.values import single
 from optuna_partition._study.fold.history import History
 from optuna_partition._study.fold.readings import sign_of
+from optuna_partition._study.inferred import fixed_outside
 from optuna_partition._study.optuna import enqueued
 from optuna_partition._study.optuna import id_of
 from optuna_partition._study.optuna import TrialIdentity
@@ -96,7 +97,8 @@ class RestSampler(OutsideSampler):
     ) -> dict[str, Any]:
         """What of a branch has its value already, whoever gave it."""
         taken = self._taken.get(id_of(study, trial), {})
-        found = {**taken, **decided_in(trial, branch), **enqueued(trial)}
+        fixed = fixed_outside(study, branch)
+        found = {**taken, **decided_in(trial, branch, fixed), **enqueued(trial)}
         return {name: found[name] for name in found if name in branch}
 
 

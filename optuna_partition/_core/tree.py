@@ -170,6 +170,10 @@ class Tree:
         """Whether exactly this point is observed or in flight, one trial's aside."""
         return not self._at.get(point, set()) <= {but}
 
+    def at(self, point: Point) -> Collection[int]:
+        """The trials that are observed or in flight at exactly this point."""
+        return self._at.get(point, set())
+
     def is_asked(self, cell: Cell) -> bool:
         """Whether a cell's centre is observed or in flight, as near as parameters are floats."""
         observations = self.leaf(cells.centre(self.axes, cell)).observations.values()

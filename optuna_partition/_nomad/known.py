@@ -97,6 +97,10 @@ class Known:
             return not trial.state.is_finished()
         return poll.at == point and not is_interrupted(trial)
 
+    def lies_at(self, trial: FrozenTrial, point: Coordinates) -> bool:
+        """Whether a trial has the point by where it lies; what it announces is no place yet."""
+        return self._name_of(trial) == self.name(point) and not is_interrupted(trial)
+
     def given(self, trial: FrozenTrial) -> Coordinates | None:
         """A trial's point, if NOMAD gave it in this space."""
         poll = Poll.of(trial)

@@ -233,9 +233,12 @@ class NOMADSampler(BaseSampler):
 
 
 def _claimant(study: Study, trial: FrozenTrial, known: Known, point: Coordinates) -> Claimant:
-    def holds(number: int) -> bool:
-        trials = trials_of(study)
+    def holds(trials: Sequence[FrozenTrial], number: int) -> bool:
         return number < len(trials) and known.holds(trials[number], point)
 
+    def taken_by(trials: Sequence[FrozenTrial]) -> int | None:
+        others = (t for t in trials if t.number != trial.number)
+        return next((t.number for t in others if known.lies_at(t, point)), None)
+
     name = f"nomad {known.fingerprint} {known.name(point)}"
-    return Claimant(trial, name, known.poll(point).to_json(), holds)
+    return Claimant(trial, name, known.poll(point).to_json(), holds, taken_by)

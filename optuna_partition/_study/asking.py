@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from dataclasses import field
 from functools import partial
@@ -15,6 +16,7 @@ from optuna_partition._core import cells
 from optuna_partition._core.cells import Point
 from optuna_partition._core.slices import on_slice
 from optuna_partition._rules.source import KnowledgeOf
+from optuna_partition._study.attributes import claim_of
 from optuna_partition._study.attributes import Completion
 from optuna_partition._study.attributes import KEY
 from optuna_partition._study.attributes import shown
@@ -24,7 +26,6 @@ from optuna_partition._study.fold.history import History
 from optuna_partition._study.fold.readings import is_asking
 from optuna_partition._study.guesses import good_point_on_slice
 from optuna_partition._study.optuna import show
-from optuna_partition._study.optuna import trials_of
 
 
 __all__ = ["Asking"]
@@ -47,7 +48,7 @@ class Asking:
     study: Study
     trial: FrozenTrial
     history: History[Any]
-    _seen: list[FrozenTrial] = field(default_factory=list, init=False)  # at the last look
+    _seen: Sequence[FrozenTrial] = field(default_factory=list, init=False)  # at the last look
 
     def try_claim(self, point: Point, carried: dict[str, Any], repeat: int = 0) -> bool:
         """Claims a point; whether it is the trial's, which then carries what it is to carry.
@@ -59,8 +60,9 @@ class Asking:
         """
         name = self.history.space.point_name(point)
         claimed = f"{name} repeat {repeat}" if repeat else name
-        has_it = partial(self._look_and_check, point, repeat)
-        claimant = Claimant(self.trial, claimed, carried, has_it)
+        holds = partial(self._holds, point, repeat)
+        taken_by = partial(self._taken_by, point, repeat)
+        claimant = Claimant(self.trial, claimed, carried, holds, taken_by)
         holder = claims_on(self.study, KEY).take(claimant)
         if holder is not None:
             self.history.hold(holder, point, asking=self.trial.number, repeat=repeat)
@@ -112,16 +114,25 @@ class Asking:
             if self.try_claim(point, Completion.to(space, point).to_json()):
                 return point
 
-    def _look_and_check(self, point: Point, repeat: int, number: int) -> bool:
-        """Whether a trial that once claimed a point has it still, by what trials say now.
-
-        It reads them into the history: what a refusal teaches is learnt from this look.
-        """
-        self._seen = trials = trials_of(self.study)
-        self.history.update(trials)
-        if not repeat and self.history.tree.has(point, but=self.trial.number):
+    def _holds(
+        self, point: Point, repeat: int, trials: Sequence[FrozenTrial], number: int
+    ) -> bool:
+        """Whether a trial that once claimed a point has it still, by what trials say now."""
+        if self._taken_by(point, repeat, trials) is not None:
             return True  # meanwhile; perhaps by the retry of that trial
         return number < len(trials) and self.history.holds(trials[number], point, repeat)
+
+    def _taken_by(self, point: Point, repeat: int, trials: Sequence[FrozenTrial]) -> int | None:
+        """Another trial that has a point by where it lies; what one announces is no place yet.
+
+        It reads the trials into the history: what a refusal teaches is learnt from this look.
+        """
+        self._seen = trials
+        self.history.update(trials)
+        if repeat:
+            return None
+        there = (n for n in self.history.tree.at(point) if n != self.trial.number)
+        return max((n for n in there if n < 0 or claim_of(trials[n], KEY)[1]), default=None)
 
     def _others(self) -> int:
         """How many workers chose before this one and said nothing when it was last refused."""

@@ -11,6 +11,8 @@ system attribute         what it says
 ``partition:stopped``    that its run was stopped, so that no worker has died of its point
 =======================  =================================================================
 
+The study itself has ``partition:announces`` once a worker claims points without a lock.
+
 All that a trial says of its point is in one attribute, because several are several commits. The
 user attribute ``partition`` is for people, and nothing reads it.
 
@@ -38,6 +40,7 @@ from optuna_partition._space.space import Named
 
 __all__ = [
     "ANNOUNCED",
+    "ANNOUNCES",
     "Ask",
     "CLAIM",
     "Completion",
@@ -64,8 +67,10 @@ FITS = "partition:branches"
 FAILED = "partition:failed"
 STOPPED = "partition:stopped"
 
+ANNOUNCES = "partition:announces"
+"""Attribute of the study: there are workers who see claims only in the trials."""
 CLAIM = "claim"
-"""Field of `KEY` and `NOMAD`, where claims are in no table: the point it claims, by name."""
+"""Field of `KEY` and `NOMAD`: the point it claims, by name."""
 ANNOUNCED = "announced"
 """Field of `KEY` and `NOMAD`: the claim is not confirmed yet, and nothing else counts."""
 _FAILED = "failed"
@@ -250,7 +255,7 @@ def is_ours(trial: FrozenTrial) -> bool:
 
 
 def claim_of(trial: FrozenTrial, key: str) -> tuple[str | None, bool]:
-    """The point that a trial claims where claims are in no table, and if that is confirmed.
+    """The point that a trial claims, and whether that is confirmed.
 
     Args:
         trial: The trial.

@@ -10,6 +10,9 @@ in memory            the process's lock is enough
 relational database  a row under a UNIQUE key in a table of the study's own database
 any other            a bakery (Lamport 1974) on the trials' attributes: announce, look, confirm
 ===================  ============================================================================
+
+A worker behind a proxy sees no row and no lock of those on the database itself. So all of them
+write the claim into the trial's attribute, and where anybody announces, all do.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from abc import ABC
 from abc import abstractmethod
 from collections.abc import Callable
 from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 import hashlib
 import random
@@ -40,8 +44,11 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import ProgrammingError
 
 from optuna_partition._study.attributes import ANNOUNCED
+from optuna_partition._study.attributes import ANNOUNCES
 from optuna_partition._study.attributes import CLAIM
 from optuna_partition._study.attributes import claim_of
+from optuna_partition._study.optuna import mark_study
+from optuna_partition._study.optuna import says
 from optuna_partition._study.optuna import storage_of
 from optuna_partition._study.optuna import study_id
 from optuna_partition._study.optuna import trials_of
@@ -76,12 +83,14 @@ class Claimant:
         point: Name of the point.
         carried: What the trial's attribute says once the point is the trial's.
         holds: Whether a trial, by number, still holds the point according to the trials.
+        taken_by: The other trial that has the point by what the trials say, claim or none.
     """
 
     trial: FrozenTrial
     point: str
     carried: Mapping[str, Any]
-    holds: Callable[[int], bool]
+    holds: Callable[[Sequence[FrozenTrial], int], bool]
+    taken_by: Callable[[Sequence[FrozenTrial]], int | None]
 
     @property
     def number(self) -> int:
@@ -107,6 +116,52 @@ class Claims(ABC):
         Returns:
             None when the point is the trial's; else the number of the trial that holds it.
         """
+
+    def _confirm(self, claimant: Claimant) -> int | None:
+        """Confirms a claim that a lock has decided.
+
+        Who announces says so in the study first and looks afterwards. So either it is seen here
+        that somebody does, or what is written here is seen there.
+        """
+        if not says(self._study, ANNOUNCES):
+            self._write(claimant, {CLAIM: claimant.point})
+            if not says(self._study, ANNOUNCES):
+                return None
+        return self._announce(claimant)
+
+    def _announce(self, claimant: Claimant) -> int | None:
+        """Announces a claim, looks at all others, then confirms or withdraws it.
+
+        Of two trials on one point, let b have the higher number. If b looks after a announced, b
+        withdraws. If not, a looks after b announced, waits for b's word, and withdraws when b
+        confirms. So never do both confirm. The wait is for a look, not for a result; a worker
+        that died between two steps is waited for once and then left the point.
+        """
+        self._write(claimant, {CLAIM: claimant.point, ANNOUNCED: True})
+        deadline = time.monotonic() + _PATIENCE
+        while others := self._others(claimant):
+            settled = [other for other, is_confirmed in others.items() if is_confirmed]
+            lower = [other for other in others if other < claimant.number]
+            if settled or lower or time.monotonic() > deadline:
+                self._write(claimant, {ANNOUNCED: True})
+                return _refused(claimant, min(settled or lower or others))
+            time.sleep(_LOOK)
+        self._write(claimant, {CLAIM: claimant.point})
+        return None
+
+    def _others(self, claimant: Claimant) -> dict[int, bool]:
+        """Other trials on the point, and whether they have confirmed that or lie there anyway."""
+        trials = trials_of(self._study)
+        holder = claimant.taken_by(trials)
+        claims = {trial.number: claim_of(trial, self._key) for trial in trials}
+        others = {
+            other: is_confirmed
+            for other, (point, is_confirmed) in claims.items()
+            if point == claimant.point
+            and other != claimant.number
+            and claimant.holds(trials, other)
+        }
+        return others if holder is None else {**others, holder: True}
 
     def _write(self, claimant: Claimant, more: Mapping[str, Any]) -> None:
         """Writes the trial's attribute, with these fields added."""
@@ -141,11 +196,10 @@ def _refused(claimant: Claimant, holder: int) -> int:
 
 @final
 class _Alone(Claims):
-    """The caller holds the process's lock, and there is no other process."""
+    """The caller holds the process's lock, and another process has only a proxy."""
 
     def take(self, claimant: Claimant) -> int | None:
-        self._write(claimant, {})
-        return None
+        return self._confirm(claimant)
 
 
 @final
@@ -163,13 +217,15 @@ class _Table(Claims):
     def take(self, claimant: Claimant) -> int | None:
         key = hashlib.sha256(claimant.point.encode()).hexdigest()
         holder = self._holder(claimant, key)
-        while holder != claimant.number and not claimant.holds(holder):
+        while holder != claimant.number and not self._holds(claimant, holder):
             self._hand_over(claimant, key, holder)
             holder = self._holder(claimant, key)
         if holder != claimant.number:
             return _refused(claimant, holder)
-        self._write(claimant, {})
-        return None
+        return self._confirm(claimant)
+
+    def _holds(self, claimant: Claimant, holder: int) -> bool:
+        return claimant.holds(trials_of(self._study), holder)
 
     def _holder(self, claimant: Claimant, key: str) -> int:
         """The trial that holds a point: this one if it is the first to ask."""
@@ -234,32 +290,9 @@ def _make_table(engine: sa.Engine) -> None:
 
 @final
 class _Bakery(Claims):
-    """Announce, look at all others, then confirm or withdraw.
-
-    Of two trials on one point, let b have the higher number. If b looks after a announced, b
-    withdraws. If not, a looks after b announced, waits for b's word, and withdraws when b
-    confirms. So never do both confirm. The wait is for a look, not for a result; a worker that
-    died between two steps is waited for once and then left the point.
-    """
+    """There is no lock here, and whoever has one elsewhere is told so first."""
 
     def take(self, claimant: Claimant) -> int | None:
-        self._write(claimant, {CLAIM: claimant.point, ANNOUNCED: True})
-        deadline = time.monotonic() + _PATIENCE
-        while others := self._others(claimant):
-            settled = [other for other, is_confirmed in others.items() if is_confirmed]
-            lower = [other for other in others if other < claimant.number]
-            if settled or lower or time.monotonic() > deadline:
-                self._write(claimant, {ANNOUNCED: True})
-                return _refused(claimant, min(settled or lower or others))
-            time.sleep(_LOOK)
-        self._write(claimant, {CLAIM: claimant.point})
-        return None
-
-    def _others(self, claimant: Claimant) -> dict[int, bool]:
-        """Other trials on the point, and whether they have confirmed that."""
-        claims = {trial.number: claim_of(trial, self._key) for trial in trials_of(self._study)}
-        return {
-            other: is_confirmed
-            for other, (point, is_confirmed) in claims.items()
-            if point == claimant.point and other != claimant.number and claimant.holds(other)
-        }
+        if not says(self._study, ANNOUNCES):
+            mark_study(self._study, ANNOUNCES)
+        return self._announce(claimant)

@@ -38,6 +38,8 @@ __all__ = [
     "is_enqueued",
     "is_optimizing",
     "end_of_run",
+    "mark_study",
+    "says",
     "show",
     "storage_of",
     "study_id",
@@ -90,6 +92,16 @@ def write(study: Study, trial: FrozenTrial, key: str, value: Any) -> None:
 def show(study: Study, trial: FrozenTrial, key: str, value: Any) -> None:
     """Writes a user attribute of a trial that has not begun."""
     study._storage.set_trial_user_attr(trial._trial_id, key, value)
+
+
+def mark_study(study: Study, key: str) -> None:
+    """Says something of a study to all samplers that work on it."""
+    study._storage.set_study_system_attr(study._study_id, key, True)
+
+
+def says(study: Study, key: str) -> bool:
+    """Whether that has been said of a study; read from the storage itself."""
+    return key in study._storage.get_study_system_attrs(study._study_id)
 
 
 def enqueued(trial: FrozenTrial) -> Mapping[str, Any]:

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 import hashlib
+import itertools
 import math
 from pathlib import Path
 import random
+import socket
 import sys
 from typing import Any
 
@@ -18,7 +24,10 @@ import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
+from optuna.exceptions import ExperimentalWarning
+from optuna.storages import GrpcStorageProxy
 from optuna.storages import RDBStorage
+from optuna.storages._grpc.server import make_server
 from optuna.trial import FrozenTrial
 import pytest
 import sqlalchemy as sa
@@ -35,6 +44,7 @@ from benchmarks._stress_spaces import WIDTHS
 from optuna_partition._core import cells
 from optuna_partition._rules.bamsoo import BaMSOO
 from optuna_partition._space.space import Space as Axes
+from optuna_partition._study import claims
 from optuna_partition._study.ask import PartitionSampler
 from optuna_partition._study.claims import _table
 
@@ -179,3 +189,112 @@ def test_a_point_that_another_worker_has_costs_one_look_at_the_trials(tmp_path: 
     assert study.ask(space).params["x"] != 1 / 6
     assert storage.n - before == alone + 1
     storage.engine.dispose()
+
+
+# ---- workers on the database and workers on a proxy in front of it ----
+
+
+STEPS = (
+    "_get_trials",
+    "get_all_trials",
+    "set_trial_system_attr",
+    "get_study_system_attrs",
+    "set_study_system_attr",
+)
+
+
+class Stepped:
+    """A storage that lets somebody else work before one of its steps."""
+
+    left, meanwhile = -1, staticmethod(lambda: None)
+
+    def step(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.meanwhile()
+
+
+def stepped(kind: type[Any]) -> type[Any]:
+    def step(name: str) -> Callable[..., Any]:
+        def take(self: Any, *place: Any, **named: Any) -> Any:
+            self.step()
+            return getattr(kind, name)(self, *place, **named)
+
+        return take
+
+    names = (name for name in STEPS if hasattr(kind, name))
+    return type(f"Stepped{kind.__name__}", (Stepped, kind), {name: step(name) for name in names})
+
+
+@pytest.fixture
+def both(tmp_path: Path) -> Iterator[dict[str, Any]]:
+    """A database, and a real proxy in front of it."""
+    url = f"sqlite:///{tmp_path}/study.db"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    behind = RDBStorage(url)
+    server = make_server(optuna.storages.get_storage(behind), "127.0.0.1", port)
+    server.start()
+    direct = stepped(RDBStorage)(url)
+    with pytest.warns(ExperimentalWarning):
+        proxy = stepped(GrpcStorageProxy)(host="127.0.0.1", port=port)
+    proxy.wait_server_ready(timeout=60)
+    yield {"direct": direct, "proxy": proxy}
+    proxy.close()
+    server.stop(None).wait()
+    for engine in (behind.engine, direct.engine):
+        engine.dispose()
+
+
+FIRST_TWO: Space = {"x": FloatDistribution(0, 1), "y": FloatDistribution(0, 1)}
+
+
+@pytest.mark.parametrize("first", ["direct", "proxy"])
+@pytest.mark.parametrize("is_told", [False, True])
+def test_a_worker_behind_a_proxy_and_one_on_the_database_never_share_a_point(
+    both: dict[str, Any], first: str, is_told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever step of an ask it is at which the other worker asks, and perhaps evaluates."""
+    monkeypatch.setattr(claims, "_PATIENCE", 0.05)  # one thread: the other cannot answer
+    second = "proxy" if first == "direct" else "direct"
+    for step in itertools.count(1):
+        for backend in both.values():
+            backend.left = -1
+        create = partial(optuna.create_study, study_name=f"{first} {is_told} {step}")
+        studies = {
+            kind: create(
+                storage=backend, sampler=RANDOM_SPACES["soo"](FIRST_TWO), load_if_exists=True
+            )
+            for kind, backend in both.items()
+        }
+        points = []
+
+        def ask(kind: str, found: Any = points, at: Any = studies) -> None:
+            trial = at[kind].ask(FIRST_TWO)
+            found.append(tuple(trial.params.values()))
+            if is_told and kind == second:
+                at[kind].tell(trial, 1.0)
+
+        both[first].left, both[first].meanwhile = step, partial(ask, second)
+        ask(first)
+        if both[first].left > 0:
+            break
+        assert len(set(points)) == len(points) == 2, f"step {step}"
+    assert step > 6, "an ask has that many steps at least"
+
+
+def test_a_finite_space_is_covered_once_by_both_kinds_of_workers(both: dict[str, Any]) -> None:
+    space: Space = {"x": IntDistribution(0, 5), "y": IntDistribution(0, 5)}
+    optuna.create_study(storage=both["direct"], study_name="one")
+
+    def work(kind: str) -> None:
+        sampler = RANDOM_SPACES["soo"](space)
+        study = optuna.load_study(storage=both[kind], study_name="one", sampler=sampler)
+        for _ in range(9):
+            trial = study.ask(space)
+            study.tell(trial, float(sum(trial.params.values())))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, ["direct", "proxy"] * 2))
+    trials = optuna.load_study(storage=both["direct"], study_name="one").trials
+    assert len({tuple(trial.params.values()) for trial in trials}) == len(trials) == 36

@@ -265,8 +265,14 @@ class Fitted:
 
     @property
     def gain(self) -> float:
-        """Logarithm of how much likelier the model makes the values than noise alone would."""
-        y = self.targets.y
+        """Logarithm of how much likelier the model makes the values than noise alone would.
+
+        What is in flight has no value, whatever the model assumes there.
+        """
+        evidence, y = self.evidence, self.targets.y
+        if len(evidence.pending):
+            observed = replace(evidence, pending=evidence.pending[:0])
+            return self.process.condition(observed, self.theta).gain
         chance = -0.5 * (float(y @ y) + len(y) * math.log(2 * math.pi))
         return self.exact.log_likelihood() - chance
 

@@ -75,6 +75,12 @@ def test_noise_alone_gains_nothing_and_a_function_much() -> None:
     assert GaussianProcess(DOMAIN).fit(noise, None).gain < 3
 
 
+def test_points_in_flight_gain_nothing() -> None:
+    fitted = GaussianProcess(DOMAIN).fit(evidence(20), None)
+    crowded = replace(fitted.evidence, pending=evidence(30, seed=1).x)
+    assert GaussianProcess(DOMAIN).condition(crowded, fitted.theta).gain == fitted.gain
+
+
 @pytest.mark.parametrize(
     ("again", "least", "most"), [((), 1e-2, 2.0), ((0.0,), 0.0, 1e-4), ((0.5,), 1e-2, 2.0)]
 )

@@ -56,8 +56,16 @@ CONSTRAINTS = _CONSTRAINTS_KEY
 
 
 def trials_of(study: Study) -> list[FrozenTrial]:
-    """All trials by number. `study.get_trials` shows one bracket's only, under Hyperband."""
-    return study._storage.get_all_trials(study._study_id, deepcopy=False)
+    """All trials by number. `study.get_trials` shows one bracket's only, under Hyperband.
+
+    Optuna's cache reads trials first and lists them later. In between another thread may add one,
+    and lack one before it that is of another process: what follows such a gap is of a later look.
+    """
+    trials = study._storage.get_all_trials(study._study_id, deepcopy=False)
+    if not trials or trials[-1].number == len(trials) - 1:
+        return trials
+    gap = next(place for place, trial in enumerate(trials) if trial.number != place)
+    return trials[:gap]
 
 
 def study_id(study: Study) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import itertools
 import math
+from pathlib import Path
 import random
 from typing import Any
 
@@ -15,6 +17,8 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
+from optuna.storages import RDBStorage
+from optuna.storages._cached_storage import _CachedStorage
 from optuna.trial import TrialState
 import pytest
 
@@ -31,6 +35,7 @@ from optuna_partition._rules.soo import SOO
 from optuna_partition._space.space import Space
 from optuna_partition._study.ask import PartitionSampler
 from optuna_partition._study.fold.history import History
+from optuna_partition._study.optuna import trials_of
 
 
 SPACE: dict[str, BaseDistribution] = {
@@ -296,3 +301,33 @@ def test_folds_agree_where_rules_and_orders_take_turns(
                 assert snapshot(other.tree) == snapshot(history.tree)
                 assert other.cursor == history.cursor
                 assert other.misfits.keys() == history.misfits.keys()
+
+
+class Late(_CachedStorage):
+    """Optuna's cache, with something between its read of the trials and its list of them."""
+
+    between: Callable[[], object] | None = None
+
+    def _read_trials_from_remote_storage(self, study_id: int) -> None:
+        super()._read_trials_from_remote_storage(study_id)
+        if self.between is not None:
+            work, self.between = self.between, None
+            work()
+
+
+def test_a_trial_that_the_cache_lists_late_is_read_later(tmp_path: Path) -> None:
+    """One begins in another process and then one in another thread, while a third thread reads."""
+    url = f"sqlite:///{tmp_path}/study.db"
+    cache, elsewhere = Late(RDBStorage(url)), RDBStorage(url)
+    study = optuna.create_study(storage=cache)
+    study.ask()
+
+    def begin_two() -> None:
+        for place in (elsewhere, cache):
+            place.create_new_trial(study._study_id)
+
+    cache.between = begin_two
+    assert [trial.number for trial in trials_of(study)] == [0]
+    assert [trial.number for trial in trials_of(study)] == [0, 1, 2]
+    for engine in (cache._backend.engine, elsewhere.engine):
+        engine.dispose()

@@ -156,13 +156,9 @@ def _progress(plan: Plan, limits: Limits) -> Progress:
 
 
 def is_exhausted(study: optuna.Study) -> bool:
-    """Whether the next ask would repeat a point, as the partition's samplers say.
-
-    One that waits in the queue is asked for in any case.
-    """
+    """Whether the next ask would repeat a point, as the partition's samplers say."""
     asked = getattr(study.sampler, "is_exhausted", None)
-    waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-    return asked is not None and not waiting and bool(asked(study))
+    return asked is not None and bool(asked(study))
 
 
 def search_with_workers(plan: Plan, study: optuna.Study, limits: Limits) -> None:

@@ -117,11 +117,14 @@ class PartitionSampler(BaseSampler):
 
         Args:
             study: Of this sampler. `study.optimize` ends by itself, when the last point has its
-                value; here points that are being evaluated count, too.
+                value; here points that are being evaluated count, too. An enqueued trial that
+                waits is the next ask's. Where parameters are fixed, the points are those left.
         """
         self._raise_error_if_multi_objective(study)
         with self._lock:
-            space, trials = self._spaces.whole(study), trials_of(study)
+            space, trials = self._spaces.left(study), trials_of(study)
+            if any(trial.state is TrialState.WAITING for trial in trials):
+                return False
             if not space.axes:
                 return has_one_point(unfailed(trials))
             if not space.is_finite:

@@ -265,6 +265,34 @@ def test_a_slice_that_is_used_up_ends_the_run(space: dict[str, BaseDistribution]
     assert ran == [2, 2, 1], "as the whole space: the ask that finds nothing left is the last"
 
 
+@pytest.mark.filterwarnings("ignore:PartialFixedSampler is experimental")
+@pytest.mark.parametrize("space", [None, GIVEN])
+def test_a_slice_that_is_used_up_ends_a_loop(space: dict[str, BaseDistribution] | None) -> None:
+    sampler = SOOSampler(search_space=space)
+    study = optuna.create_study(sampler=sampler)
+    study.tell(study.ask(GIVEN), 0.0)
+    study.sampler = PartialFixedSampler({"c": "b"}, sampler)
+    while not sampler.is_exhausted(study):
+        study.tell(study.ask(GIVEN), 1.0)
+        assert len(points(study)) == len(study.trials) <= 10
+    assert len({t.params["n"] for t in study.trials if t.params["c"] == "b"}) == 9
+    study.sampler = sampler
+    assert not sampler.is_exhausted(study), "the other half is left"
+
+
+def test_what_waits_in_the_queue_is_no_repeat() -> None:
+    space: dict[str, BaseDistribution] = {"c": CategoricalDistribution(["a", "b"])}
+    sampler = SOOSampler(search_space=space)
+    study = optuna.create_study(sampler=sampler)
+    for choice in "ab":
+        study.enqueue_trial({"c": choice})
+    n_trials = 0
+    while not sampler.is_exhausted(study):
+        study.tell(study.ask(space), 1.0)
+        n_trials += 1
+    assert n_trials == 2
+
+
 # ---- before the space is known ----
 
 

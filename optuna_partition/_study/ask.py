@@ -276,6 +276,8 @@ class PartitionSampler(BaseSampler):
                 return history.space.params(point)
             if trial.params:  # of another space: it is completed when the objective asks
                 return {}
+        elif _is_decided_in_part(trial, history.space):  # a retry, too, that was never asked
+            return {}
         asking = Asking(study, trial, history)
         partial = self._spaces.is_partial(history.space)
         point = asking.next_point(partial=partial, shows_cell=self._show_cells)
@@ -368,3 +370,9 @@ class PartitionSampler(BaseSampler):
         elif not isinstance(self._independent_sampler, RestSampler):
             if not self._spaces.whole(study).distributions and is_space_known(trials_of(study)):
                 self._notices.nothing_shared(study, trial)
+
+
+def _is_decided_in_part(trial: FrozenTrial, space: AnySpace) -> bool:
+    """Whether a trial had a choice among a parameter's values, and has made it."""
+    decided = {name for name, d in trial.distributions.items() if not d.single()}
+    return not decided.isdisjoint(space.distributions)

@@ -10,6 +10,8 @@ from beliefs import Nearests
 from bowl import bowl
 from bowl import SPACE
 import optuna
+from optuna.distributions import BaseDistribution
+from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler
 from optuna.trial import TrialState
 import pytest
@@ -179,3 +181,22 @@ def test_the_real_model_s_run_goes_on_as_well() -> None:
             CUTS[step % 3](study)
         study.optimize(bowl, n_trials=1)
     assert values(study) == values(whole)
+
+
+@pytest.mark.parametrize("n_before", range(5))
+def test_the_retry_of_a_trial_of_another_sampler_takes_no_other_point(n_before: int) -> None:
+    """It has some parameters from there, and the others are chosen to them."""
+    space: dict[str, BaseDistribution] = {"x": IntDistribution(0, 2), "y": IntDistribution(0, 2)}
+
+    def objective(trial: optuna.Trial) -> float:
+        return trial.suggest_int("x", 0, 2) + trial.suggest_int("y", 0, 2)
+
+    study = optuna.create_study(sampler=SOOSampler(search_space=dict(space)))
+    study.optimize(objective, n_trials=n_before)
+    half = optuna.trial.create_trial(
+        state=TrialState.WAITING, params={"x": 2}, distributions={"x": space["x"]}
+    )
+    study.add_trial(half)
+    study.optimize(objective, n_trials=20)
+    assert study.trials[n_before].params["x"] == 2
+    assert len({(t.params["x"], t.params["y"]) for t in study.trials}) == len(study.trials) == 9

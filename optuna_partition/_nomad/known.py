@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 import math
+from types import MappingProxyType
 from typing import Any
 
 from optuna.distributions import BaseDistribution
@@ -20,6 +22,7 @@ from optuna_partition._nomad.variables import name_of
 from optuna_partition._nomad.variables import Variable
 from optuna_partition._nomad.variables import variable
 from optuna_partition._space.space import Space
+from optuna_partition._space.values import internal_of
 from optuna_partition._study.attributes import Poll
 from optuna_partition._study.fold.given_up import is_given_up
 from optuna_partition._study.fold.readings import is_interrupted
@@ -44,6 +47,8 @@ class Known:
         direction: The study's.
         trials: All of the study, by number.
         taken: Points that others hold, though their trials may not say so yet.
+        fixed: Parameters taken out of the space, each with its value; trials with another value
+            are of another search.
     """
 
     def __init__(
@@ -52,8 +57,10 @@ class Known:
         direction: StudyDirection,
         trials: Sequence[FrozenTrial],
         taken: Collection[Coordinates] = (),
+        fixed: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         self.space = space
+        self._fixed = fixed
         self.taken = frozenset(taken)
         self._sign = sign_of(direction)
         self._variables = {name: variable(d) for name, d in space.items()}
@@ -62,9 +69,10 @@ class Known:
         self._flying = {self.name(point) for point in taken}
         self._failed: set[str] = set()
         self._interrupted: dict[str, list[FrozenTrial]] = {}
-        for trial in trials:
+        own = [trial for trial in trials if self._is_of_search(trial)]
+        for trial in own:
             self._read(trial)
-        self._start = self._begin(trials)
+        self._start = self._begin(own)
 
     def params(self, point: Coordinates) -> dict[str, Any]:
         """The parameters at a point."""
@@ -95,11 +103,13 @@ class Known:
         poll = Poll.of(trial)
         if poll is None:  # it has claimed and not yet written down what
             return not trial.state.is_finished()
-        return poll.at == point and not is_interrupted(trial)
+        is_there = poll.at == point and self._is_of_search(trial)
+        return is_there and not is_interrupted(trial)
 
     def lies_at(self, trial: FrozenTrial, point: Coordinates) -> bool:
         """Whether a trial has the point by where it lies; what it announces is no place yet."""
-        return self._name_of(trial) == self.name(point) and not is_interrupted(trial)
+        is_there = self._name_of(trial) == self.name(point) and self._is_of_search(trial)
+        return is_there and not is_interrupted(trial)
 
     def given(self, trial: FrozenTrial) -> Coordinates | None:
         """A trial's point, if NOMAD gave it in this space."""
@@ -138,6 +148,15 @@ class Known:
         else:
             self._failed.add(name)
 
+    def _is_of_search(self, trial: FrozenTrial) -> bool:
+        """Whether a trial has no other value of a fixed parameter, as far as it has come."""
+        known = trial.distributions
+        return all(
+            internal_of(known[name], value) == internal_of(known[name], trial.params[name])
+            for name, value in self._fixed.items()
+            if name in known
+        )
+
     def _name_of(self, trial: FrozenTrial) -> str | None:
         """The name of a trial's point; None if it has none in this space."""
         to_come = {} if trial.state.is_finished() else enqueued(trial)
@@ -148,7 +167,7 @@ class Known:
         """The best point before NOMAD's first, else that one, else the centre."""
         given = ((t.number, self.given(t)) for t in trials if self._may_begin(t))
         number, first = next((pair for pair in given if pair[1] is not None), (None, None))
-        before = trials[:number]
+        before = (t for t in trials if number is None or t.number < number)
         done = [t for t in before if self._loss(t) < math.inf and self._name_of(t) is not None]
         if done:
             best = min(done, key=self._loss).params

@@ -34,6 +34,7 @@ from optuna_partition._study.ends import may_take_centre
 from optuna_partition._study.failures import write_why
 from optuna_partition._study.inferred import InferredSpace
 from optuna_partition._study.notices import Notices
+from optuna_partition._study.optuna import fixed_by
 from optuna_partition._study.optuna import is_enqueued
 from optuna_partition._study.optuna import trials_of
 from optuna_partition._study.outside.by_trial import name_of
@@ -190,7 +191,8 @@ class NOMADSampler(BaseSampler):
         self, study: Study, trial: FrozenTrial, space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         """Asks NOMAD until a point is this trial's."""
-        known = Known(space, study.direction, trials_of(study))
+        fixed = {n: x for n, x in fixed_by(study.sampler).items() if n not in space}
+        known = Known(space, study.direction, trials_of(study), fixed=fixed)
         if (given := known.given(trial)) is not None:  # a retry: its worker died half-way
             return known.params(given)
         claims = claims_on(study, NOMAD)
@@ -198,7 +200,8 @@ class NOMADSampler(BaseSampler):
             point = self._ask(known)
             if claims.take(_claimant(study, trial, known, point)) is None:
                 return known.params(point)
-            known = Known(space, study.direction, trials_of(study), {*known.taken, point})
+            taken = {*known.taken, point}
+            known = Known(space, study.direction, trials_of(study), taken, fixed)
 
     def _ask(self, known: Known) -> Coordinates:
         """The first point NOMAD asks for that no trial has."""

@@ -18,6 +18,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.distributions import FloatDistribution
 from optuna.distributions import IntDistribution
 from optuna.samplers import BaseSampler
+from optuna.samplers import PartialFixedSampler
 from optuna.testing.pytest_samplers import BasicSamplerTestCase
 from optuna.testing.pytest_samplers import RelativeSamplerTestCase
 from optuna.testing.pytest_samplers import SingleOnlySamplerTestCase
@@ -306,3 +307,20 @@ def test_nomad_ends_with_a_killed_worker() -> None:
     while nomad.exists() and b"_nomad_process" in nomad.read_bytes():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+@pytest.mark.filterwarnings("ignore:PartialFixedSampler is experimental")
+def test_another_value_of_a_fixed_parameter_is_another_search() -> None:
+    def objective(trial: optuna.Trial) -> float:
+        value = bowl(trial)
+        return value if trial.suggest_categorical("a", ["u", "v"]) == "v" else -value
+
+    def points(*fixed: str) -> list[Params]:
+        study = optuna.create_study()
+        for a in fixed:
+            study.sampler = PartialFixedSampler({"a": a}, NOMADSampler(search_space=dict(BOX)))
+            study.optimize(objective, n_trials=25)
+        return [trial.params for trial in study.trials]
+
+    both, u, v = points("u", "v"), points("u"), points("v")
+    assert both == u + v

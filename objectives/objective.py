@@ -220,14 +220,15 @@ class LoraObjective:
 
     def _until_it_fits(self, job: Job, reports: Reports) -> tuple[Job, Outcome]:
         """The last attempt, with batches that fit or cannot be smaller."""
-        began_with = job.micro_batch  # a checkpoint's may be what another machine's memory held
+        began = job  # as its checkpoint may have it, from another machine with less memory
         name = f"Trial {job.trial}"
         job, outcome = until_it_fits(name, job, lambda job: self._run(job, reports))
         if isinstance(outcome, Finished | Pruned):
-            if job.micro_batch < began_with:
+            if job.micro_batch < began.micro_batch:
                 self._micro_batch = min(self._micro_batch, job.micro_batch)
+            if job.gradient_checkpointing != began.gradient_checkpointing:
+                self._checkpointing = job.gradient_checkpointing
             self._scoring_batch = job.scoring_batch
-            self._checkpointing = job.gradient_checkpointing
         return job, outcome
 
 

@@ -57,7 +57,7 @@ class BoundPruner(BasePruner):
     its parameters are asked for again when that has become attractive. Then the trial goes on:
     it is not stopped at the steps that were reported before, and an objective that has kept a
     checkpoint can continue from it. At the last step there is nothing left to save, and none is
-    stopped. Who reports NaN is stopped once a trial is complete.
+    stopped. Who reports NaN before is stopped after the startup trials.
 
     Args:
         risk: How likely a trial that is stopped may have become the best. Larger stops more. For a
@@ -120,7 +120,7 @@ class BoundPruner(BasePruner):
         ends = [e for t in trials if is_feasible(t) and (e := ended_with(t, sign)) is not None]
         is_early = len(ends) < self._n_startup_trials
         if _has_diverged(trial):
-            return not is_early
+            return not is_early and (trial.last_step or 0) < _usual_end(trials, self._last_step)
         if not reports or (is_early and self._last_step is None):
             return False
         step, value = reports[-1]

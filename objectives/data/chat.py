@@ -54,7 +54,7 @@ class ChatTemplate:
             )
         self._tokenizer = tokenizer
         self.text: str = tokenizer.get_chat_template(chat_template=text)
-        self._of_one_day = DAY_ASKED.sub(lambda asked: repr(DAY.strftime(asked[2])), self.text)
+        self.of_one_day = DAY_ASKED.sub(lambda asked: repr(DAY.strftime(asked[2])), self.text)
         self._marked = MARKS.search(self.text) is not None
         self._check_syntax(
             "the tokenizer's chat template" if text is None else "`[data] chat_template`"
@@ -181,7 +181,7 @@ class ChatTemplate:
     def _apply(self, turns: Sequence[Turn], **options: Any) -> Any:
         try:
             return self._tokenizer.apply_chat_template(
-                list(turns), chat_template=self._of_one_day, **options
+                list(turns), chat_template=self.of_one_day, **options
             )
         except (TemplateError, TypeError, ValueError, KeyError) as error:
             told = " ".join(str(error).split()) or type(error).__name__

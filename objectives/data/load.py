@@ -71,7 +71,10 @@ def load_corpus(
     keys = {part: digest([*salt, *found]) for part, found in records.items()}
     encode = encoder(kind, tokenizer, chat)
     try:
-        tokens = {p: tokenise(found, encode, cache, keys[p]) for p, found in records.items()}
+        tokens = {
+            part: tokenise(found, encode, cache, _cached_as(keys[part], chat))
+            for part, found in records.items()
+        }
     except Refused as error:
         raise _refused(error, parts, encode) from None
     pad_id = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
@@ -196,6 +199,13 @@ def _chat_template(
     data: DataSettings, tokenizer: PreTrainedTokenizerBase, rows: Rows
 ) -> ChatTemplate | None:
     return ChatTemplate(tokenizer, data.chat_template) if rows.is_chat else None
+
+
+def _cached_as(key: str, chat: ChatTemplate | None) -> str:
+    """The name of tokens on the disk: a template's own day must not be in them."""
+    if chat is None or chat.of_one_day == chat.text:
+        return key
+    return digest([key, chat.of_one_day])
 
 
 def _refused(error: Refused, parts: dict[str, list[Entry]], encode: Encode) -> UserError:

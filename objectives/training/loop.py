@@ -43,8 +43,8 @@ from objectives.training.learner import Learner
 
 __all__ = ["train", "validate"]
 
-SAVE_SECONDS = 600.0  # of a training at most that is lost; a checkpoint takes a few of them
-LOOK_STEPS = 8  # between two looks at the clock: ranks wait for each other there
+SAVE_SECONDS = 600.0  # between two checkpoints, and the step that is under way then
+LOOK_STEPS = 8  # of a gang, between two looks at the clock: its ranks wait for each other there
 
 
 def train(learner: Learner, checkpoint: Checkpoint | None = None) -> Iterator[Validation]:
@@ -133,12 +133,12 @@ def _saved(checkpoint: Checkpoint, accelerator: Accelerator) -> State | None:
 
 def _is_late(learner: Learner, saved: float) -> bool:
     """Whether the last checkpoint is old by the clock of any rank: all write together."""
-    if learner.steps_done % LOOK_STEPS:
-        return False
     accelerator = learner.bench.accelerator
     late = time.perf_counter() - saved > SAVE_SECONDS
     if accelerator.num_processes == 1:
         return late
+    if learner.steps_done % LOOK_STEPS:
+        return False
     return bool(accelerator.reduce(torch.tensor(float(late), device=accelerator.device), "sum"))
 
 

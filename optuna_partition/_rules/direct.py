@@ -134,6 +134,8 @@ class _Divided(Partition[Cursor]):
     been read and not all that its cuts depend on. So this is in no trial, and lost with the tree.
     """
 
+    cuts_by_values = True
+
     def __init__(self, rule: DIRECT, axes: Sequence[Axis], growth: Growth | None) -> None:
         unit = cells.unit(axes)
 

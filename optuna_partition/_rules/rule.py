@@ -70,6 +70,9 @@ class Partition(ABC, Generic[CursorT]):
     may_repeat = True
     """False once trials differ in more than the space: then two of one point do not tell noise."""
 
+    cuts_by_values = False
+    """Whether how a cell is cut depends on what trials say; else trials carry all of it."""
+
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
 

@@ -134,7 +134,7 @@ class InferredSpace:
         if self._of != identity(study):
             self.__init__()  # type: ignore[misc]
             self._of = identity(study)
-        self._count(study.get_trials(deepcopy=False))
+        self._count(trials_of(study))
         shared = self._shared or {}
         newest = _newest_ranges(trials_of(study), shared)
         return searched(dict(sorted((shared | newest).items()))) if newest else dict(shared)

@@ -30,7 +30,7 @@ from optuna_partition._rules.source import Knowledge
 from optuna_partition._space.space import AnySpace
 from optuna_partition._study.attributes import Ask
 from optuna_partition._study.fold.given_up import is_given_up
-from optuna_partition._study.fold.overdue import overdue
+from optuna_partition._study.fold.overdue import overdue_of
 from optuna_partition._study.fold.readings import ended_with
 from optuna_partition._study.fold.readings import is_feasible
 from optuna_partition._study.fold.readings import is_interrupted
@@ -79,6 +79,7 @@ class History(Generic[CursorT]):
         self._interrupted: dict[Point, dict[int, FrozenTrial]] = {}  # by point and number
         self._repeats: dict[Point, int] = {}  # point -> the last repeat of it that was asked for
         self._latest: FrozenTrial | None = None  # of those that have begun when they were read
+        self._is_stale = False  # whether a fresh fold would cut otherwise
 
     def remember(self, knowledge: Knowledge) -> None:
         """Tells the rule what is known before the first trial."""
@@ -89,18 +90,21 @@ class History(Generic[CursorT]):
     def continues(self, trials: Sequence[FrozenTrial]) -> bool:
         """Whether these are the trials read so far and perhaps more: ids can be used again.
 
-        Nor is that so where one ends, or is waited for again, that was overdue: what was cut
-        without it would be cut otherwise.
+        Nor is that so where the tree was cut without a trial that is waited for again, or has
+        ended: with it, it would be cut otherwise.
         """
-        if len(trials) < self._read:
+        if self._is_stale or len(trials) < self._read:
             return False
         latest = self._latest
         if latest is not None and trials[latest.number].datetime_start != latest.datetime_start:
             return False
-        return not self.tree.overdue or self.tree.overdue <= self._overdue_in(trials)
+        return not self._forgets(self._overdue_in(trials))
 
     def update(self, trials: Sequence[FrozenTrial]) -> None:
         """Folds in what has changed; `trials` is the whole study in the order of numbers."""
+        overdue = self._overdue_in(trials)
+        self._is_stale |= self._forgets(overdue)
+        self.tree.wait_no_more(overdue)
         fresh = trials[self._read :]
         waiting = (*(trials[number] for number in self._pending), *fresh)
         for trial in waiting:
@@ -110,13 +114,16 @@ class History(Generic[CursorT]):
         begun = (trial for trial in reversed(fresh) if trial.datetime_start is not None)
         self._latest = next(begun, self._latest)
         self._pending, self._read = pending, len(trials)
-        self.tree.wait_no_more(self._overdue_in(trials))
         self._partition.settle()
+
+    def _forgets(self, overdue: frozenset[int]) -> bool:
+        """Whether the tree may have been cut without a trial that is not overdue any more."""
+        return self._partition.cuts_by_values and not self.tree.overdue <= overdue
 
     def _overdue_in(self, trials: Sequence[FrozenTrial]) -> frozenset[int]:
         """The trials that are not waited for."""
         waiting = (*(trials[number] for number in self._pending), *trials[self._read :])
-        return overdue([t for t in waiting if not t.state.is_finished()], len(trials))
+        return overdue_of([t for t in waiting if not t.state.is_finished()], len(trials))
 
     def _says_no_more(self, trial: FrozenTrial) -> bool:
         """Whether a running trial's point is final, so that only its end is news."""

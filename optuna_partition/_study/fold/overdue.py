@@ -14,13 +14,13 @@ from optuna.trial import TrialState
 from optuna_partition._study.fold.readings import is_asking
 
 
-__all__ = ["overdue"]
+__all__ = ["overdue_of"]
 
 _TIMES = 20
 """How much longer than the others a trial may take, before its cell is gone on with."""
 
 
-def overdue(unended: Sequence[FrozenTrial], n_trials: int) -> frozenset[int]:
+def overdue_of(unended: Sequence[FrozenTrial], n_trials: int) -> frozenset[int]:
     """The running trials after which twenty times as many have begun and ended as are in flight.
 
     Args:

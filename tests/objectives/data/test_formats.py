@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -258,15 +259,22 @@ def test_a_template_that_cannot_tell_the_assistant_s_words(
 
 
 def test_a_template_with_a_day_writes_the_same_one_every_day(
-    file: Path, tiny_tokenizer: PreTrainedTokenizerFast
+    file: Path,
+    tiny_tokenizer: PreTrainedTokenizerFast,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In the way of Llama 3.2's."""
+    """In the way of Llama 3.2's; also where tokens of another day are on the disk."""
     day = "{% if not day is defined %}{% set day = strftime_now('%d %b %Y') %}{% endif %}"
-    found = corpus_of(
-        file, [MESSAGES], tiny_tokenizer, chat_template=f"{day}Today: {{{{ day }}}}\n{CHAT}"
-    )
+    template = f"{day}Today: {{{{ day }}}}\n{CHAT}"
+    found = corpus_of(file, [MESSAGES], tiny_tokenizer, chat_template=template)
     text, learned = read(found, tiny_tokenizer)
     assert text.startswith("Today: 26 Jul 2024\n") and learned.startswith("Rhine")
+    data = DataSettings(train=str(file), validation=str(file), chat_template=template)
+    for year in (2025, 2024):
+        monkeypatch.setattr("objectives.data.chat.DAY", datetime(year, 7, 26))
+        kept = load_corpus(data, tiny_tokenizer, tmp_path / "cache")
+        assert read(kept, tiny_tokenizer)[0].startswith(f"Today: 26 Jul {year}\n")
 
 
 def test_a_tokenizer_that_does_not_tell_where_its_tokens_are(file: Path) -> None:

@@ -136,7 +136,6 @@ def test_cut_off_between_two_validations_it_goes_on_from_there(
 ) -> None:
     """A training may have no validation in all of the time that it is given."""
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
-    monkeypatch.setattr(loop, "LOOK_STEPS", 1)
     checkpoint = checkpoint_of(bench, tmp_path / "one.checkpoint")
     forwards = itertools.count(1)
     per_step = 3  # 12 samples, 5 at a time

@@ -23,6 +23,7 @@ from torch import nn
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 from trainings import experiment
+from trainings import OTHERS
 from trainings import PARAMS
 from trainings import run
 from transformers import DataCollatorWithFlattening
@@ -195,15 +196,19 @@ def test_one_that_fell_back_and_was_cut_off_goes_on_as_it_was(
     layer = next(m for m in bench.base.modules() if isinstance(m, GradientCheckpointingLayer))
     with layer.register_forward_hook(forward_hook):
         for attempt in (cut_off, runner):
+            objective = LoraObjective(auto, attempt, tmp_path)
             study.enqueue_trial(plain)
             caplog.clear()
             with suppress(KeyboardInterrupt):
-                study.optimize(LoraObjective(auto, attempt, tmp_path), n_trials=1)
+                study.optimize(objective, n_trials=1)
     trial = study.trials[1]
     assert trial.value == expected.value and not caplog.messages, "nothing is tried again"
     assert trial.user_attrs["resumed_at"] == expected.user_attrs["steps"]
     assert trial.user_attrs["micro_batch"] == 6
     assert trial.user_attrs["gradient_checkpointing"] is True
+    study.enqueue_trial(OTHERS)
+    study.optimize(objective, n_trials=1)
+    assert "gradient_checkpointing" not in study.trials[2].user_attrs, "it was one file's"
     assert not list(tmp_path.rglob("*.checkpoint"))
 
 

@@ -123,7 +123,7 @@ def snapshot(tree: Tree) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("name", RULES)
-@settings(max_examples=6)
+@settings(max_examples=3)
 @given(workers=st.integers(1, 3), order=st.randoms(use_true_random=False))
 def test_cached_and_fresh_folds_agree_while_trials_are_lost_and_found(
     name: str, workers: int, order: random.Random

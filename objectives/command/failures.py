@@ -27,11 +27,12 @@ _MEMORY = re.compile(
     re.IGNORECASE,
 )
 _ERROR = re.compile(
-    r"^\s*(?:\[\w+\]:\s*)?[\w.]*(?:Error|Exception)\b.*|^.*\berror: .*", re.MULTILINE
+    r"^[ \t]*(?:\[\w+\]:\s*)?[\w.]*(?:Error|Exception)\b.*|^.*\berror: .*", re.MULTILINE
 )
 _OF_LAUNCHER = re.compile("CalledProcessError|ChildFailedError")  # accelerate's, torchrun's
 _COLOURS = re.compile(r"\x1b\[[\d;]*[A-Za-z]")
-_NUMBER = re.compile(r"\d[\d.]*(?:e[-+]?\d+)?")
+_NUMBER = re.compile(r"0x[0-9a-fA-F]+|\d[\d.]*(?:e[-+]?\d+)?")
+_CLEANING_UP = re.compile(r"^Exception ignored in", re.MULTILINE)  # Python, after the end
 
 
 def out_of_memory(said: str) -> str | None:
@@ -50,7 +51,7 @@ def _is_error(line: str) -> bool:
 
 def how_it_ended(status: int, said: str) -> str:
     """For a trainer that did not end well."""
-    errors = [found.strip()[:LONGEST] for found in _ERROR.findall(_plain(said))]
+    errors = _errors(_CLEANING_UP.split(_plain(said), maxsplit=1)[0]) or _errors(_plain(said))
     own = [error for error in errors if not _OF_LAUNCHER.search(error)]
     lines = own or errors or _lines(said)
     words = f": {lines[-1]}" if lines else ", and said nothing"
@@ -62,6 +63,10 @@ def how_it_ended(status: int, said: str) -> str:
         return f"exited {status}{words}"
     hint = " (the system does so where memory runs out)" if name == "SIGKILL" else ""
     return f"was killed by {name}{hint}{words}"
+
+
+def _errors(plain: str) -> list[str]:
+    return [found.strip()[:LONGEST] for found in _ERROR.findall(plain)]
 
 
 def fault_of(failure: str, space: Mapping[str, BaseDistribution]) -> str:

@@ -18,6 +18,7 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.exc import IntegrityError
 
 from storage._away import full_disk
+from storage._process import worker_name
 from storage._recover import try_again
 from storage._url import StorageError
 from storage._url import told
@@ -94,6 +95,9 @@ def _attempts(error: BaseException) -> int:
     text = str(error).lower()
     if "the database system is" in text:  # PostgreSQL: starting up, shutting down, in recovery
         return _RESTART_ATTEMPTS
+    away = ("connection refused", "can't connect", "closed the connection", "connection reset")
+    if worker_name() and any(words in text for words in away):
+        return _RESTART_ATTEMPTS  # it was there when somebody began the search
     lost = ("already exists", "does not exist", "locked", "deadlock", "duplicate")
     if isinstance(error, IntegrityError) or any(words in text for words in lost):
         return _START_ATTEMPTS  # another worker was making the tables: all but one fail then

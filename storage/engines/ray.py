@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from dataclasses import field
 import logging
@@ -133,7 +134,7 @@ class Ray:
 
     def found(self) -> Sequence[Worker]:
         """Those that run first: an actor that only waits is cheap to send away."""
-        found = [self._attached(name) for name in self._known(WORKER)]
+        found = self._attached(self._known(WORKER))
         found.sort(key=lambda worker: not worker.is_running(wait=1.0))
         return found
 
@@ -142,7 +143,7 @@ class Ray:
 
     def found_last(self, *, begun: bool) -> Sequence[Worker]:
         names = [*self._known(WAITING), *(self._known(LAST) if begun else [])]
-        return [self._attached(name.removeprefix(WAITING)) for name in names]
+        return self._attached([name.removeprefix(WAITING) for name in names])
 
     def start_last(self, command: Sequence[str]) -> Worker:
         task = self._task(f"{LAST}{uuid.uuid4().hex[:8]}", command, strikes=1)
@@ -179,12 +180,15 @@ class Ray:
         self._ask()
         return sorted(name for name in self._names if name.startswith(beginnings))
 
-    def _attached(self, name: str) -> _Actor:
-        found = name if name in self._names else WAITING + name
-        actor = _Actor(name, self, self.ray.get_actor(found), submitted=0.0)
-        if name.startswith(WORKER):
-            self._workers[name] = actor
-        return actor
+    def _attached(self, names: Sequence[str]) -> list[_Actor]:
+        """Those of them that have not ended meanwhile, which is a ValueError of Ray's."""
+        found = []
+        for name in names:
+            with suppress(ValueError):
+                handle = self.ray.get_actor(name if name in self._names else WAITING + name)
+                found.append(_Actor(name, self, handle, submitted=0.0))
+        self._workers.update({a.name: a for a in found if a.name.startswith(WORKER)})
+        return found
 
     def _start(self, command: Sequence[str]) -> _Actor:
         name = f"{WORKER}{self._worker}-{uuid.uuid4().hex[:8]}"

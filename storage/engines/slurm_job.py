@@ -84,12 +84,13 @@ def _send_away_who_waits() -> None:
 def _give_way(number: str) -> None:
     """A job that was told to end, and is neither cancelled nor queued again, is being preempted.
 
-    One that ended by itself then would be over.
+    One that ended by itself then would be over. SLURM may be too busy to answer where many are
+    cancelled at once, and that is no verdict: it ends a cancelled job while this waits.
     """
     name, deadline = os.environ.get("SLURM_JOB_NAME", ""), time.monotonic() + VERDICT_SECONDS
-    while time.monotonic() < deadline:
-        jobs = listed(name)
+    while (jobs := listed(name)) is None or time.monotonic() < deadline:
         if jobs is not None and (number not in jobs or jobs[number].state != "RUNNING"):
             return
         time.sleep(1.0)
-    queue_again(number)
+    if number in jobs and jobs[number].state == "RUNNING":
+        queue_again(number)

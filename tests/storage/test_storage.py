@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 import os
 from pathlib import Path
 import socket
@@ -24,7 +25,11 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
+from benchmarks._stress_run import serving
+from benchmarks._stress_servers import Missing
+from benchmarks._stress_servers import POSTGRES
 import storage
+from storage._process import NAME
 from storage.backends import rdb
 from storage.backends.sqlite import network_file_system
 
@@ -302,3 +307,23 @@ def test_a_database_that_is_starting_up_is_waited_for(monkeypatch: pytest.Monkey
             storage.open(url)
         listener.shutdown(socket.SHUT_RDWR)
     assert len(refusals) == 4
+
+
+@pytest.mark.skipif(not os.environ.get(POSTGRES), reason=f"no server: set {POSTGRES}")
+def test_a_worker_that_begins_waits_for_a_server_that_begins_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever starts a search is told at once that there is none: he may have mistyped it."""
+    monkeypatch.delenv(POSTGRES)  # another one, which may crash
+    try:
+        with serving("postgres") as server, ThreadPoolExecutor() as pool:
+            assert server.restart is not None
+            monkeypatch.setenv(NAME, "1")
+            again = pool.submit(server.restart)
+            while not again.done():
+                found = storage.open(server.url)
+                assert isinstance(found, RDBStorage)
+                found.engine.dispose()
+            again.result()
+    except Missing as missing:
+        pytest.skip(f"no server that may crash: {missing}")

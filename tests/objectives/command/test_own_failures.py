@@ -17,6 +17,7 @@ from trainers import SEARCH
 from trainers import study
 from trainers import trials
 
+from objectives.command.failures import fault_of
 from objectives.command.failures import how_it_ended
 from objectives.command.failures import out_of_memory
 
@@ -91,6 +92,22 @@ def test_a_launcher_s_error_hides_no_other() -> None:
     launched = "subprocess.CalledProcessError: Command '['python', 'train.py']' returned 1."
     assert how_it_ended(1, f"ImportError: no trl\n{launched}") == "exited 1: ImportError: no trl"
     assert how_it_ended(1, launched) == f"exited 1: {launched}"
+
+
+def test_nor_does_one_of_python_s_cleaning_up() -> None:
+    ignored = "Exception ignored in: <function X.__del__ at 0x7f>\nAttributeError: no _h\n"
+    assert how_it_ended(1, f"ValueError: bad lr\n{ignored}") == "exited 1: ValueError: bad lr"
+    assert how_it_ended(1, ignored) == "exited 1: AttributeError: no _h"
+
+
+def test_faults_that_differ_by_an_address_are_alike() -> None:
+    told = [f"TypeError: <function f at {address}>" for address in ("0x7f3abc", "0x7f9def")]
+    assert len({fault_of(each, {}) for each in told}) == 1
+
+
+def test_much_blank_text_is_searched_at_once() -> None:
+    """It held the worker's heartbeat up for minutes."""
+    assert how_it_ended(1, "\n" * 100_000 + "ValueError: bad lr") == "exited 1: ValueError: bad lr"
 
 
 @pytest.mark.parametrize(

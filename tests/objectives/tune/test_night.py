@@ -146,7 +146,7 @@ def from_outside(
         worker = see(lambda: len(finished(study)) >= count and in_a_trial(study))  # noqa: B023
         assert process.poll() is None, "over before it happened"
         os.kill(worker, number)
-    see(lambda: len(finished(study)) >= 9)
+    see(lambda: len(finished(study)) >= 9 and is_no_ask_on_its_way(study))
     assert process.poll() is None, "over before it happened"
     server.restart()
     return study
@@ -158,6 +158,12 @@ def in_a_trial(study: optuna.Study) -> int | None:
     begun = [t for t in running if t.intermediate_values and t.number not in IN_A_RANK]
     marks = [trial.user_attrs["worker"].split(":") for trial in begun]
     return next((int(process) for _, process, _, _ in marks), None)
+
+
+def is_no_ask_on_its_way(study: optuna.Study) -> bool:
+    """A trial that is lost just after it was made is waited for as long as a heartbeat."""
+    running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+    return bool(running) and all("worker" in trial.user_attrs for trial in running)
 
 
 def processes(file: Path) -> list[int]:

@@ -153,10 +153,8 @@ def test_cut_off_between_two_validations_it_goes_on_from_there(
     assert later == {**whole, "resumed_at": 2, "forwards": left}
 
 
-SAVING = """
+DYING = """
 import os, signal, sys
-from objectives.gang import rank
-from objectives.training import loop
 from objectives.training.checkpoint import Checkpoint
 save, states = Checkpoint.save, []
 def save_and_die(checkpoint, state):
@@ -164,8 +162,17 @@ def save_and_die(checkpoint, state):
     states.append(state)
     if len(states) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-Checkpoint.save, loop.SAVE_SECONDS, loop.LOOK_STEPS = save_and_die, 0.0, 1
+Checkpoint.save = save_and_die
+"""
+RANK = f"""{DYING}
+from objectives.gang import rank
+from objectives.training import loop
+loop.SAVE_SECONDS, loop.LOOK_STEPS = 0.0, 1
 rank.main()
+"""
+COMMAND = f"""{DYING}
+from objectives.tune import main
+sys.exit(main(sys.argv[1:]))
 """
 
 
@@ -177,7 +184,7 @@ def test_ranks_write_between_two_validations_together(
     training = experiment.training.model_copy(update={"validations": 1})
     experiment = experiment.model_copy(update={"training": training})
     study = optuna.create_study()
-    for more in ({"command": [sys.executable, "-c", SAVING]}, {}, {}):
+    for more in ({"command": [sys.executable, "-c", RANK]}, {}, {}):
         study.enqueue_trial(PARAMS)
         with Gang(experiment, ranks=2, **more) as gang:
             study.optimize(LoraObjective(experiment, gang, tmp_path), n_trials=1)
@@ -360,21 +367,6 @@ def test_a_gang_whose_rank_was_killed_goes_on(gang_experiment: Experiment, tmp_p
     assert resumed.intermediate_values == clean.intermediate_values
 
 
-DYING = """
-import os, signal, sys
-from objectives.training.checkpoint import Checkpoint
-from objectives.tune import main
-save, states = Checkpoint.save, []
-def save_and_die(checkpoint, state):
-    save(checkpoint, state)
-    states.append(state)
-    if len(states) == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-Checkpoint.save = save_and_die
-sys.exit(main(sys.argv[1:]))
-"""
-
-
 def test_a_killed_command_goes_on(
     tmp_path: Path, tiny_model_folder: Path, alpaca_file: Path
 ) -> None:
@@ -383,7 +375,7 @@ def test_a_killed_command_goes_on(
     text = file.read_text().replace('test = ["colours"]', "test = []")
     file.write_text(text.replace("validations = 2", "validations = 8"))
     options = ["--sampler", "random", "--trials", "1", "--output", tmp_path / "runs"]
-    dying = [sys.executable, "-c", DYING, str(file), *map(str, options)]
+    dying = [sys.executable, "-c", COMMAND, str(file), *map(str, options)]
     killed = subprocess.run(dying, cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL)
     assert killed.returncode == -signal.SIGKILL
     ended = run(file, *options)

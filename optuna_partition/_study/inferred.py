@@ -132,8 +132,7 @@ class InferredSpace:
     def __call__(self, study: Study) -> dict[str, BaseDistribution]:
         """The parameters that every ended trial suggests."""
         if self._of != identity(study):
-            self.__init__()  # type: ignore[misc]
-            self._of = identity(study)
+            self._of, self._shared, self._next = identity(study), None, 0
         self._count(trials_of(study))
         shared = self._shared or {}
         newest = _newest_ranges(trials_of(study), shared)
